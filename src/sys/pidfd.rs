@@ -1,0 +1,110 @@
+//! Processes by descriptor (pidfd_open(2)): how one ended, and signals that can't hit another process of the same id.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+use std::time::Duration;
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It called exit(2) with this status, 0 to 255.
+    Exited(i32),
+    /// This signal ended it.
+    Signaled(i32),
+}
+
+/// The end of a process, with what it and the children it waited for have used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub ending: Ending,
+    /// User and system time together.
+    pub cpu: Duration,
+    /// Largest resident set, in bytes.
+    pub rss: u64,
+}
+
+/// Collects a process that has ended (waitid(2)), so that no zombie is left; `None` if it still runs.
+///
+/// # Errors
+/// `ECHILD` if it is no child of ours or has been waited for already.
+pub fn collect(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
+    wait(pidfd, libc::WNOHANG)
+}
+
+/// Waits until the process has ended, and collects it. Only for a process that is about to.
+///
+/// # Errors
+/// As [`collect`].
+pub(super) fn wait_for_end(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
+    wait(pidfd, 0)
+}
+
+fn wait(pidfd: &OwnedFd, flags: i32) -> io::Result<Option<Ended>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // The system call has a fifth argument that libc's waitid() lacks: resource usage.
+    // SAFETY: both pointers are to memory of the right type that outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_PIDFD,
+            pidfd.as_raw_fd(),
+            info.as_mut_ptr(),
+            libc::WEXITED | flags,
+            usage.as_mut_ptr(),
+        )
+    };
+    super::check(result)?;
+    // SAFETY: zeroed is a valid value of both plain C structures, and the kernel has filled them in.
+    let (info, usage) = unsafe { (info.assume_init(), usage.assume_init()) };
+    // SAFETY: these fields are valid for a siginfo_t written by waitid; all zero if nobody has ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    if pid == 0 {
+        return Ok(None);
+    }
+    let ending = if info.si_code == libc::CLD_EXITED { Ending::Exited(status) } else { Ending::Signaled(status) };
+    let rss = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+    Ok(Some(Ended { ending, cpu: time(usage.ru_utime) + time(usage.ru_stime), rss }))
+}
+
+fn time(value: libc::timeval) -> Duration {
+    let seconds = u64::try_from(value.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(value.tv_usec).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_micros(micros)
+}
+
+/// Sends a signal to the process group that this process leads (handlers do: setsid), if it has not been collected.
+///
+/// The group's number is the process's id, which can't be given to another process while this one has not been
+/// waited for; so the caller must still hold a process that it has not collected.
+///
+/// # Errors
+/// `ESRCH` when the whole group is gone, `EPERM`.
+pub fn signal_group(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    let result = unsafe { libc::kill(-pid, signal) };
+    super::check(result.into()).map(|_| ())
+}
+
+/// The id of some child that has ended, without collecting it (`WNOWAIT`).
+#[must_use]
+pub fn any_ended() -> Option<i32> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `info` is memory of the right type that outlives the call.
+    if unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags) } < 0 {
+        return None;
+    }
+    // SAFETY: zeroed is a valid siginfo_t, and the kernel has filled it in if anybody has ended.
+    let pid = unsafe { info.assume_init().si_pid() };
+    (pid > 0).then_some(pid)
+}
+
+/// Collects and forgets the child with this id, which has ended and is no handler.
+pub fn discard(pid: i32) {
+    // SAFETY: no memory is involved: a null pointer asks for no status.
+    unsafe { libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) };
+}

@@ -1,0 +1,192 @@
+//! Sockets, where nix has no safe function: accept with the peer's address, and options by number.
+
+use std::io;
+use std::mem::{self, MaybeUninit};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use libc::c_int;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
+
+/// Makes a socket that does not block, close-on-exec. nix knows no Multipath TCP, hence the numbers of socket(2).
+///
+/// # Errors
+/// Those of socket(2).
+pub fn create(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: no memory is involved.
+    super::adopt(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, protocol) })
+}
+
+/// A connection that was accepted: close-on-exec and blocking, as handlers expect it.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub socket: OwnedFd,
+    /// The client's address; `None` for a Unix socket.
+    pub peer: Option<SocketAddr>,
+}
+
+/// Accepts one connection from a listening socket, which must not block.
+///
+/// # Errors
+/// `EAGAIN` when nobody waits; the errors of accept(2). The address is the one that accept(2) itself tells: asking
+/// later fails if the client has gone.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Accepted> {
+    let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = size_of_socklen::<libc::sockaddr_storage>();
+    // SAFETY: the kernel writes at most `length` bytes of address and its true length.
+    let number = unsafe {
+        libc::accept4(listener.as_raw_fd(), address.as_mut_ptr().cast(), &raw mut length, libc::SOCK_CLOEXEC)
+    };
+    let socket = super::adopt(number)?;
+    // SAFETY: zeroed is a valid sockaddr_storage.
+    Ok(Accepted { socket, peer: internet(unsafe { address.assume_init_ref() }) })
+}
+
+/// The address that a socket is bound to; `None` for a Unix socket.
+///
+/// # Errors
+/// None that an open socket can have.
+pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
+    let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = size_of_socklen::<libc::sockaddr_storage>();
+    // SAFETY: as in `accept`.
+    let result = unsafe { libc::getsockname(socket.as_raw_fd(), address.as_mut_ptr().cast(), &raw mut length) };
+    super::check(result.into())?;
+    // SAFETY: zeroed is a valid sockaddr_storage.
+    Ok(internet(unsafe { address.assume_init_ref() }))
+}
+
+/// An Internet address in a socket address of any family.
+fn internet(address: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    let pointer = std::ptr::from_ref(address);
+    match c_int::from(address.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: sockaddr_storage is large enough and aligned for every family, and this one is IPv4.
+            let v4 = unsafe { &*pointer.cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr));
+            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: as above, for IPv6.
+            let v6 = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
+            Some(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+/// Sets an option that is an int.
+///
+/// # Errors
+/// Those of setsockopt(2).
+pub fn set_option(socket: impl AsFd, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+    let length = size_of_socklen::<c_int>();
+    let descriptor = socket.as_fd().as_raw_fd();
+    // SAFETY: `value` is an int that outlives the call, and its size is told.
+    let result = unsafe { libc::setsockopt(descriptor, level, name, (&raw const value).cast(), length) };
+    super::check(result.into()).map(|_| ())
+}
+
+/// Turns an IPv6 socket whose peer is an IPv4-mapped address into an IPv4 socket (`IPV6_ADDRFORM`, ipv6(7)), because
+/// real handlers do not know mapped peers. A connection that is gone already stays as it is.
+pub fn to_ipv4(socket: impl AsFd) {
+    let _ = set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_ADDRFORM, libc::AF_INET);
+}
+
+/// Makes the next close of a TCP socket a reset, which leaves no state behind (`SO_LINGER` with time 0, socket(7)).
+pub fn reset_on_close(socket: impl AsFd) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let length = size_of_socklen::<libc::linger>();
+    let descriptor = socket.as_fd().as_raw_fd();
+    // SAFETY: `linger` is what the option takes; a failure only makes the close an orderly one.
+    unsafe {
+        libc::setsockopt(descriptor, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), length);
+    }
+}
+
+/// What waits in a socket that is to be lent to a handler, so that one can tell later whether it took anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// A listening TCP socket: so many connections.
+    Connections(u32),
+    /// A datagram socket: when the first datagram came.
+    Datagram(TimeSpec),
+    /// Something; more is not known of a Unix stream socket.
+    Something,
+}
+
+impl Waiting {
+    /// What waits now; `None` if nothing does.
+    #[must_use]
+    pub fn at(socket: BorrowedFd<'_>) -> Option<Self> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let mut set = [PollFd::new(socket, PollFlags::POLLIN)];
+        if !matches!(poll(&mut set, PollTimeout::ZERO), Ok(1..)) {
+            return None;
+        }
+        Some(queue(socket).map(Self::Connections).or_else(|| peek(socket)).unwrap_or(Self::Something))
+    }
+
+    /// Is everything of `before` still there, as far as one can see?
+    #[must_use]
+    pub fn holds(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Connections(now), Self::Connections(before)) => now >= before,
+            (now, before) => now == before,
+        }
+    }
+}
+
+/// The length of a listening TCP socket's accept queue (`tcpi_unacked`; it is what ss(8) shows as Recv-Q).
+fn queue(listener: BorrowedFd<'_>) -> Option<u32> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of_socklen::<libc::tcp_info>();
+    // SAFETY: the kernel writes at most `length` bytes.
+    let result = unsafe {
+        let (level, name) = (libc::IPPROTO_TCP, libc::TCP_INFO);
+        libc::getsockopt(listener.as_raw_fd(), level, name, info.as_mut_ptr().cast(), &raw mut length)
+    };
+    // SAFETY: zeroed is a valid tcp_info.
+    (result == 0).then(|| unsafe { info.assume_init() }.tcpi_unacked)
+}
+
+/// The first datagram, known by when it came: the kernel stamps each once, at the latest when it is first looked at, so
+/// that clients who repeat themselves can't pass for a handler that takes nothing. Handlers do not see the option.
+fn peek(socket: BorrowedFd<'_>) -> Option<Waiting> {
+    setsockopt(&socket, sockopt::ReceiveTimestampns, &true).ok()?;
+    let came = first_came(socket);
+    let _ = setsockopt(&socket, sockopt::ReceiveTimestampns, &false);
+    came.map(Waiting::Datagram)
+}
+
+fn first_came(socket: BorrowedFd<'_>) -> Option<TimeSpec> {
+    let mut space = nix::cmsg_space!(TimeSpec);
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<()>(socket.as_raw_fd(), &mut [], Some(&mut space), flags).ok()?;
+    message.cmsgs().ok()?.find_map(|found| match found {
+        ControlMessageOwned::ScmTimestampns(time) => Some(time),
+        _ => None,
+    })
+}
+
+/// The sockets that the service manager passes (sd_listen_fds(3)): descriptors 3 and up, moved high and made
+/// close-on-exec. `count` is from LISTEN_FDS. To be called once, before anything else is opened.
+///
+/// # Errors
+/// A descriptor of that range is not open.
+pub fn passed(count: i32) -> io::Result<Vec<OwnedFd>> {
+    let numbers = 3..count.max(0).saturating_add(3);
+    // All of them before the first is moved: a number that nobody has passed could then be one of ours.
+    for number in numbers.clone() {
+        // SAFETY: no memory is involved.
+        super::check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
+    }
+    numbers.map(|number| super::descriptor::high(super::adopt(number)?)).collect()
+}
+
+fn size_of_socklen<T>() -> libc::socklen_t {
+    libc::socklen_t::try_from(mem::size_of::<T>()).unwrap_or(0)
+}
