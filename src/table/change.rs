@@ -1,0 +1,43 @@
+//! What a reload changes: services by name, compared by everything but where they stand in a file.
+//!
+//! The daemon asks for a [`plan`] between checking a new table and putting it in force. Nothing here fails or acts.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Service, Table};
+
+/// The services of two tables, by name, in the order of the tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Only in the new table.
+    pub added: Vec<String>,
+    /// Only in the old table.
+    pub removed: Vec<String>,
+    /// In both, and different.
+    pub altered: Vec<String>,
+    /// In both, and the same.
+    pub kept: Vec<String>,
+}
+
+/// Compares two tables. The `daemon` section has no part in it.
+#[must_use]
+pub fn plan(old: &Table, new: &Table) -> Plan {
+    let before: HashMap<&str, &Service> = old.services.iter().map(|service| (service.name.as_str(), service)).collect();
+    let after: HashSet<&str> = new.services.iter().map(|service| service.name.as_str()).collect();
+    let gone = old.services.iter().filter(|service| !after.contains(service.name.as_str()));
+    let mut plan = Plan { removed: gone.map(|service| service.name.clone()).collect(), ..Plan::default() };
+    for service in &new.services {
+        let list = match before.get(service.name.as_str()) {
+            None => &mut plan.added,
+            Some(old) if same(old, service) => &mut plan.kept,
+            Some(_) => &mut plan.altered,
+        };
+        list.push(service.name.clone());
+    }
+    plan
+}
+
+fn same(old: &Service, new: &Service) -> bool {
+    let old = Service { origin: new.origin.clone(), ..old.clone() };
+    old == *new
+}

@@ -1,0 +1,248 @@
+//! From what was written to what the daemon works with: looks up users, groups, ports and programs.
+//!
+//! [`super::load()`] keeps one [`Checker`] for all services of a table. Each step notes every problem and goes on; a
+//! service comes out only if all steps could do their part. Nothing is opened, bound or run.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+
+use super::accounts::Accounts;
+use super::endpoint::Ports;
+use super::limits::values;
+use super::problem::{At, Problem, Set};
+use super::program;
+use super::schema::{DaemonSpec, Key, ServiceSpec};
+use super::{
+    Endpoint, LogChoice, LogFormat, LogSettings, LogTarget, Program, Refuse, Resource, Service, Settings,
+    SocketOptions, Stderr, WhenFull,
+};
+use crate::log::Level;
+use crate::rate::PerFamily;
+
+/// Handlers of one service.
+const INSTANCES: u32 = 64;
+/// Handlers in all.
+const ALL_INSTANCES: u32 = 4096;
+/// Sources of each family whose rates are kept: 2 MiB.
+const SOURCES: u32 = 65_536;
+/// The mask that nearly every system gives its users.
+const UMASK: u32 = 0o022;
+/// `daemon` of syslog(3).
+const FACILITY: u8 = 3;
+/// Fewer descriptors than this break programs that were never tried with less.
+const FEW_FILES: u64 = 1024;
+
+/// Checks services one after the other and collects what is wrong with them.
+#[derive(Default)]
+pub(super) struct Checker {
+    accounts: Accounts,
+    ports: Ports,
+    /// Why programs cannot be run, by root and path.
+    faults: HashMap<(Option<String>, String), Option<String>>,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+/// What was written, or the default.
+pub(super) fn or<T: Clone>(key: &Key<T>, default: T) -> T {
+    key.as_ref().map_or(default, |set| set.value.clone())
+}
+
+/// What was written, if anything.
+pub(super) fn value<T: Clone>(key: &Key<T>) -> Option<T> {
+    key.as_ref().map(|set| set.value.clone())
+}
+
+impl Checker {
+    /// Makes a service of what was written at `at`, and the places of its endpoints in `listen`.
+    pub(super) fn service(&mut self, name: &str, spec: &ServiceSpec, at: &At) -> Option<(Service, Vec<At>)> {
+        self.name(name, at);
+        let (listen, places) = self.listen(spec);
+        let wait = self.wait(spec, &listen);
+        let program = self.program(spec);
+        let credentials = self.accounts.credentials(spec).map_err(|problem| self.problems.push(problem)).ok();
+        let socket = self.socket(spec);
+        self.look_around(spec, wait);
+        self.access(spec, &listen, wait, at);
+        let (per_source, per_network) = self.per_source(spec, wait, at);
+        let service = Service {
+            name: name.to_owned(),
+            origin: at.origin(),
+            enabled: or(&spec.enabled, true),
+            listen,
+            program: program?,
+            wait,
+            credentials: credentials?,
+            directory: c_string(&or(&spec.directory, "/".to_owned()))?,
+            chroot: spec.chroot.as_ref().and_then(|path| c_string(&path.value)),
+            umask: or(&spec.umask, UMASK),
+            nice: value(&spec.nice),
+            rlimits: spec.rlimits.iter().map(|set| set.value.1).collect(),
+            env: spec.env.iter().map(|set| set.value.clone()).collect(),
+            pass_env: values(&spec.pass_env),
+            stderr: or(&spec.stderr, Stderr::Daemon),
+            instances: or(&spec.instances, Some(INSTANCES)),
+            rate: self.rate_limit(&spec.rate, &spec.burst),
+            when_full: or(&spec.when_full, WhenFull::Queue),
+            per_source,
+            per_network,
+            max_load: value(&spec.max_load),
+            allow: values(&spec.allow),
+            deny: values(&spec.deny),
+            times: values(&spec.times),
+            dry_run: or(&spec.dry_run, false),
+            refuse: or(&spec.refuse, Refuse::Reset),
+            banner: or(&spec.banner, String::new()).into_bytes(),
+            lifetime: value(&spec.lifetime),
+            socket,
+            log: LogChoice {
+                accept: or(&spec.log.accept, true),
+                exit: or(&spec.log.exit, true),
+                refuse: or(&spec.log.refuse, true),
+            },
+        };
+        Some((service, places))
+    }
+
+    /// Names stand in logs, metrics and on command lines, unquoted.
+    fn name(&mut self, name: &str, at: &At) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "._-+@:/".contains(c);
+        if !(1..=64).contains(&name.len()) || !name.chars().all(fits) || name.starts_with('-') {
+            let message = "a service's name has 1 to 64 letters, digits and . _ - + @ : / and does not begin with -";
+            self.problems.push(at.problem(message));
+        }
+    }
+
+    fn listen(&mut self, spec: &ServiceSpec) -> (Vec<Endpoint>, Vec<At>) {
+        let Some(Set { value: entries, at: place }) = &spec.listen else {
+            return (Vec::new(), Vec::new());
+        };
+        let (mut endpoints, mut places) = (Vec::new(), Vec::new());
+        for Set { value: text, at } in entries {
+            match self.ports.endpoints(text) {
+                Ok(found) => {
+                    places.extend(found.iter().map(|_| at.clone()));
+                    endpoints.extend(found);
+                }
+                Err(message) => self.problems.push(at.problem(message)),
+            }
+        }
+        if entries.is_empty() {
+            self.problems.push(place.problem("this list is empty; it needs at least one port or path"));
+        }
+        (endpoints, places)
+    }
+
+    /// Datagrams have no connections to accept, so somebody has to be lent the socket.
+    fn wait(&mut self, spec: &ServiceSpec, listen: &[Endpoint]) -> bool {
+        let datagrams = listen.iter().filter(|endpoint| endpoint.is_datagram()).count();
+        match &spec.wait {
+            Some(Set { value: false, at }) if datagrams > 0 => {
+                self.problems.push(at.problem("wait: false for datagrams is not supported yet; leave it out"));
+            }
+            None if datagrams > 0 && datagrams < listen.len() => {
+                let at = spec.listen.as_ref().map(|set| &set.at);
+                let message = "streams and datagrams in one service need wait: true; or make it two services";
+                self.problems.extend(at.map(|at| at.problem(message)));
+            }
+            _ => {}
+        }
+        or(&spec.wait, datagrams > 0)
+    }
+
+    fn program(&mut self, spec: &ServiceSpec) -> Option<Program> {
+        let Some(Set { value: words, at: place }) = &spec.program else {
+            return None;
+        };
+        if let Some(builtin) = &spec.builtin {
+            self.problems.push(builtin.at.problem("a service has either program or builtin, not both"));
+        }
+        let path = words.first()?;
+        if !path.starts_with('/') {
+            let message = format!("expected the absolute path of a program first, such as /bin/cat, not {path:?}");
+            self.problems.push(place.problem(message));
+            return None;
+        }
+        let root = spec.chroot.as_ref().map(|set| set.value.as_str());
+        if let Some(fault) = self.fault(root, path) {
+            // Off services may be of packages that are not installed.
+            let list = if or(&spec.enabled, true) { &mut self.problems } else { &mut self.warnings };
+            list.push(place.problem(fault));
+        }
+        let argv0 = value(&spec.argv0).unwrap_or_else(|| base_name(path).to_owned());
+        let argv = std::iter::once(&argv0).chain(&words[1..]).map(|word| c_string(word)).collect::<Option<_>>()?;
+        Some(Program { path: c_string(path)?, argv })
+    }
+
+    fn fault(&mut self, root: Option<&str>, path: &str) -> Option<String> {
+        let key = (root.map(str::to_owned), path.to_owned());
+        self.faults.entry(key).or_insert_with(|| program::fault(root, path)).clone()
+    }
+
+    fn socket(&mut self, spec: &ServiceSpec) -> SocketOptions {
+        let spec = &spec.socket;
+        let owner = spec.owner.as_ref().and_then(|Set { value, at }| {
+            self.accounts.owner(value).map_err(|message| self.problems.push(at.problem(message))).ok()
+        });
+        SocketOptions {
+            backlog: value(&spec.backlog),
+            nodelay: or(&spec.nodelay, false),
+            keepalive: or(&spec.keepalive, false),
+            defer_accept: value(&spec.defer_accept),
+            freebind: or(&spec.freebind, false),
+            device: value(&spec.device),
+            mark: value(&spec.mark),
+            send_buffer: value(&spec.send_buffer),
+            receive_buffer: value(&spec.receive_buffer),
+            owner,
+            mode: value(&spec.mode),
+        }
+    }
+
+    /// What can be used, but perhaps not as meant; and what cannot be used together.
+    fn look_around(&mut self, spec: &ServiceSpec, wait: bool) {
+        if let Some(Set { value, at }) = &spec.banner {
+            if wait && !value.is_empty() {
+                let message = "a wait service has no connection to send a banner on; write banner: \"\"";
+                self.problems.push(at.problem(message));
+            }
+        }
+        for Set { value: (_, limit), at } in &spec.rlimits {
+            if limit.resource == Resource::Nofile && limit.soft < FEW_FILES {
+                let message = format!("{} files are few for a program; most expect {FEW_FILES}", limit.soft);
+                self.warnings.push(at.problem(message));
+            }
+        }
+        let root = spec.chroot.as_ref().map(|set| set.value.as_str());
+        if let Some(Set { value, at }) = &spec.directory {
+            let fault = program::directory_fault(root, value);
+            self.warnings.extend(fault.map(|fault| at.problem(fault)));
+        }
+    }
+}
+
+/// The last component of a path, which inetd gives a program as its name.
+pub(super) fn base_name(path: &str) -> &str {
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
+}
+
+/// `None` for a NUL inside, which the index of the file has reported.
+fn c_string(text: &str) -> Option<CString> {
+    CString::new(text).ok()
+}
+
+/// The `daemon` section with its defaults.
+pub(super) fn settings(spec: &DaemonSpec) -> Settings {
+    let sources =
+        |family: &str| spec.sources.iter().find(|set| set.value.0 == family).map_or(SOURCES, |set| set.value.1);
+    Settings {
+        instances: or(&spec.instances, ALL_INSTANCES),
+        sources: PerFamily { ipv4: sources("ipv4"), ipv6: sources("ipv6") },
+        log: LogSettings {
+            to: or(&spec.to, LogTarget::Syslog),
+            facility: or(&spec.facility, FACILITY),
+            format: or(&spec.format, LogFormat::Text),
+            level: or(&spec.level, Level::Info),
+        },
+    }
+}

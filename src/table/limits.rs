@@ -1,0 +1,97 @@
+//! The limits of a service, from what was written to what admission works with.
+//!
+//! Steps of [`super::check`]: each notes its problems and goes on. Nothing here looks at the machine.
+
+use super::check::{Checker, or, value};
+use super::problem::{At, Set};
+use super::schema::{Key, ServiceSpec, SourceSpec};
+use super::units;
+use super::{Endpoint, PerSource, RateLimit};
+use crate::rate::Rate;
+use crate::source::Prefixes;
+
+/// The most that may come at once where nobody has said how many, at a rate for more than a second.
+const BURST: u32 = 20;
+
+/// Why a service that lends its socket can't be told who may come.
+const UNSEEN: &str = "a service with wait does not see its clients, its program does";
+
+impl Checker {
+    /// `rate` and `burst`.
+    pub(super) fn rate_limit(&mut self, rate: &Key<units::Rate>, burst: &Key<u32>) -> Option<RateLimit> {
+        let Some(Set { value: units::Rate { events, per }, at }) = rate else {
+            let needless = burst.as_ref().map(|burst| burst.at.problem("burst says nothing without a rate beside it"));
+            self.problems.extend(needless);
+            return None;
+        };
+        let burst = or(burst, default_burst(*events, per.as_secs()));
+        match Rate::new(*events, *per, burst) {
+            Ok(rate) => Some(RateLimit { events: *events, per: *per, burst, rate }),
+            Err(error) => {
+                self.problems.push(at.problem(error.to_string()));
+                None
+            }
+        }
+    }
+
+    /// `per_source` and `per_network` of the service that was written at `at`. A service with `wait` has neither: in
+    /// `defaults` they are for its neighbours.
+    pub(super) fn per_source(&mut self, spec: &ServiceSpec, wait: bool, at: &At) -> (PerSource, Option<PerSource>) {
+        let all = PerSource { prefix: Prefixes::SOURCE, instances: None, rate: None, exempt: Vec::new() };
+        if wait {
+            for at in places(&spec.per_source).chain(places(&spec.per_network)).filter(|place| place.is_below(at)) {
+                self.problems.push(at.problem(UNSEEN));
+            }
+            return (all, None);
+        }
+        let source = self.level(&spec.per_source, Prefixes::SOURCE);
+        let network = self.level(&spec.per_network, Prefixes::NETWORK);
+        let limits = network.instances.is_some() || network.rate.is_some();
+        (source, limits.then_some(network))
+    }
+
+    fn level(&mut self, spec: &SourceSpec, prefix: Prefixes) -> PerSource {
+        PerSource {
+            prefix: Prefixes { ipv4: or(&spec.ipv4, prefix.ipv4), ipv6: or(&spec.ipv6, prefix.ipv6) },
+            instances: or(&spec.instances, None),
+            rate: self.rate_limit(&spec.rate, &spec.burst),
+            exempt: values(&spec.exempt),
+        }
+    }
+
+    /// What makes no sense in `allow` and `deny`. That they have no effect would be a hole, so it is an error even
+    /// where they are defaults.
+    pub(super) fn access(&mut self, spec: &ServiceSpec, listen: &[Endpoint], wait: bool, at: &At) {
+        let local = !listen.is_empty() && listen.iter().all(|endpoint| matches!(endpoint, Endpoint::UnixStream(_)));
+        for list in [&spec.allow, &spec.deny].into_iter().flatten().filter(|list| wait && !list.value.is_empty()) {
+            self.problems.push(list.at.problem(UNSEEN));
+        }
+        for list in [&spec.allow, &spec.deny].into_iter().flatten().filter(|list| local && list.at.is_below(at)) {
+            let message = "clients of Unix sockets are not subject to networks; see mode under socket";
+            self.warnings.push(list.at.problem(message));
+        }
+        if let Some(Set { at, .. }) = spec.allow.as_ref().filter(|allow| allow.value.is_empty()) {
+            let message = "this list is empty, so nobody could come; leave it out, or use enabled: false";
+            self.problems.push(at.problem(message));
+        }
+    }
+}
+
+/// As many as the rate has in a second, or as it has in all if these are few.
+fn default_burst(events: u32, seconds: u64) -> u32 {
+    if seconds <= 1 { events } else { events.min(BURST) }
+}
+
+/// The values of a list.
+pub(super) fn values<T: Clone>(key: &Key<Vec<Set<T>>>) -> Vec<T> {
+    value(key).into_iter().flatten().map(|set| set.value).collect()
+}
+
+/// Where the keys of a level stand that were written.
+fn places(spec: &SourceSpec) -> impl Iterator<Item = &At> {
+    fn at<T>(key: &Key<T>) -> Option<&At> {
+        key.as_ref().map(|set| &set.at)
+    }
+    let SourceSpec { instances, rate, burst, ipv4, ipv6, exempt } = spec;
+    [at(instances), at(rate), at(burst), at(ipv4), at(ipv6), at(exempt)].into_iter().flatten()
+}

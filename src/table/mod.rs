@@ -1,0 +1,393 @@
+//! The service table: what the administrator wrote, understood and checked.
+//!
+//! [`load()`] reads files and gives a [`Table`] or every [`Problem`] at once. What is in a `Table` needs no further
+//! look-up: users, groups and ports are numbers, paths and arguments are C strings. Nothing here opens a socket,
+//! starts a process or keeps state; a table is a value, compared by [`change`] when it is reloaded.
+
+mod accounts;
+pub mod change;
+mod check;
+mod clash;
+pub mod dump;
+mod endpoint;
+mod file;
+mod index;
+mod limits;
+mod load;
+mod problem;
+mod program;
+mod schema;
+mod section;
+mod units;
+mod values;
+
+pub use load::{Loaded, load};
+pub use problem::Problem;
+
+use std::ffi::CString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::access::Span;
+use crate::log::{Format as LogFormat, Settings as LogSettings, Target as LogTarget};
+use crate::rate::{PerFamily, Rate};
+use crate::source::Prefixes;
+
+/// Everything the administrator wrote, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Table {
+    /// The `daemon` section.
+    pub daemon: Settings,
+    /// The services, in the order in which they were read; names are unique.
+    pub services: Vec<Service>,
+}
+
+/// The `daemon` section.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The most handlers that may live at one time, over all services.
+    pub instances: u32,
+    /// For how many sources rates are kept, at 32 bytes each.
+    pub sources: PerFamily<u32>,
+    /// Where and how to log.
+    pub log: LogSettings,
+}
+
+/// The variables that the daemon sets for each connection: those of CGI, of xinetd and of UCSPI.
+pub const CONNECTION_VARIABLES: [&str; 14] = [
+    "REMOTE_ADDR",
+    "REMOTE_PORT",
+    "REMOTE_HOST",
+    "PROTO",
+    "TCPREMOTEIP",
+    "TCPREMOTEPORT",
+    "TCPLOCALIP",
+    "TCPLOCALPORT",
+    "TCPCONNNUM",
+    "IPCREMOTEEUID",
+    "IPCREMOTEEGID",
+    "IPCREMOTEPATH",
+    "IPCLOCALPATH",
+    "IPCCONNNUM",
+];
+
+/// One entry of the table: where to listen, what to run, who may come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Its key under `services`.
+    pub name: String,
+    /// Where the entry begins.
+    pub origin: Origin,
+    /// Off services are checked like the others, but not served.
+    pub enabled: bool,
+    /// The sockets to listen on; one for each address and family, at least one.
+    pub listen: Vec<Endpoint>,
+    /// What to run.
+    pub program: Program,
+    /// Lend the listening socket to one handler, in place of accepting here.
+    pub wait: bool,
+    /// As whom to run; `None` is the daemon's own user and groups.
+    pub credentials: Option<Credentials>,
+    /// Where the handler starts, inside `chroot`; `/` by default.
+    pub directory: CString,
+    /// The handler's root directory.
+    pub chroot: Option<CString>,
+    /// File mode creation mask, 0 to 0o777.
+    pub umask: u32,
+    /// Scheduling priority, -20 to 19; `None` leaves the daemon's.
+    pub nice: Option<i32>,
+    /// Resource limits, each kind once.
+    pub rlimits: Vec<Rlimit>,
+    /// Variables set for the handler, in the order written.
+    pub env: Vec<(String, String)>,
+    /// Names of the daemon's own variables that are passed on.
+    pub pass_env: Vec<String>,
+    /// Where the handler's descriptor 2 goes.
+    pub stderr: Stderr,
+    /// The most live handlers; `None` is unlimited.
+    pub instances: Option<u32>,
+    /// How many connections may come in a time.
+    pub rate: Option<RateLimit>,
+    /// What to do when `instances` or `max_load` is reached.
+    pub when_full: WhenFull,
+    /// Limits for one source; none for a service that lends its socket.
+    pub per_source: PerSource,
+    /// Limits for the wider network of a source, if there are any.
+    pub per_network: Option<PerSource>,
+    /// The load average of one minute from which on nobody is admitted.
+    pub max_load: Option<f64>,
+    /// Who may come, in the order written; empty for everyone.
+    pub allow: Vec<IpNet>,
+    /// Who may not come, in the order written.
+    pub deny: Vec<IpNet>,
+    /// When clients may come; empty for always.
+    pub times: Vec<Span>,
+    /// Only say who would be turned away, and admit.
+    pub dry_run: bool,
+    /// What a client who is turned away sees.
+    pub refuse: Refuse,
+    /// Sent to the client before the handler starts; empty for nothing.
+    pub banner: Vec<u8>,
+    /// How long a handler may live.
+    pub lifetime: Option<Duration>,
+    /// Options of the listening sockets.
+    pub socket: SocketOptions,
+    /// Which events of this service are logged.
+    pub log: LogChoice,
+}
+
+/// A place in a file, lines and columns from 1.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// As the administrator named it.
+    pub file: PathBuf,
+    /// Line, from 1; 0 for the file as a whole.
+    pub line: usize,
+    /// Column in characters, from 1; 0 for the line as a whole.
+    pub column: usize,
+}
+
+/// Prints `FILE:LINE:COLUMN`, without what is unknown.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        if self.column > 0 {
+            write!(f, ":{}", self.column)?;
+        }
+        Ok(())
+    }
+}
+
+/// One socket to listen on. Two endpoints are the same socket if they are equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Endpoint {
+    /// An Internet socket.
+    Inet {
+        /// TCP, Multipath TCP or UDP.
+        transport: Transport,
+        /// Where to bind.
+        address: SocketAddr,
+        /// With an IPv6 address: take IPv4 clients too (`IPV6_V6ONLY` off). Only for `[::]`.
+        dual: bool,
+    },
+    /// A Unix socket of type `SOCK_STREAM`.
+    UnixStream(PathBuf),
+    /// A Unix socket of type `SOCK_DGRAM`.
+    UnixDatagram(PathBuf),
+}
+
+/// The protocol of an Internet endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 8684; falls back to TCP with clients that do not know it.
+    Mptcp,
+    /// RFC 768; only for `wait` services.
+    Udp,
+}
+
+impl Endpoint {
+    /// Does this endpoint carry datagrams?
+    #[must_use]
+    pub fn is_datagram(&self) -> bool {
+        matches!(self, Self::UnixDatagram(_) | Self::Inet { transport: Transport::Udp, .. })
+    }
+
+    /// Can the two not be open at one time? Equal ones, and those of one port of which one takes all addresses.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (
+            Self::Inet { transport: mine, address: one, dual: both },
+            Self::Inet { transport: theirs, address: two, dual: either },
+        ) = (self, other)
+        else {
+            return self == other;
+        };
+        let same_protocol = (*mine == Transport::Udp) == (*theirs == Transport::Udp);
+        let same_family = *both || *either || one.is_ipv4() == two.is_ipv4();
+        let any = one.ip().is_unspecified() || two.ip().is_unspecified();
+        same_protocol && one.port() == two.port() && same_family && (any || one.ip() == two.ip())
+    }
+}
+
+/// Prints in the grammar of `listen`, with the family spelled out, so that it reads back to the same endpoint.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UnixStream(path) => write!(f, "unix:{}", path.display()),
+            Self::UnixDatagram(path) => write!(f, "unix-dgram:{}", path.display()),
+            Self::Inet { transport, address, dual } => {
+                let transport = match transport {
+                    Transport::Tcp => "tcp",
+                    Transport::Mptcp => "mptcp",
+                    Transport::Udp => "udp",
+                };
+                if *dual {
+                    return write!(f, "{transport}/{}", address.port());
+                }
+                match (transport, address) {
+                    ("mptcp", _) => write!(f, "mptcp/{address}"),
+                    (_, SocketAddr::V4(v4)) if v4.ip().is_unspecified() => write!(f, "{transport}4/{}", v4.port()),
+                    (_, SocketAddr::V6(v6)) if v6.ip().is_unspecified() => write!(f, "{transport}6/{}", v6.port()),
+                    _ => write!(f, "{transport}/{address}"),
+                }
+            }
+        }
+    }
+}
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// Absolute path of the executable file.
+    pub path: CString,
+    /// The arguments, the first word included (by default the last component of `path`, as inetd does).
+    pub argv: Vec<CString>,
+}
+
+/// As whom a handler runs, resolved when the table is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// As written, for `--dump`.
+    pub user: String,
+    /// User id.
+    pub uid: u32,
+    /// Group id.
+    pub gid: u32,
+    /// Supplementary groups, exactly these.
+    pub groups: Vec<u32>,
+    /// The user's home directory, where there is one.
+    pub home: Option<String>,
+}
+
+/// One resource limit (setrlimit(2)); `u64::MAX` is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rlimit {
+    /// Which.
+    pub resource: Resource,
+    /// Soft limit, in the unit of the resource (bytes, seconds or a count).
+    pub soft: u64,
+    /// Hard limit, never below the soft one.
+    pub hard: u64,
+}
+
+/// The resources that `rlimits` names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names of setrlimit(2)")]
+pub enum Resource {
+    Nofile,
+    As,
+    Cpu,
+    Data,
+    Fsize,
+    Stack,
+    Core,
+    Nproc,
+    Memlock,
+}
+
+/// Where a handler's descriptor 2 goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stderr {
+    /// The daemon's own standard error.
+    Daemon,
+    /// The connection, as inetd and xinetd do.
+    Connection,
+    /// /dev/null.
+    Null,
+}
+
+/// What to do with clients while a service has `instances` handlers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Leave them in the listener's backlog until a handler ends.
+    Queue,
+    /// Turn them away.
+    Refuse,
+}
+
+/// Limits for one source, or one network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PerSource {
+    /// What makes a source.
+    pub prefix: Prefixes,
+    /// The most live handlers of one source in this service; `None` is unlimited.
+    pub instances: Option<u32>,
+    /// How many connections of one source may come in a time.
+    pub rate: Option<RateLimit>,
+    /// For whom these limits don't hold.
+    pub exempt: Vec<IpNet>,
+}
+
+/// So many connections in a time, as written, and the rule that this makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// How many, at least 1.
+    pub events: u32,
+    /// In how long: a second, a minute, an hour or a day.
+    pub per: Duration,
+    /// How many of them may come at once.
+    pub burst: u32,
+    /// The same for [`crate::rate`].
+    pub rate: Rate,
+}
+
+/// What a client who is turned away sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refuse {
+    /// A TCP reset, which leaves no state behind.
+    Reset,
+    /// An orderly close.
+    Close,
+    /// A text of at most 512 bytes, then a close.
+    Text(Vec<u8>),
+}
+
+/// The `socket` section; `None` and `false` leave the kernel's default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// Length of the accept queue; the kernel caps it at net.core.somaxconn.
+    pub backlog: Option<u32>,
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// `SO_KEEPALIVE`.
+    pub keepalive: bool,
+    /// `TCP_DEFER_ACCEPT`, in whole seconds.
+    pub defer_accept: Option<Duration>,
+    /// `IP_FREEBIND`: bind to an address that this machine does not have yet.
+    pub freebind: bool,
+    /// `SO_BINDTODEVICE`.
+    pub device: Option<String>,
+    /// `SO_MARK`.
+    pub mark: Option<u32>,
+    /// `SO_SNDBUF`, in bytes.
+    pub send_buffer: Option<u32>,
+    /// `SO_RCVBUF`, in bytes.
+    pub receive_buffer: Option<u32>,
+    /// Owner of a Unix socket's file: user and group id.
+    pub owner: Option<(u32, u32)>,
+    /// Mode of a Unix socket's file, 0 to 0o777; 0o666 by default.
+    pub mode: Option<u32>,
+}
+
+/// Which events of a service are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogChoice {
+    /// A handler was started.
+    pub accept: bool,
+    /// A handler ended.
+    pub exit: bool,
+    /// A connection was turned away.
+    pub refuse: bool,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,315 @@
+//! Reads a map key after key: each key is taken once with a reader for its value, each bad one becomes a problem at
+//! its exact place, and what nobody took is unknown.
+//!
+//! Only [`super::schema`] and [`super::load()`] use this. It knows no key itself, except that it asks
+//! [`super::schema::not_yet`] about each. It never stops at a problem.
+
+use serde_yaml::{Mapping, Value};
+
+use super::index::Node;
+use super::problem::{At, Problem, Set};
+use super::schema;
+
+/// A value about to be read. `node` is absent only where the two YAML parsers disagree.
+#[derive(Clone, Copy)]
+pub(super) struct Item<'a> {
+    pub value: &'a Value,
+    pub node: Option<&'a Node>,
+}
+
+/// What a reader of values gives: the value, or what was expected.
+pub(super) type Read<T> = Result<T, String>;
+
+impl Item<'_> {
+    /// A text; nothing else is taken for one.
+    pub(super) fn text(&self) -> Read<String> {
+        match self.value {
+            Value::String(text) => Ok(text.clone()),
+            _ => Err(self.not("a text")),
+        }
+    }
+
+    /// A text, number or boolean, as written.
+    pub(super) fn word(&self, expected: &str) -> Read<String> {
+        let raw = self.node.and_then(Node::raw);
+        match (self.value, raw) {
+            (Value::String(text), _) => Ok(text.clone()),
+            (Value::Number(_) | Value::Bool(_), Some(raw)) => Ok(raw.to_owned()),
+            (Value::Number(number), None) => Ok(number.to_string()),
+            _ => Err(self.not(expected)),
+        }
+    }
+
+    /// A word in some notation; `expected` names it with an example.
+    pub(super) fn parse<T>(&self, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Read<T> {
+        parse(&self.word(expected)?).ok_or_else(|| self.not(expected))
+    }
+
+    /// One of some words.
+    pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Read<T> {
+        let found = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let text = match self.value {
+            Value::String(text) => text.as_str(),
+            _ => self.node.and_then(Node::raw).unwrap_or_default(),
+        };
+        found(text).ok_or_else(|| self.not(&alternatives(&names)))
+    }
+
+    /// `true` or `false`.
+    pub(super) fn boolean(&self) -> Read<bool> {
+        self.value.as_bool().ok_or_else(|| self.not("true or false"))
+    }
+
+    /// A whole number in a range.
+    pub(super) fn integer(&self, least: i64, most: i64) -> Read<i64> {
+        let inside = |number: &i64| (least..=most).contains(number);
+        self.value.as_i64().filter(inside).ok_or_else(|| self.not(&format!("a whole number from {least} to {most}")))
+    }
+
+    /// `expected …, not …`.
+    pub(super) fn not(&self, expected: &str) -> String {
+        let raw = self.node.and_then(Node::raw).unwrap_or_default();
+        let found = match self.value {
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(_) | Value::Number(_) if !raw.is_empty() => raw.to_owned(),
+            Value::Bool(value) => value.to_string(),
+            Value::Number(number) => number.to_string(),
+            Value::String(text) => format!("the text {:?}", shorten(text)),
+            Value::Sequence(_) => "a list".to_owned(),
+            Value::Mapping(_) => "a map".to_owned(),
+            Value::Tagged(tagged) => format!("a value with the tag {}", tagged.tag),
+        };
+        format!("expected {expected}, not {found}")
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+pub(super) fn alternatives(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// At most 40 characters of a text, for messages.
+fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(40).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// A map that is being read.
+pub(super) struct Section<'a> {
+    /// What it is called in the schema: `service`, `socket` …; the key of [`schema::not_yet`].
+    kind: &'static str,
+    entries: Mapping,
+    node: Option<&'a Node>,
+    at: At,
+    known: Vec<&'static str>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> Section<'a> {
+    /// Begins to read `value` as a map; nothing at all (`key:` with no value) is an empty one.
+    pub(super) fn new(
+        kind: &'static str,
+        value: Value,
+        node: Option<&'a Node>,
+        at: At,
+        problems: &'a mut Vec<Problem>,
+    ) -> Self {
+        let entries = match value {
+            Value::Mapping(entries) => entries,
+            Value::Null => Mapping::new(),
+            other => {
+                let message = Item { value: &other, node }.not("a map of keys and values");
+                problems.push(at.problem(message));
+                Mapping::new()
+            }
+        };
+        Self { kind, entries, node, at, known: Vec::new(), problems }
+    }
+
+    /// Reads the value of a key, if it is there.
+    pub(super) fn take<T>(&mut self, key: &'static str, read: impl Fn(Item<'_>) -> Read<T>) -> Option<Set<T>> {
+        let (value, node) = self.remove(key)?;
+        let at = self.place(key, node);
+        let item = Item { value: &value, node };
+        let value = self.judge(&at, read(item))?;
+        self.supported(key, &at);
+        Some(Set { value, at })
+    }
+
+    /// Reads a list, or one value in place of a list of one.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        read: impl Fn(Item<'_>) -> Read<T>,
+    ) -> Option<Set<Vec<Set<T>>>> {
+        let (value, node) = self.remove(key)?;
+        let at = self.place(key, node);
+        let elements = match value {
+            Value::Sequence(elements) => elements,
+            single => {
+                return self.judge(&at, read(Item { value: &single, node })).map(|value| {
+                    self.supported(key, &at);
+                    Set { value: vec![Set { value, at: at.clone() }], at }
+                });
+            }
+        };
+        let before = self.problems.len();
+        let mut values = Vec::with_capacity(elements.len());
+        for (index, element) in elements.iter().enumerate() {
+            let node = node.and_then(|node| node.element(index));
+            let at = node.map_or_else(|| at.clone(), |node| at.moved(node.at));
+            let value = self.judge(&at, read(Item { value: element, node }));
+            values.extend(value.map(|value| Set { value, at }));
+        }
+        if self.problems.len() == before {
+            self.supported(key, &at);
+        }
+        // A list of which nothing could be read is no empty list.
+        (elements.is_empty() || !values.is_empty()).then_some(Set { value: values, at })
+    }
+
+    /// Reads a map whose keys are the administrator's, in the order written.
+    pub(super) fn map<T>(&mut self, key: &'static str, read: impl Fn(&str, Item<'_>) -> Read<T>) -> Vec<Set<T>> {
+        let Some((value, node)) = self.remove(key) else {
+            return Vec::new();
+        };
+        let at = self.place(key, node);
+        let before = self.problems.len();
+        let mut map = Section::new(self.kind, value, node, at.clone(), self.problems);
+        let values = map.all(read);
+        if self.problems.len() == before {
+            self.supported(key, &at);
+        }
+        values
+    }
+
+    /// Reads all keys that are left.
+    pub(super) fn all<T>(&mut self, read: impl Fn(&str, Item<'_>) -> Read<T>) -> Vec<Set<T>> {
+        let mut values = Vec::new();
+        for (name, value) in std::mem::take(&mut self.entries) {
+            let Some(name) = self.name(&name) else { continue };
+            let node = self.node.and_then(|node| node.entry(&name)).map(|entry| entry.value.as_ref());
+            let at = self.place(&name, node);
+            let value = self.judge(&at, read(&name, Item { value: &value, node }));
+            values.extend(value.map(|value| Set { value, at }));
+        }
+        values
+    }
+
+    /// Reads every key that is left as a section of its own, placed at its key.
+    pub(super) fn each(&mut self, kind: &'static str, mut read: impl FnMut(String, &mut Section<'_>)) {
+        for (name, value) in std::mem::take(&mut self.entries) {
+            let Some(name) = self.name(&name) else { continue };
+            let node = self.node.and_then(|node| node.entry(&name)).map(|entry| entry.value.as_ref());
+            let mut section = Section::new(kind, value, node, self.key_place(&name), self.problems);
+            read(name, &mut section);
+            section.finish();
+        }
+    }
+
+    /// Reads the map under a key as a section, placed at its key.
+    pub(super) fn section<T>(
+        &mut self,
+        key: &'static str,
+        kind: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> Option<Set<T>> {
+        let (value, node) = self.remove(key)?;
+        let at = self.key_place(key);
+        let before = self.problems.len();
+        let mut section = Section::new(kind, value, node, at.clone(), self.problems);
+        let value = read(&mut section);
+        section.finish();
+        if self.problems.len() == before {
+            self.supported(key, &at);
+        }
+        Some(Set { value, at })
+    }
+
+    /// Turns a key away that has no place here.
+    pub(super) fn forbid(&mut self, key: &'static str, message: &str) {
+        if self.remove(key).is_some() {
+            let at = self.key_place(key);
+            self.problems.push(at.problem(message));
+        }
+    }
+
+    /// Is there a key, with whatever value?
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// Where the section is: its key, or its file.
+    pub(super) fn at(&self) -> &At {
+        &self.at
+    }
+
+    /// Notes something that is wrong with the section as a whole.
+    pub(super) fn report(&mut self, message: &str) {
+        self.problems.push(self.at.problem(message));
+    }
+
+    /// Ends the reading: what is left is unknown.
+    pub(super) fn finish(mut self) {
+        for (name, _) in std::mem::take(&mut self.entries) {
+            let Some(name) = self.name(&name) else { continue };
+            let at = self.key_place(&name);
+            self.problems.push(at.problem(format!("unknown key{}", self.suggestion(&name))));
+        }
+    }
+
+    fn suggestion(&self, name: &str) -> String {
+        let distance = |known: &&&str| strsim::osa_distance(known, name);
+        match self.known.iter().min_by_key(distance) {
+            Some(best) if distance(&best) <= 1.max(name.chars().count() / 3) => format!("; did you mean {best}?"),
+            _ if self.known.len() <= 8 => format!("; known here: {}", alternatives(&self.known)),
+            _ => "; the keys of a service are listed in oxinetd.yaml(5)".to_owned(),
+        }
+    }
+
+    fn remove(&mut self, key: &'static str) -> Option<(Value, Option<&'a Node>)> {
+        self.known.push(key);
+        let value = self.entries.swap_remove(key)?;
+        let node = self.node.and_then(|node| node.entry(key)).map(|entry| entry.value.as_ref());
+        Some((value, node))
+    }
+
+    fn name(&mut self, key: &Value) -> Option<String> {
+        if let Value::String(name) = key {
+            return Some(name.clone());
+        }
+        let text = Item { value: key, node: None }.not("a text");
+        self.problems.push(self.at.problem(format!("each key must be a text, in quotes if need be: {text}")));
+        None
+    }
+
+    /// The place of a key's value.
+    fn place(&self, key: &str, node: Option<&Node>) -> At {
+        node.map_or_else(|| self.key_place(key), |node| self.at.under(key, node.at))
+    }
+
+    fn key_place(&self, key: &str) -> At {
+        let entry = self.node.and_then(|node| node.entry(key));
+        self.at.under(key, entry.map_or(self.at.mark(), |entry| entry.key))
+    }
+
+    fn judge<T>(&mut self, at: &At, read: Read<T>) -> Option<T> {
+        read.map_err(|message| self.problems.push(at.problem(message))).ok()
+    }
+
+    fn supported(&mut self, key: &str, at: &At) {
+        if schema::not_yet(self.kind, key) {
+            self.problems.push(at.problem(NOT_YET));
+        }
+    }
+}
+
+const NOT_YET: &str = "not supported yet";
