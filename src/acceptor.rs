@@ -1,0 +1,332 @@
+//! Batches of connections from ready listeners, through admission, to the spawner.
+//!
+//! The daemon's loop hands over the listeners that are ready; they take turns, so that no busy one starves another. A
+//! connection is accepted, judged, and either becomes a handler or is turned away, before the next one is touched: only
+//! one is open here at any time, and its descriptor is the lowest. A limit pauses a listener or turns a client away;
+//! nothing here closes a listener, waits for anything, or fails.
+
+mod birth;
+mod connection;
+
+#[cfg(test)]
+pub(crate) use birth::start_handler;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use crate::admission::{Admission, Client, Decision, Now, Prepared, Refusal};
+use crate::ledger::{Ledger, Place, ServiceId};
+use crate::listeners::{ListenerId, Listeners, State};
+use crate::log::{Burst, Event, Log, Reason};
+use crate::reaper::{Pidfds, Reaper};
+use crate::spawner::{Recipe, Spawner};
+use crate::sys::clock;
+use crate::sys::descriptor::Reserve;
+use crate::sys::poll::Poll;
+use crate::sys::socket::{self, Accepted};
+use crate::table::{Refuse, Service, WhenFull};
+use connection::{peer_of, turn_away};
+
+/// At most so many connections are accepted in one turn.
+const BUDGET: usize = 64;
+
+/// And for so long. A start takes a tenth of a millisecond, but many times that where processors are scarce, and others
+/// wait for their turn: handlers that have ended, signals.
+const SLICE: Duration = Duration::from_millis(4);
+
+/// How long a listener is left alone when descriptors, memory or processes are lacking.
+const SHORTAGE: Duration = Duration::from_millis(100);
+
+/// How long a listener is left alone when nobody knows for how long: the load average is too high.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How long a listener is left alone at most until its service opens: the clock on the wall may be set.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A service that is being served.
+#[derive(Debug)]
+pub struct Entry {
+    /// Its number in the ledger.
+    pub id: ServiceId,
+    /// Its name, for the log.
+    pub name: Arc<str>,
+    /// What the table says.
+    pub service: Service,
+    /// What its handlers have in common.
+    pub recipe: Recipe,
+}
+
+/// What the acceptor works on, all of it the daemon's.
+pub struct Desk<'a> {
+    /// The daemon's epoll set.
+    pub poll: &'a Poll,
+    /// The books.
+    pub ledger: &'a mut Ledger,
+    /// The open sockets.
+    pub listeners: &'a mut Listeners,
+    /// The live handlers.
+    pub reaper: &'a mut Reaper<Pidfds>,
+    /// The log.
+    pub log: &'a Log,
+    /// When this turn began, on the monotonic clock.
+    pub now: Duration,
+    /// The same on the wall clock.
+    pub wall: Duration,
+}
+
+impl Desk<'_> {
+    fn moment(&self) -> Now {
+        Now { monotonic: self.now, wall: self.wall }
+    }
+}
+
+/// Accepts connections and starts handlers for them.
+#[derive(Debug)]
+pub struct Acceptor {
+    entries: HashMap<ServiceId, Rc<Entry>>,
+    admission: Admission,
+    spawner: Spawner,
+    reserve: Reserve,
+    refusals: Burst,
+    last_served: ListenerId,
+    /// Listeners that wait until their service has fewer handlers.
+    full: HashMap<ServiceId, Vec<ListenerId>>,
+    /// Listeners that wait until the daemon has fewer handlers.
+    crowded: Vec<ListenerId>,
+}
+
+/// Is there more to be had from a listener in this turn?
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    More,
+    Enough,
+}
+
+impl Acceptor {
+    /// `signals` are those that handlers must find at their default.
+    ///
+    /// # Errors
+    /// No memory or descriptors.
+    pub fn new(signals: Vec<i32>) -> io::Result<Self> {
+        Ok(Self {
+            entries: HashMap::new(),
+            admission: Admission::new().map_err(|_| io::ErrorKind::OutOfMemory)?,
+            spawner: Spawner::new(signals)?,
+            reserve: Reserve::new()?,
+            refusals: Burst::default(),
+            last_served: ListenerId::default(),
+            full: HashMap::new(),
+            crowded: Vec::new(),
+        })
+    }
+
+    /// Puts a new table in force, of `instances` handlers in all; `rates` is what admission has prepared for it. The
+    /// listeners have all been resumed ([`Listeners::commit`]); those whose service is full will find out again.
+    pub fn serve(&mut self, entries: Vec<Entry>, instances: u32, rates: Prepared, now: Now) {
+        self.admission.serve(entries.iter().map(|entry| (entry.id, &entry.service)), instances, rates, now);
+        self.entries = entries.into_iter().map(|entry| (entry.id, Rc::new(entry))).collect();
+        self.full.clear();
+        self.crowded.clear();
+    }
+
+    /// The services that are being served, in no order.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().map(AsRef::as_ref)
+    }
+
+    /// The rules in force.
+    pub fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    /// What the administrator should know and has not been told.
+    pub fn complaint(&mut self) -> Option<String> {
+        self.admission.complaint()
+    }
+
+    /// Accepts from the `ready` listeners, one connection of each in turn, until nobody waits or the time is up. The next
+    /// turn begins behind the listener that was served last.
+    pub fn accept(&mut self, desk: &mut Desk<'_>, mut ready: Vec<ListenerId>) {
+        ready.sort_unstable();
+        let behind_last = ready.partition_point(|&id| id <= self.last_served);
+        ready.rotate_left(behind_last);
+        let mut queue = VecDeque::from(ready);
+        let end = clock::monotonic() + SLICE;
+        for _ in 0..BUDGET {
+            let Some(id) = queue.pop_front() else { return };
+            self.last_served = id;
+            if self.accept_one(desk, id) == Next::More {
+                queue.push_back(id);
+            }
+            if clock::monotonic() >= end {
+                return;
+            }
+        }
+    }
+
+    fn accept_one(&mut self, desk: &mut Desk<'_>, id: ListenerId) -> Next {
+        let Some(listener) = desk.listeners.get(id).filter(|listener| listener.state == State::Listening) else {
+            return Next::Enough;
+        };
+        let Some(entry) = self.entries.get(&listener.service).cloned() else { return Next::Enough };
+        if listener.wait {
+            self.offer(desk, id, &entry);
+            return Next::Enough;
+        }
+        if let Err(refusal) = self.admission.room(desk.ledger, entry.id, desk.moment()) {
+            // Who comes too soon for the service as a whole is not to blame, so nobody is refused for that.
+            if entry.service.when_full == WhenFull::Queue || refusal.reason == Reason::ServiceRate {
+                self.hold(desk, id, &entry, refusal);
+                return Next::Enough;
+            }
+        }
+        match socket::accept(listener.as_fd()) {
+            Ok(accepted) => self.judge(desk, id, &entry, accepted),
+            Err(error) => self.not_accepted(desk, id, &entry, &error),
+        }
+    }
+
+    /// Leaves the clients of a service in its backlog, until a handler ends or time has passed.
+    fn hold(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Entry, refusal: Refusal) {
+        let time = match refusal.reason {
+            Reason::DaemonInstances => {
+                self.crowded.push(id);
+                None
+            }
+            Reason::ServiceInstances => {
+                self.full.entry(entry.id).or_default().push(id);
+                None
+            }
+            Reason::Times => Some(refusal.retry.unwrap_or(MINUTE).min(MINUTE)),
+            _ => Some(refusal.retry.unwrap_or(LOOK_AGAIN)),
+        };
+        self.pause(desk, id, entry, refusal, time);
+    }
+
+    fn pause(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Entry, refusal: Refusal, time: Option<Duration>) {
+        let Refusal { reason, retry } = refusal;
+        desk.listeners.pause(desk.poll, id, reason, time.map(|time| desk.now + time));
+        if self.refusals.pass((Arc::clone(&entry.name), reason), desk.now) {
+            let endpoint = desk.listeners.get(id).map(|listener| listener.endpoint.to_string()).unwrap_or_default();
+            desk.log.write(Event::Pause { service: Arc::clone(&entry.name), endpoint, reason, retry: retry.or(time) });
+        }
+    }
+
+    /// Listens again where a handler's end has made room.
+    pub fn made_room(&mut self, desk: &mut Desk<'_>, place: Place) {
+        let mut waiting = self.full.remove(&place.service).unwrap_or_default();
+        if self.admission.daemon_room(desk.ledger).is_ok() {
+            waiting.append(&mut self.crowded);
+        }
+        for id in waiting {
+            let full = State::Paused(Reason::ServiceInstances, None);
+            let crowded = State::Paused(Reason::DaemonInstances, None);
+            if desk.listeners.get(id).is_some_and(|listener| listener.state == full || listener.state == crowded) {
+                desk.listeners.resume(desk.poll, id);
+                log_resume(desk.log, desk.listeners, id);
+            }
+        }
+    }
+
+    /// What to do when accept(2) fails. Errors that belong to the connection are its own end (accept(2), "Error
+    /// handling"); a lack of descriptors or memory leaves this listener alone for a moment.
+    fn not_accepted(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Entry, error: &io::Error) -> Next {
+        match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
+            Errno::EAGAIN => Next::Enough,
+            Errno::ECONNABORTED
+            | Errno::EINTR
+            | Errno::ENETDOWN
+            | Errno::EPROTO
+            | Errno::ENOPROTOOPT
+            | Errno::EHOSTDOWN
+            | Errno::ENONET
+            | Errno::EHOSTUNREACH
+            | Errno::EOPNOTSUPP
+            | Errno::ENETUNREACH
+            | Errno::EPERM => Next::More,
+            _ => {
+                self.turn_one_away(desk, id, entry);
+                self.pause(desk, id, entry, Reason::Resources.into(), Some(SHORTAGE));
+                Next::Enough
+            }
+        }
+    }
+
+    /// Without descriptors, one client at least is told so, by the descriptor that was kept for it.
+    fn turn_one_away(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Entry) {
+        let Some(listener) = desk.listeners.get(id) else { return };
+        let accepted = self.reserve.lend(|| {
+            socket::accept(listener.as_fd()).map(|accepted| turn_away(&accepted.socket, &Refuse::Reset)).is_ok()
+        });
+        if accepted {
+            desk.ledger.note_refusal(entry.id, Reason::Resources);
+        }
+    }
+
+    /// Admits a connection or turns it away.
+    fn judge(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Entry, accepted: Accepted) -> Next {
+        let client = self.admission.client(entry.id, peer_of(&accepted));
+        match self.admit(desk, entry, &client) {
+            Ok(()) => self.start(desk, id, entry, &accepted.socket, client),
+            Err(refusal) => {
+                turn_away(&accepted.socket, &entry.service.refuse);
+                desk.ledger.note_refusal(entry.id, refusal.reason);
+                self.log_refusal(desk, entry, &client, refusal, false);
+                Next::More
+            }
+        }
+    }
+
+    /// Asks all the questions. Who is let in has used up his share of the rates; who is let in by `dry_run` alone has
+    /// not, since without it he would not have been.
+    fn admit(&mut self, desk: &mut Desk<'_>, entry: &Entry, client: &Client) -> Result<(), Refusal> {
+        let now = desk.moment();
+        match self.admission.decide(desk.ledger, entry.id, client, now) {
+            Decision::Admit => self.admission.commit(entry.id, client, now),
+            Decision::WouldRefuse(refusal) => {
+                desk.ledger.note_dry_refusal(entry.id, refusal.reason);
+                self.log_refusal(desk, entry, client, refusal, true);
+            }
+            Decision::Refuse(refusal) => return Err(refusal),
+        }
+        Ok(())
+    }
+
+    fn log_refusal(&mut self, desk: &Desk<'_>, entry: &Entry, client: &Client, refusal: Refusal, dry_run: bool) {
+        let Refusal { reason, retry } = refusal;
+        if !entry.service.log.refuse {
+            return;
+        }
+        if self.refusals.pass((Arc::clone(&entry.name), reason), desk.now) {
+            let (service, peer) = (Arc::clone(&entry.name), client.peer);
+            desk.log.write(Event::Refuse { service, peer, reason, retry, dry_run });
+        }
+    }
+
+    /// Logs how many refusals were not logged, of the bursts that are over.
+    pub fn log_suppressed(&mut self, log: &Log, now: Duration) {
+        for ((service, reason), suppressed) in self.refusals.ended(now) {
+            log.write(Event::Suppressed { service, reason, suppressed });
+        }
+    }
+
+    /// When [`Acceptor::log_suppressed`] has something to say.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.refusals.deadline()
+    }
+}
+
+/// Logs that a listener is polled again.
+pub(crate) fn log_resume(log: &Log, listeners: &Listeners, id: ListenerId) {
+    if let Some(listener) = listeners.get(id) {
+        let (service, endpoint) = (Arc::clone(&listener.name), listener.endpoint.to_string());
+        log.write(Event::Resume { service, endpoint });
+    }
+}

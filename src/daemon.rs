@@ -1,0 +1,246 @@
+//! The turn: one pass after another, until a signal says stop. It owns everything and ties it together.
+//!
+//! A turn waits, empties the signal pipe, puts ended handlers on the exit queue, drains that queue (the only place
+//! where counts go down), does what was asked for, and accepts a bounded number of connections, so that limits
+//! are always judged on fresh counts. Nothing in it blocks but the wait. What goes wrong with one connection or one
+//! reload is logged and counted; only the start can fail.
+
+mod reload;
+mod start;
+
+pub use start::{Inherited, Options, StartError, run, status};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::acceptor::{Acceptor, Desk, log_resume};
+use crate::ledger::Ledger;
+use crate::listeners::{Borrower, ListenerId, Listeners};
+use crate::log::{Event, Log};
+use crate::reaper::{Exit, Killed, Pidfds, Reaper};
+use crate::report::{self, Facts};
+use crate::sys::clock;
+use crate::sys::descriptor::Nofile;
+use crate::sys::notify::Notify;
+use crate::sys::pidfd::Ending;
+use crate::sys::poll::{Poll, Ready};
+use crate::sys::signals::{Asked, Signals};
+use crate::table::Table;
+
+/// Numbers in the epoll set; listeners come after them.
+const SIGNALS: u64 = 0;
+const REAPER: u64 = 1;
+
+/// At most so many ready descriptors are looked at in one turn; the others are first in the next.
+const READY: usize = 64;
+
+/// How long handlers have to end when the daemon is told to end them: SIGTERM, five seconds, SIGKILL, and some more.
+const QUIT: Duration = Duration::from_secs(10);
+
+/// What a turn says about the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    Continue,
+    Stop,
+}
+
+/// Everything.
+struct Daemon {
+    options: Options,
+    table: Table,
+    log: Log,
+    poll: Poll,
+    ready: Ready,
+    signals: Signals,
+    notify: Notify,
+    nofile: Nofile,
+    ledger: Ledger,
+    listeners: Listeners,
+    reaper: Reaper<Pidfds>,
+    acceptor: Acceptor,
+    instances: u32,
+    since: Duration,
+    longest_turn: Duration,
+    reloads: (u64, u64),
+    next_ping: Duration,
+    /// As process 1: there may be more ended children that are no handlers.
+    strangers: bool,
+    /// When to stop at the latest, once handlers have been told to end.
+    quitting: Option<Duration>,
+}
+
+impl Daemon {
+    /// One pass: wait, signals, reap, settle, what was asked for, accept.
+    fn turn(&mut self) -> Then {
+        let timeout = self.timeout();
+        let _ = self.poll.wait(&mut self.ready, timeout, &self.signals);
+        let now = clock::monotonic();
+        let (asked, ended, listeners) = self.sort_out();
+        if ended || self.reaper.must_look() {
+            self.reaper.reap(now);
+        }
+        if asked.child || self.strangers {
+            self.strangers = self.reaper.reap_strangers(now);
+        }
+        self.settle(now);
+        self.on_time(now);
+        if let Then::Stop = self.obey(asked, now) {
+            return Then::Stop;
+        }
+        self.with_desk(now, |acceptor, desk| acceptor.accept(desk, listeners));
+        self.longest_turn = self.longest_turn.max(clock::monotonic().saturating_sub(now));
+        Then::Continue
+    }
+
+    /// What the wait has found. The signal pipe is emptied before anything is done about its signals.
+    fn sort_out(&mut self) -> (Asked, bool, Vec<ListenerId>) {
+        let (mut asked, mut ended) = (Asked::default(), false);
+        let mut listeners = Vec::new();
+        for number in self.ready.numbers() {
+            match number {
+                SIGNALS => asked = self.signals.take(),
+                REAPER => ended = true,
+                number => listeners.extend(ListenerId::from_number(number)),
+            }
+        }
+        (asked, ended, listeners)
+    }
+
+    fn with_desk<T>(&mut self, now: Duration, work: impl FnOnce(&mut Acceptor, &mut Desk<'_>) -> T) -> T {
+        let mut desk = Desk {
+            poll: &self.poll,
+            ledger: &mut self.ledger,
+            listeners: &mut self.listeners,
+            reaper: &mut self.reaper,
+            log: &self.log,
+            now,
+            wall: clock::wall(),
+        };
+        work(&mut self.acceptor, &mut desk)
+    }
+
+    /// Drains the exit queue: here, and nowhere else, the counts of ended handlers go down.
+    fn settle(&mut self, now: Duration) {
+        for exit in self.reaper.drain() {
+            let Some(place) = self.ledger.settle(exit.ticket) else {
+                self.inconsistent(&exit);
+                continue;
+            };
+            match exit.ended {
+                Some(ended) => self.ledger.note_ending(place.service, ended.ending),
+                None => self.warn(format!("handler {} was not ours to collect; how it ended is unknown", exit.pid)),
+            }
+            self.take_back(&exit, now);
+            self.with_desk(now, |acceptor, desk| acceptor.made_room(desk, place));
+            log_exit(&self.log, exit);
+        }
+    }
+
+    fn inconsistent(&mut self, exit: &Exit) {
+        debug_assert!(false, "{exit:?} has no place in the ledger");
+        let (what, found) = (format!("ticket of pid {}", exit.pid), "no such ticket".to_owned());
+        self.log.write(Event::Inconsistency { what, expected: "a place".to_owned(), found });
+    }
+
+    /// A `wait` handler has ended: its listener is ours again.
+    fn take_back(&mut self, exit: &Exit, now: Duration) {
+        let Some(id) = exit.about.lent else { return };
+        let lived = exit.at.saturating_sub(exit.about.since);
+        let failed = exit.ended.is_none_or(|ended| ended.ending != Ending::Exited(0));
+        let borrower = Borrower { lived, failed };
+        let Some(delay) = self.listeners.take_back(&self.poll, id, exit.ticket, borrower, now) else { return };
+        if let Some(listener) = self.listeners.get(id) {
+            let (service, endpoint) = (Arc::clone(&listener.name), listener.endpoint.to_string());
+            let reason = crate::log::Reason::Backoff;
+            self.log.write(Event::Pause { service, endpoint, reason, retry: Some(delay) });
+        }
+    }
+
+    /// What is due by the clock.
+    fn on_time(&mut self, now: Duration) {
+        for Killed { pid, about, signal } in self.reaper.end_overdue(now) {
+            self.log.write(Event::Kill { service: about.service, peer: about.peer, pid, signal });
+        }
+        for id in self.listeners.due(now) {
+            self.listeners.resume(&self.poll, id);
+            log_resume(&self.log, &self.listeners, id);
+        }
+        self.acceptor.log_suppressed(&self.log, now);
+        if let Some(complaint) = self.acceptor.complaint() {
+            self.warn(complaint);
+        }
+        if self.notify.interval().is_some() && now >= self.next_ping {
+            self.notify.send("WATCHDOG=1");
+            self.next_ping = now + self.notify.interval().unwrap_or_default();
+        }
+    }
+
+    /// How long the wait may last.
+    fn timeout(&self) -> Option<Duration> {
+        let now = clock::monotonic();
+        let ping = self.notify.interval().map(|_| self.next_ping);
+        let at_once = self.strangers.then_some(now);
+        let deadlines = [self.reaper.deadline(now), self.listeners.deadline(), self.acceptor.deadline()];
+        deadlines.into_iter().chain([self.quitting, ping, at_once]).flatten().min().map(|when| when.saturating_sub(now))
+    }
+
+    /// Does what signals have asked for.
+    fn obey(&mut self, asked: Asked, now: Duration) -> Then {
+        if asked.status {
+            let status = self.status(now);
+            self.log.write(Event::Status { json: status.to_string() });
+        }
+        if asked.reload && self.quitting.is_none() {
+            self.reload(now);
+        }
+        if let Some(signal) = asked.stop {
+            self.stop(signal);
+            return Then::Stop;
+        }
+        if asked.quit && self.quitting.is_none() {
+            self.stop("SIGQUIT");
+            self.reaper.end_all(now);
+            self.quitting = Some(now + QUIT);
+        }
+        match self.quitting {
+            Some(end) if self.reaper.handlers() == 0 || now >= end => Then::Stop,
+            _ => Then::Continue,
+        }
+    }
+
+    /// Stops listening. Handlers live on.
+    fn stop(&mut self, signal: &'static str) {
+        self.notify.send("STOPPING=1\nSTATUS=Stopping");
+        self.listeners.close_all(&self.poll);
+        self.log.write(Event::Stop { signal, handlers: self.reaper.handlers() });
+    }
+
+    fn status(&self, now: Duration) -> serde_json::Value {
+        let facts = Facts {
+            uptime: now.saturating_sub(self.since),
+            instances: self.instances,
+            longest_turn: self.longest_turn,
+            reloads: self.reloads,
+            dropped: self.log.dropped(),
+            handlers: (self.reaper.handlers(), self.reaper.waiting()),
+        };
+        report::status(&facts, &self.ledger, &self.listeners, &self.acceptor, now)
+    }
+
+    fn warn(&self, message: String) {
+        self.log.write(Event::Warning { message });
+    }
+}
+
+fn log_exit(log: &Log, exit: Exit) {
+    let Some(ended) = exit.ended.filter(|_| exit.about.log) else { return };
+    log.write(Event::Exit {
+        service: exit.about.service,
+        peer: exit.about.peer,
+        pid: exit.pid,
+        ending: ended.ending,
+        duration: exit.at.saturating_sub(exit.about.since),
+        cpu: ended.cpu,
+        rss: ended.rss,
+    });
+}

@@ -1,0 +1,116 @@
+//! Putting a table in force: the first one, and those of a reload, which come into force as a whole or not at all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Daemon, Options};
+use crate::acceptor::Entry;
+use crate::admission::{Now, Prepared as Rates};
+use crate::listeners::Prepared;
+use crate::log::{Event, Settings};
+use crate::spawner::Recipe;
+use crate::sys::clock;
+use crate::table::{self, Table, change};
+
+impl Options {
+    /// What the table says of the log, unless the command line says otherwise.
+    pub(super) fn log_settings(&self, table: &Table) -> Settings {
+        let mut settings = table.daemon.log.clone();
+        if let Some(target) = &self.log {
+            settings.to = target.clone();
+        }
+        if self.verbose {
+            settings.level = crate::log::Level::Debug;
+        }
+        settings
+    }
+}
+
+impl Daemon {
+    pub(super) fn prepare_rates(&self, table: &Table) -> Result<Rates, String> {
+        let services = table.services.iter().filter(|service| service.enabled);
+        let prepared = self.acceptor.admission().prepare(table.daemon.sources, services);
+        prepared.map_err(|error| format!("daemon.sources: {error}"))
+    }
+
+    /// Puts the table in force whose sockets and rate tables are prepared. Cannot fail.
+    pub(super) fn commit(&mut self, prepared: Prepared, rates: Rates, now: Duration) {
+        let enabled: Vec<_> = self.table.services.iter().filter(|service| service.enabled).cloned().collect();
+        let ids = self.ledger.list(enabled.iter().map(|service| service.name.as_str()));
+        let committed = self.listeners.commit(&self.poll, &enabled, &ids, prepared);
+        for change in committed.changes {
+            let (service, endpoint) = (change.service, change.endpoint);
+            self.log.write(match change.how {
+                "closed" => Event::Unlisten { service, endpoint },
+                how => Event::Listen { service, endpoint, how },
+            });
+        }
+        committed.warnings.into_iter().for_each(|warning| self.warn(warning));
+        self.instances = self.affordable();
+        let nofile = self.nofile;
+        let entry = |(service, id): (table::Service, _)| {
+            let recipe = Recipe::new(&service, nofile);
+            Entry { id, name: Arc::from(service.name.as_str()), service, recipe }
+        };
+        let entries = enabled.into_iter().zip(ids).map(entry).collect();
+        let now = Now { monotonic: now, wall: clock::wall() };
+        self.acceptor.serve(entries, self.instances, rates, now);
+    }
+
+    /// `daemon.instances`, or less where the limit on open files allows no more: each handler is one descriptor.
+    fn affordable(&mut self) -> u32 {
+        /// For the log, the control of the daemon itself and connections under way.
+        const OTHERS: u64 = 64;
+        let wanted = self.table.daemon.instances;
+        let free = self.nofile.hard.saturating_sub(self.listeners.iter().count() as u64 + OTHERS).max(1);
+        let affordable = u32::try_from(free).unwrap_or(u32::MAX);
+        if affordable < wanted {
+            let limit = self.nofile.hard;
+            self.warn(format!(
+                "daemon.instances: {wanted} handlers need more than the {limit} open files that this process may have; \
+                 the limit is {affordable}"
+            ));
+        }
+        wanted.min(affordable)
+    }
+
+    /// Reads the table anew: all of it comes into force, or nothing has changed and the log says why.
+    pub(super) fn reload(&mut self, now: Duration) {
+        let micros = now.as_micros();
+        self.notify.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading"));
+        let state = match self.try_reload(now) {
+            Ok(()) => {
+                self.reloads.0 += 1;
+                format!("Serving {} services", self.acceptor.entries().count())
+            }
+            Err(problems) => {
+                self.reloads.1 += 1;
+                let first = problems.first().cloned().unwrap_or_default();
+                for problem in problems {
+                    self.log.write(Event::ReloadFailed { problem });
+                }
+                format!("The last reload failed, the table before it is in force: {first}")
+            }
+        };
+        self.notify.send(&format!("READY=1\nSTATUS={state}"));
+    }
+
+    fn try_reload(&mut self, now: Duration) -> Result<(), Vec<String>> {
+        fn lines<T: ToString>(problems: Vec<T>) -> Vec<String> {
+            problems.iter().map(ToString::to_string).collect()
+        }
+        let loaded = table::load(&self.options.files).map_err(lines)?;
+        let rates = self.prepare_rates(&loaded.table).map_err(|line| vec![line])?;
+        let prepared = self.listeners.prepare(&loaded.table.services).map_err(lines)?;
+        let settings = self.options.log_settings(&loaded.table);
+        self.log.configure(&settings).map_err(|error| vec![format!("daemon.log.to: {error}")])?;
+        loaded.warnings.iter().for_each(|warning| self.warn(warning.to_string()));
+        let plan = change::plan(&self.table, &loaded.table);
+        let (added, removed) = (plan.added.len(), plan.removed.len());
+        let (altered, kept) = (plan.altered.len(), plan.kept.len());
+        self.table = loaded.table;
+        self.commit(prepared, rates, now);
+        self.log.write(Event::Reload { added, removed, altered, kept });
+        Ok(())
+    }
+}

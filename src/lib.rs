@@ -1,0 +1,40 @@
+//! oxinetd, an internet super-server: a table maps ports to programs, and a handler process serves each connection.
+//!
+//! The modules, in the order of the way that a connection takes; each may use only those above it, but [`daemon`],
+//! which ties them together:
+//!
+//! ```text
+//!  service table ──► listeners ──► acceptor ──► admission ──► spawner ──► handler process
+//!                       ▲             │            │  ▲           │             │
+//!                       │             │     refusal│  │ticket     │pidfd        │ends
+//!                       │             ▼            ▼  │           ▼             ▼
+//!                    resume ◄──── daemon ◄──── ledger ◄── exit queue ◄──────  reaper
+//! ```
+//!
+//! Counts have one owner, the [`ledger`]; they go up when a place is taken before a handler is started, and down when
+//! the [`daemon`] drains the exit queue between two waits, and nowhere else. All of it is one thread; the [`log`] is
+//! written by another. `unsafe` lives in [`sys`] alone.
+
+#![deny(unsafe_code)]
+#![warn(clippy::unwrap_used)]
+
+mod planted;
+pub mod sys;
+pub mod source;
+pub mod log;
+pub mod access;
+pub mod rate;
+pub mod table;
+pub mod ledger;
+pub mod admission;
+pub mod listeners;
+pub mod spawner;
+pub mod reaper;
+pub mod acceptor;
+pub mod report;
+pub mod pid_file;
+pub mod daemon;
+
+#[cfg(test)]
+#[path = "../tests/model/mod.rs"]
+mod model;

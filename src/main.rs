@@ -1,0 +1,143 @@
+//! oxinetd: arguments → daemon → exit status.
+
+#![deny(unsafe_code)]
+#![warn(clippy::unwrap_used)]
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf, absolute};
+use std::process::ExitCode;
+
+use clap::{ArgAction, Parser};
+
+use oxinetd::daemon::{self, Inherited, Options, StartError, status};
+use oxinetd::log::Target;
+use oxinetd::sys::descriptor;
+use oxinetd::sys::detach::{self, Process, Waiting};
+use oxinetd::sys::notify::Notify;
+use oxinetd::sys::socket;
+use oxinetd::table::{self, Loaded, dump};
+
+/// An internet super-server: accepts connections and starts a program for each.
+#[derive(Debug, Parser)]
+#[command(version, disable_help_subcommand = true)]
+struct Arguments {
+    /// Service table; may be repeated
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/oxinetd/oxinetd.yaml")]
+    config: Vec<PathBuf>,
+    /// Read and check everything, open nothing; every error on standard error
+    #[arg(long)]
+    check: bool,
+    /// Print the table as understood, as YAML that reads back to itself
+    #[arg(long)]
+    dump: bool,
+    /// Leave the terminal; return when the daemon is ready
+    #[arg(long)]
+    daemonize: bool,
+    /// Write the process id to FILE
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Where to log: stderr, syslog, journal or the path of a file; overrides the table
+    #[arg(long, value_name = "WHERE")]
+    log: Option<PathBuf>,
+    /// Log everything
+    #[arg(short, long, action = ArgAction::Count)]
+    verbose: u8,
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { status::USAGE } else { 0 });
+        }
+    };
+    let files: Vec<_> = arguments.config.iter().map(|path| from_here(path)).collect();
+    match table::load(&files) {
+        Err(problems) => complain(&problems, status::CONFIG),
+        Ok(loaded) if arguments.dump => print(&dump::dump(&loaded.table)),
+        Ok(loaded) if arguments.check => complain(&loaded.warnings, 0),
+        Ok(loaded) => serve(arguments, files, loaded),
+    }
+}
+
+/// The path as seen from the root directory, where the daemon works.
+fn from_here(path: &Path) -> PathBuf {
+    absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode {
+    let options = Options {
+        files,
+        log: arguments.log.map(target),
+        verbose: arguments.verbose > 0,
+        pid_file: arguments.pid_file.as_deref().map(from_here),
+    };
+    // First of all: with a low limit no descriptor could be moved to its high place.
+    let nofile = match descriptor::raise_limit() {
+        Ok(nofile) => nofile,
+        Err(error) => return complain(&[format!("limit on open files: {error}")], status::SYSTEM),
+    };
+    let sockets = match passed_sockets() {
+        Ok(sockets) => sockets,
+        Err(error) => return complain(&[format!("LISTEN_FDS: {error}")], status::USAGE),
+    };
+    let notify = Notify::from_env();
+    let mut waiting = match arguments.daemonize.then(detach::detach) {
+        None => None,
+        Some(Ok(Process::Daemon(waiting))) => Some(waiting),
+        Some(Ok(Process::First(code))) => return code,
+        Some(Err(error)) => return complain(&[format!("--daemonize: {error}")], status::SYSTEM),
+    };
+    // So that no file system is kept busy by the daemon.
+    let _ = std::env::set_current_dir("/");
+    let when_ready = || waiting.take().into_iter().for_each(leave_terminal);
+    match daemon::run(options, loaded, Inherited { sockets, notify, nofile }, when_ready) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(StartError { lines, status }) => {
+            let code = complain(&lines, status);
+            waiting.into_iter().for_each(|waiting| waiting.failed(status));
+            code
+        }
+    }
+}
+
+fn leave_terminal(waiting: Waiting) {
+    let _ = descriptor::mute();
+    waiting.ready();
+}
+
+/// The argument of `--log`.
+fn target(place: PathBuf) -> Target {
+    match place.to_str() {
+        Some("stderr") => Target::Stderr,
+        Some("syslog") => Target::Syslog,
+        Some("journal") => Target::Journal,
+        _ => Target::File(from_here(&place)),
+    }
+}
+
+/// The sockets of sd_listen_fds(3), if they are meant for this process.
+fn passed_sockets() -> io::Result<Vec<OwnedFd>> {
+    let number = |name| std::env::var(name).ok()?.parse::<i32>().ok();
+    let for_us = number("LISTEN_PID").is_some_and(|pid| u32::try_from(pid) == Ok(std::process::id()));
+    socket::passed(number("LISTEN_FDS").filter(|_| for_us).unwrap_or(0))
+}
+
+/// One line for each problem, on standard error; nothing is lost if nobody reads them.
+fn complain<T: Display>(problems: &[T], status: u8) -> ExitCode {
+    let mut stderr = io::stderr().lock();
+    for problem in problems {
+        let _ = writeln!(stderr, "oxinetd: {problem}");
+    }
+    ExitCode::from(status)
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&[format!("standard output: {error}")], status::FAILURE),
+    }
+}
