@@ -130,9 +130,9 @@ impl Daemon {
                 Some(ended) => self.ledger.note_ending(place.service, ended.ending),
                 None => self.warn(format!("handler {} was not ours to collect; how it ended is unknown", exit.pid)),
             }
+            log_exit(&self.log, &exit);
             self.take_back(&exit, now);
             self.with_desk(now, |acceptor, desk| acceptor.made_room(desk, place));
-            log_exit(&self.log, exit);
         }
     }
 
@@ -232,10 +232,10 @@ impl Daemon {
     }
 }
 
-fn log_exit(log: &Log, exit: Exit) {
+fn log_exit(log: &Log, exit: &Exit) {
     let Some(ended) = exit.ended.filter(|_| exit.about.log) else { return };
     log.write(Event::Exit {
-        service: exit.about.service,
+        service: Arc::clone(&exit.about.service),
         peer: exit.about.peer,
         pid: exit.pid,
         ending: ended.ending,

@@ -75,6 +75,13 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
         verbose: arguments.verbose > 0,
         pid_file: arguments.pid_file.as_deref().map(from_here),
     };
+    if arguments.daemonize && options.log.as_ref().unwrap_or(&loaded.table.daemon.log.to) == &Target::Stderr {
+        let cure = "log to syslog, the journal or a file, in daemon.log.to or by --log";
+        return complain(
+            &[format!("--daemonize leaves the terminal, so nobody would read standard error: {cure}")],
+            status::USAGE,
+        );
+    }
     // First of all: with a low limit no descriptor could be moved to its high place.
     let nofile = match descriptor::raise_limit() {
         Ok(nofile) => nofile,

@@ -321,6 +321,16 @@ fn daemonize_fails_with_the_daemons_status() {
 }
 
 #[test]
+fn daemonize_wants_a_log_that_somebody_can_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table.yaml");
+    fs::write(&table, "daemon: { log: { to: stderr } }").unwrap();
+    let output = Command::new(OXINETD).args(["--daemonize", "-c"]).arg(&table).stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(64), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("nobody would read standard error"), "{output:?}");
+}
+
+#[test]
 fn term_and_int_stop_listening_and_leave_handlers_be() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let ([port], table) = services([("cat", "program: /bin/cat")]);
