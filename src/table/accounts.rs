@@ -22,7 +22,6 @@ struct Account {
     uid: u32,
     /// The primary group, where there is one.
     gid: Option<u32>,
-    home: Option<String>,
 }
 
 /// The accounts asked for so far.
@@ -61,8 +60,8 @@ impl Accounts {
             (None, None) => getegid().as_raw(),
         };
         let groups = self.supplementary(&account, gid, &spec.groups)?;
-        let Account { name: user, uid, home, .. } = account;
-        let credentials = Credentials { user, uid, gid, groups, home };
+        let Account { name: user, uid, .. } = account;
+        let credentials = Credentials { user, uid, gid, groups };
         if own.is_root() { Ok(Some(credentials)) } else { only_itself(spec, credentials).map(Some) }
     }
 
@@ -149,12 +148,11 @@ fn id(text: &str) -> Option<u32> {
 }
 
 fn account(user: User) -> Account {
-    let home = user.dir.into_os_string().into_string().ok().filter(|home| !home.is_empty());
-    Account { name: user.name, uid: user.uid.as_raw(), gid: Some(user.gid.as_raw()), home }
+    Account { name: user.name, uid: user.uid.as_raw(), gid: Some(user.gid.as_raw()) }
 }
 
 fn stranger(uid: u32) -> Account {
-    Account { name: uid.to_string(), uid, gid: None, home: None }
+    Account { name: uid.to_string(), uid, gid: None }
 }
 
 fn account_of(uid: Uid) -> Account {

@@ -264,8 +264,6 @@ pub struct Credentials {
     pub gid: u32,
     /// Supplementary groups, exactly these.
     pub groups: Vec<u32>,
-    /// The user's home directory, where there is one.
-    pub home: Option<String>,
 }
 
 /// One resource limit (setrlimit(2)); `u64::MAX` is unlimited.
