@@ -265,9 +265,9 @@ impl<K: Kernel> Reaper<K> {
     }
 }
 
-/// At most so many handlers are collected in one turn, a millisecond or two of work. The end of many is slow work for the
-/// kernel, and others wait for their turn.
-const BATCH: usize = 256;
+/// At most so many handlers are collected in one turn. Where many end at once, each is up to a third of a millisecond of
+/// the kernel's work, and others wait for their turn.
+const BATCH: usize = 16;
 
 /// The real kernel: pidfds in an epoll set, readable when their process has ended.
 #[derive(Debug)]
