@@ -213,8 +213,7 @@ impl Acceptor {
         let Refusal { reason, retry } = refusal;
         desk.listeners.pause(desk.poll, id, reason, time.map(|time| desk.now + time));
         if self.refusals.pass((Arc::clone(&entry.name), reason), desk.now) {
-            let endpoint = desk.listeners.get(id).map(|listener| listener.endpoint.to_string()).unwrap_or_default();
-            desk.log.write(Event::Pause { service: Arc::clone(&entry.name), endpoint, reason, retry: retry.or(time) });
+            log_pause(desk.log, desk.listeners, id, reason, retry.or(time));
         }
     }
 
@@ -320,6 +319,14 @@ impl Acceptor {
     #[must_use]
     pub fn deadline(&self) -> Option<Duration> {
         self.refusals.deadline()
+    }
+}
+
+/// Logs that a listener is not polled for now.
+pub(crate) fn log_pause(log: &Log, listeners: &Listeners, id: ListenerId, reason: Reason, retry: Option<Duration>) {
+    if let Some(listener) = listeners.get(id) {
+        let (service, endpoint) = (Arc::clone(&listener.name), listener.endpoint.to_string());
+        log.write(Event::Pause { service, endpoint, reason, retry });
     }
 }
 

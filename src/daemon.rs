@@ -13,10 +13,10 @@ pub use start::{Inherited, Options, StartError, run, status};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::acceptor::{Acceptor, Desk, log_resume};
+use crate::acceptor::{Acceptor, Desk, log_pause, log_resume};
 use crate::ledger::Ledger;
 use crate::listeners::{Borrower, ListenerId, Listeners};
-use crate::log::{Event, Log};
+use crate::log::{Event, Log, Reason};
 use crate::reaper::{Exit, Killed, Pidfds, Reaper};
 use crate::report::{self, Facts};
 use crate::sys::clock;
@@ -148,11 +148,9 @@ impl Daemon {
         let lived = exit.at.saturating_sub(exit.about.since);
         let failed = exit.ended.is_none_or(|ended| ended.ending != Ending::Exited(0));
         let borrower = Borrower { lived, failed };
-        let Some(delay) = self.listeners.take_back(&self.poll, id, exit.ticket, borrower, now) else { return };
-        if let Some(listener) = self.listeners.get(id) {
-            let (service, endpoint) = (Arc::clone(&listener.name), listener.endpoint.to_string());
-            let reason = crate::log::Reason::Backoff;
-            self.log.write(Event::Pause { service, endpoint, reason, retry: Some(delay) });
+        let delay = self.listeners.take_back(&self.poll, id, exit.ticket, borrower, now);
+        if delay.is_some() {
+            log_pause(&self.log, &self.listeners, id, Reason::Backoff, delay);
         }
     }
 

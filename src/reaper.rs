@@ -136,9 +136,8 @@ impl<K: Kernel> Reaper<K> {
         self.handlers.insert(ticket, Handler { pid, handle, about, end });
     }
 
-    /// Collects handlers that have ended, a bounded number, and puts them on the exit queue. Gives their number.
-    pub fn reap(&mut self, now: Duration) -> usize {
-        let before = self.exits.len();
+    /// Collects handlers that have ended, a bounded number, and puts them on the exit queue.
+    pub fn reap(&mut self, now: Duration) {
         let mut found = std::mem::take(&mut self.found);
         self.kernel.ended(&mut found);
         found.extend(&self.unwatched);
@@ -149,7 +148,6 @@ impl<K: Kernel> Reaper<K> {
             self.collect(ticket, now);
         }
         self.found = found;
-        self.exits.len() - before
     }
 
     fn collect(&mut self, ticket: Ticket, now: Duration) {
@@ -237,16 +235,6 @@ impl<K: Kernel> Reaper<K> {
     #[must_use]
     pub fn waiting(&self) -> usize {
         self.exits.len()
-    }
-
-    /// The kernel.
-    pub fn kernel(&self) -> &K {
-        &self.kernel
-    }
-
-    /// The kernel, to change it.
-    pub fn kernel_mut(&mut self) -> &mut K {
-        &mut self.kernel
     }
 
     /// As process 1: collects children that are no handlers, orphans of handlers for instance, so that they do not

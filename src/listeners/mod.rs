@@ -152,7 +152,7 @@ impl Listeners {
         if errors.is_empty() { Ok(prepared) } else { Err(errors) }
     }
 
-    /// Puts a new table in force: `ids` are the numbers of `services`. Listeners that are in no service are closed.
+    /// Puts a new table in force: its enabled `services`, and `ids`, their numbers. Listeners that are in no service are closed.
     pub fn commit(
         &mut self,
         poll: &Poll,
@@ -163,7 +163,7 @@ impl Listeners {
         let mut old: HashMap<Endpoint, ListenerId> =
             self.open.iter().map(|(&id, listener)| (listener.endpoint.clone(), id)).collect();
         let mut done = Committed::default();
-        for (service, &owner) in services.iter().zip(ids).filter(|(service, _)| service.enabled) {
+        for (service, &owner) in services.iter().zip(ids) {
             let name = Arc::<str>::from(service.name.as_str());
             for endpoint in &service.listen {
                 if let Some(id) = old.remove(endpoint) {

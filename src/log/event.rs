@@ -18,7 +18,7 @@ pub enum Level {
     Warning = 4,
     /// A change of state.
     Notice = 5,
-    /// The daily business: accept, refuse, exit.
+    /// The daily business: handlers and sockets that come and go.
     Info = 6,
     /// For whoever looks for a fault.
     Debug = 7,
@@ -118,7 +118,7 @@ pub struct Of {
 pub enum Event {
     /// The daemon is ready.
     Start { version: &'static str, pid: i32, services: usize, listeners: usize },
-    /// A listener was opened, adopted or kept.
+    /// A listener was opened or adopted.
     Listen { service: Arc<str>, endpoint: String, how: &'static str },
     /// A listener was closed.
     Unlisten { service: Arc<str>, endpoint: String },
