@@ -34,6 +34,7 @@ pub mod acceptor;
 pub mod report;
 pub mod pid_file;
 pub mod daemon;
+pub mod ctl;
 
 #[cfg(test)]
 #[path = "../tests/model/mod.rs"]

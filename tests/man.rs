@@ -18,6 +18,7 @@ use oxinetd::sys::exec::Step;
 
 const DAEMON: &str = "man/oxinetd.8";
 const TABLE: &str = "man/oxinetd.yaml.5";
+const CONTROL: &str = "man/oxinetctl.8";
 
 /// Every key with a value that makes sense for it: the section it stands in, as [`entries`] names them, the key, the value.
 const KEYS: [(&str, &str, &str); 70] = [
@@ -181,6 +182,36 @@ fn the_page_has_each_flag_and_no_other() {
     let output = oxinetd(&["--help"]);
     assert!(output.status.success(), "--help: {output:?}");
     assert_eq!(flags_of_page(&read(DAEMON)), flags_of_help(&String::from_utf8_lossy(&output.stdout)));
+}
+
+// --- commands -------------------------------------------------------------------------------------------------------
+
+/// The help of oxinetctl, or of one of its commands.
+fn help_of_control(command: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_oxinetctl")).args(command).arg("--help").output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The commands of clap's help.
+fn commands_of_help(help: &str) -> BTreeSet<String> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    lines
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_page_of_oxinetctl_has_each_command_and_each_flag_and_no_other() {
+    let (page, help) = (read(CONTROL), help_of_control(&[]));
+    let commands = commands_of_help(&help);
+    assert!(!commands.is_empty(), "this test no longer understands the help: {help}");
+    assert_eq!(items(&page, "COMMANDS", "Ic"), commands);
+    let mut flags = flags_of_help(&help);
+    commands.iter().for_each(|command| flags.extend(flags_of_help(&help_of_control(&[command]))));
+    assert_eq!(flags_of_page(&page), flags);
 }
 
 // --- keys -----------------------------------------------------------------------------------------------------------
@@ -514,7 +545,7 @@ fn mandoc_finds_no_fault() {
         eprintln!("skipped: mandoc is not installed");
         return;
     }
-    for page in [DAEMON, TABLE] {
+    for page in [DAEMON, TABLE, CONTROL] {
         let output = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(path(page)).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     }
