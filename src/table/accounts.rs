@@ -1,38 +1,32 @@
 //! Users and groups by name or number, each looked up once.
 //!
 //! [`super::check`] keeps one [`Accounts`] while a table is loaded, so that a thousand services of one user cost one
-//! look-up. This is the only place that asks the name service, which may be slow or remote. Errors are messages for
-//! the key that named the account.
+//! look-up of the [`Machine`]. Errors are messages for the key that named the account.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::CString;
 
-use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups};
+use nix::unistd::{Gid, getegid, geteuid, getgroups};
 
 use super::Credentials;
+use super::machine::{Account, Machine};
 use super::problem::{Problem, Set};
 use super::schema::{Groups, Key, ServiceSpec};
 use super::units::digits;
 
-/// A user, as far as we need to know.
-#[derive(Clone, Debug)]
-struct Account {
-    /// The login name; the number as text where there is none.
-    name: String,
-    uid: u32,
-    /// The primary group, where there is one.
-    gid: Option<u32>,
-}
-
 /// The accounts asked for so far.
-#[derive(Default)]
-pub(super) struct Accounts {
+pub(super) struct Accounts<'a> {
+    machine: &'a dyn Machine,
     users: HashMap<String, Result<Account, String>>,
     groups: HashMap<String, Result<u32, String>>,
     lists: HashMap<(String, u32), Vec<u32>>,
 }
 
-impl Accounts {
+impl<'a> Accounts<'a> {
+    /// Knows nobody yet.
+    pub(super) fn new(machine: &'a dyn Machine) -> Self {
+        Self { machine, users: HashMap::new(), groups: HashMap::new(), lists: HashMap::new() }
+    }
+
     /// As whom the handlers of a service run; `None` is the daemon's own user and groups.
     ///
     /// Without `user` it is the daemon's own user; without `group` the user's primary group; without `groups` the
@@ -42,7 +36,7 @@ impl Accounts {
         if spec.user.is_none() && spec.group.is_none() && spec.groups.is_none() {
             return Ok(None);
         }
-        let mut account = look_up(&spec.user, |name| self.user(name))?.unwrap_or_else(|| account_of(own));
+        let mut account = look_up(&spec.user, |name| self.user(name))?.unwrap_or_else(|| self.own());
         if spec.user.is_none() {
             account.gid = Some(getegid().as_raw());
         }
@@ -62,7 +56,7 @@ impl Accounts {
         let groups = self.supplementary(&account, gid, &spec.groups)?;
         let Account { name: user, uid, .. } = account;
         let credentials = Credentials { user, uid, gid, groups };
-        if own.is_root() { Ok(Some(credentials)) } else { only_itself(spec, credentials).map(Some) }
+        if own.is_root() { Ok(Some(credentials)) } else { self.only_itself(spec, credentials).map(Some) }
     }
 
     /// `USER` or `USER:GROUP`, as user and group id.
@@ -89,31 +83,69 @@ impl Accounts {
     }
 
     fn initgroups(&mut self, account: &Account, gid: u32) -> Vec<u32> {
-        let list = || {
-            let name = CString::new(account.name.as_str()).ok()?;
-            let groups = getgrouplist(&name, Gid::from_raw(gid)).ok()?;
-            Some(groups.into_iter().map(Gid::as_raw).collect())
-        };
         let known = self.lists.entry((account.name.clone(), gid));
-        known.or_insert_with(|| list().unwrap_or_else(|| vec![gid])).clone()
+        known.or_insert_with(|| self.machine.groups(&account.name, gid)).clone()
     }
 
-    fn user(&mut self, name: &str) -> Result<Account, String> {
+    /// A user by name or number.
+    pub(super) fn user(&mut self, name: &str) -> Result<Account, String> {
         if let Some(known) = self.users.get(name) {
             return known.clone();
         }
-        let found = find_user(name);
+        let found = self.find_user(name);
         self.users.insert(name.to_owned(), found.clone());
         found
     }
 
-    fn group(&mut self, name: &str) -> Result<u32, String> {
+    /// The number of a group by name or number.
+    pub(super) fn group(&mut self, name: &str) -> Result<u32, String> {
         if let Some(known) = self.groups.get(name) {
             return known.clone();
         }
-        let found = find_group(name);
+        let found = self.find_group(name);
         self.groups.insert(name.to_owned(), found.clone());
         found
+    }
+
+    /// A name first, as some names are all digits; then a number, which needs no entry.
+    fn find_user(&self, name: &str) -> Result<Account, String> {
+        if let Some(account) = self.machine.user(name)? {
+            return Ok(account);
+        }
+        let uid = id(name).ok_or_else(|| format!("there is no user {name:?}"))?;
+        Ok(self.machine.user_of(uid)?.unwrap_or_else(|| stranger(uid)))
+    }
+
+    fn find_group(&self, name: &str) -> Result<u32, String> {
+        if let Some(gid) = self.machine.group(name)? {
+            return Ok(gid);
+        }
+        id(name).ok_or_else(|| format!("there is no group {name:?}"))
+    }
+
+    /// The daemon itself.
+    fn own(&self) -> Account {
+        let uid = geteuid().as_raw();
+        self.machine.user_of(uid).ok().flatten().unwrap_or_else(|| stranger(uid))
+    }
+
+    /// Lets credentials pass that a daemon without privileges has anyway.
+    fn only_itself(&self, spec: &ServiceSpec, credentials: Credentials) -> Result<Credentials, Problem> {
+        let set = |groups: &[u32]| groups.iter().copied().chain([credentials.gid]).collect::<BTreeSet<u32>>();
+        let me = self.own().name;
+        let refuse = |what: String| format!("{what}: the daemon runs as {me}, and only root can change that");
+        match spec {
+            ServiceSpec { user: Some(user), .. } if credentials.uid != geteuid().as_raw() => {
+                Err(user.at.problem(refuse(format!("handlers cannot run as {}", user.value))))
+            }
+            ServiceSpec { group: Some(group), .. } if credentials.gid != getegid().as_raw() => {
+                Err(group.at.problem(refuse(format!("handlers cannot run with group {}", group.value))))
+            }
+            ServiceSpec { groups: Some(groups), .. } if set(&credentials.groups) != set(&own_groups()) => {
+                Err(groups.at.problem(refuse("handlers cannot run with other groups".to_owned())))
+            }
+            _ => Ok(credentials),
+        }
     }
 }
 
@@ -123,72 +155,27 @@ fn look_up<T>(key: &Key<String>, find: impl FnOnce(&str) -> Result<T, String>) -
     find(value).map(Some).map_err(|message| at.problem(message))
 }
 
-/// A name first, as some names are all digits; then a number, which needs no entry.
-fn find_user(name: &str) -> Result<Account, String> {
-    let failed = |errno: nix::errno::Errno| format!("cannot look up user {name:?}: {}", errno.desc());
-    if let Some(user) = User::from_name(name).map_err(failed)? {
-        return Ok(account(user));
-    }
-    let uid = id(name).ok_or_else(|| format!("there is no user {name:?}"))?;
-    let user = User::from_uid(Uid::from_raw(uid)).map_err(failed)?;
-    Ok(user.map_or_else(|| stranger(uid), account))
-}
-
-fn find_group(name: &str) -> Result<u32, String> {
-    let failed = |errno: nix::errno::Errno| format!("cannot look up group {name:?}: {}", errno.desc());
-    if let Some(group) = Group::from_name(name).map_err(failed)? {
-        return Ok(group.gid.as_raw());
-    }
-    id(name).ok_or_else(|| format!("there is no group {name:?}"))
-}
-
 /// A user or group id; the highest number means "leave as it is" to the system's calls.
 fn id(text: &str) -> Option<u32> {
     u32::try_from(digits(text)?).ok().filter(|id| *id != u32::MAX)
-}
-
-fn account(user: User) -> Account {
-    Account { name: user.name, uid: user.uid.as_raw(), gid: Some(user.gid.as_raw()) }
 }
 
 fn stranger(uid: u32) -> Account {
     Account { name: uid.to_string(), uid, gid: None }
 }
 
-fn account_of(uid: Uid) -> Account {
-    User::from_uid(uid).ok().flatten().map_or_else(|| stranger(uid.as_raw()), account)
-}
-
 fn own_groups() -> Vec<u32> {
     getgroups().unwrap_or_default().into_iter().map(Gid::as_raw).collect()
 }
 
-/// Lets credentials pass that a daemon without privileges has anyway.
-fn only_itself(spec: &ServiceSpec, credentials: Credentials) -> Result<Credentials, Problem> {
-    let set = |groups: &[u32]| groups.iter().copied().chain([credentials.gid]).collect::<BTreeSet<u32>>();
-    let me = account_of(geteuid()).name;
-    let refuse = |what: String| format!("{what}: the daemon runs as {me}, and only root can change that");
-    match spec {
-        ServiceSpec { user: Some(user), .. } if credentials.uid != geteuid().as_raw() => {
-            Err(user.at.problem(refuse(format!("handlers cannot run as {}", user.value))))
-        }
-        ServiceSpec { group: Some(group), .. } if credentials.gid != getegid().as_raw() => {
-            Err(group.at.problem(refuse(format!("handlers cannot run with group {}", group.value))))
-        }
-        ServiceSpec { groups: Some(groups), .. } if set(&credentials.groups) != set(&own_groups()) => {
-            Err(groups.at.problem(refuse("handlers cannot run with other groups".to_owned())))
-        }
-        _ => Ok(credentials),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::machine::Local;
     use super::*;
 
     #[test]
     fn users_are_found_by_name_and_number() {
-        let mut accounts = Accounts::default();
+        let mut accounts = Accounts::new(&Local);
         for text in ["root", "0"] {
             let root = accounts.user(text).unwrap();
             assert_eq!((root.name.as_str(), root.uid, root.gid), ("root", 0, Some(0)));
@@ -199,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_number_needs_no_entry_but_then_has_no_group() {
-        let mut accounts = Accounts::default();
+        let mut accounts = Accounts::new(&Local);
         let stranger = accounts.user("3999999999").unwrap();
         assert_eq!((stranger.uid, stranger.gid), (3_999_999_999, None));
         assert_eq!(accounts.owner("3999999999:7"), Ok((3_999_999_999, 7)));
@@ -208,7 +195,7 @@ mod tests {
 
     #[test]
     fn an_owner_has_the_users_group_unless_one_is_named() {
-        let mut accounts = Accounts::default();
+        let mut accounts = Accounts::new(&Local);
         assert_eq!(accounts.owner("root"), Ok((0, 0)));
         assert_eq!(accounts.owner("root:12"), Ok((0, 12)));
         assert!(accounts.owner("root:no-such-group").is_err());

@@ -9,6 +9,7 @@ use std::ffi::CString;
 use super::accounts::Accounts;
 use super::endpoint::Ports;
 use super::limits::values;
+use super::machine::Machine;
 use super::problem::{At, Problem, Set};
 use super::program;
 use super::schema::{DaemonSpec, Key, ServiceSpec};
@@ -33,10 +34,10 @@ const FACILITY: u8 = 3;
 const FEW_FILES: u64 = 1024;
 
 /// Checks services one after the other and collects what is wrong with them.
-#[derive(Default)]
-pub(super) struct Checker {
-    accounts: Accounts,
-    ports: Ports,
+pub(super) struct Checker<'a> {
+    machine: &'a dyn Machine,
+    accounts: Accounts<'a>,
+    ports: Ports<'a>,
     /// Why programs cannot be run, by root and path.
     faults: HashMap<(Option<String>, String), Option<String>>,
     pub problems: Vec<Problem>,
@@ -53,7 +54,19 @@ pub(super) fn value<T: Clone>(key: &Key<T>) -> Option<T> {
     key.as_ref().map(|set| set.value.clone())
 }
 
-impl Checker {
+impl<'a> Checker<'a> {
+    /// Has seen nothing yet.
+    pub(super) fn new(machine: &'a dyn Machine) -> Self {
+        Self {
+            machine,
+            accounts: Accounts::new(machine),
+            ports: Ports::new(machine),
+            faults: HashMap::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
     /// Makes a service of what was written at `at`, and the places of its endpoints in `listen`.
     pub(super) fn service(&mut self, name: &str, spec: &ServiceSpec, at: &At) -> Option<(Service, Vec<At>)> {
         self.name(name, at);
@@ -176,7 +189,7 @@ impl Checker {
 
     fn fault(&mut self, root: Option<&str>, path: &str) -> Option<String> {
         let key = (root.map(str::to_owned), path.to_owned());
-        self.faults.entry(key).or_insert_with(|| program::fault(root, path)).clone()
+        self.faults.entry(key).or_insert_with(|| self.machine.program_fault(root, path)).clone()
     }
 
     fn socket(&mut self, spec: &ServiceSpec) -> SocketOptions {

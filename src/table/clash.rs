@@ -82,11 +82,12 @@ fn meet(a: &Claim<'_>, b: &Claim<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::endpoint::Ports;
+    use super::super::machine::Local;
     use super::*;
 
     fn clashes(texts: &[&str]) -> Vec<(usize, usize)> {
         let endpoints: Vec<Endpoint> =
-            texts.iter().map(|text| Ports::default().endpoints(text).unwrap().remove(0)).collect();
+            texts.iter().map(|text| Ports::new(&Local).endpoints(text).unwrap().remove(0)).collect();
         let claim = |(number, endpoint)| Claim { endpoint, device: None, number };
         find(&endpoints.iter().enumerate().map(claim).collect::<Vec<_>>())
     }
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn other_interfaces_do_not_meet() {
-        let endpoint = Ports::default().endpoints("80").unwrap().remove(0);
+        let endpoint = Ports::new(&Local).endpoints("80").unwrap().remove(0);
         let claim = |number, device| Claim { endpoint: &endpoint, device, number };
         assert_eq!(find(&[claim(0, Some("eth0")), claim(1, Some("eth1"))]), []);
         assert_eq!(find(&[claim(0, Some("eth0")), claim(1, None)]), [(0, 1)]);

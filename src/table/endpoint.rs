@@ -1,15 +1,15 @@
 //! The grammar of `listen`: `[tcp|tcp4|tcp6|mptcp|udp|udp4|udp6/][ADDRESS:]PORT`, `unix:/path`, `unix-dgram:/path`.
 //!
-//! [`super::check`] calls [`Ports::endpoints`]. Names of ports come from /etc/services, read once when first needed;
+//! [`super::check`] calls [`Ports::endpoints`]. Names of ports come from the machine's /etc/services, read once when first needed;
 //! names of interfaces from the kernel; names of hosts are never looked up. Errors say what would be right.
 
 use std::collections::HashMap;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
 use nix::net::if_::if_nametoindex;
 
+use super::machine::Machine;
 use super::units::digits;
 use super::{Endpoint, Transport};
 
@@ -25,13 +25,18 @@ enum Family {
 }
 
 /// The names of ports.
-#[derive(Default)]
-pub(super) struct Ports {
+pub(super) struct Ports<'a> {
+    machine: &'a dyn Machine,
     /// By name and protocol.
     services: Option<HashMap<(String, String), u16>>,
 }
 
-impl Ports {
+impl<'a> Ports<'a> {
+    /// Has read nothing yet.
+    pub(super) fn new(machine: &'a dyn Machine) -> Self {
+        Self { machine, services: None }
+    }
+
     /// The endpoints of one entry of `listen`.
     pub(super) fn endpoints(&mut self, text: &str) -> Result<Vec<Endpoint>, String> {
         if let Some(path) = text.strip_prefix("unix:") {
@@ -73,10 +78,14 @@ impl Ports {
             return Err(format!("expected a port, a number or a name of /etc/services, not {text:?}"));
         }
         let protocol = if transport == Transport::Udp { "udp" } else { "tcp" };
-        let read = || parse_services(&String::from_utf8_lossy(&fs::read("/etc/services").unwrap_or_default()));
-        let services = self.services.get_or_insert_with(read);
-        let key = (text.to_owned(), protocol.to_owned());
-        services.get(&key).copied().ok_or_else(|| format!("no port named {text:?} for {protocol} in /etc/services"))
+        self.named(text, protocol).ok_or_else(|| format!("no port named {text:?} for {protocol} in /etc/services"))
+    }
+
+    /// The port that /etc/services gives a name for a protocol.
+    pub(super) fn named(&mut self, name: &str, protocol: &str) -> Option<u16> {
+        let machine = self.machine;
+        let services = self.services.get_or_insert_with(|| parse_services(&machine.list("/etc/services")));
+        services.get(&(name.to_owned(), protocol.to_owned())).copied()
     }
 }
 
@@ -183,10 +192,11 @@ fn everywhere(transport: Transport, family: Family, port: u16) -> Vec<Endpoint> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::machine::Local;
     use super::*;
 
     fn read(text: &str) -> String {
-        match Ports::default().endpoints(text) {
+        match Ports::new(&Local).endpoints(text) {
             Ok(endpoints) => endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             Err(message) => format!("error: {message}"),
         }
@@ -196,9 +206,9 @@ mod tests {
     fn a_bare_port_is_tcp_on_one_socket_for_both_families() {
         let address = "[::]:9418".parse().unwrap();
         let both = Endpoint::Inet { transport: Transport::Tcp, address, dual: true };
-        assert_eq!(Ports::default().endpoints("9418").unwrap(), std::slice::from_ref(&both));
-        assert_eq!(Ports::default().endpoints("tcp/9418").unwrap(), std::slice::from_ref(&both));
-        assert_eq!(Ports::default().endpoints("*:9418").unwrap(), [both]);
+        assert_eq!(Ports::new(&Local).endpoints("9418").unwrap(), std::slice::from_ref(&both));
+        assert_eq!(Ports::new(&Local).endpoints("tcp/9418").unwrap(), std::slice::from_ref(&both));
+        assert_eq!(Ports::new(&Local).endpoints("*:9418").unwrap(), [both]);
     }
 
     #[test]
@@ -223,8 +233,8 @@ mod tests {
         let texts =
             "80 tcp4/80 tcp6/80 mptcp/80 mptcp/0.0.0.0:80 mptcp/[::]:80 udp4/1 udp6/1 [::1]:65535 [fe80::1%1]:7";
         for text in texts.split(' ') {
-            let endpoints = Ports::default().endpoints(text).unwrap();
-            assert_eq!(Ports::default().endpoints(&endpoints[0].to_string()).unwrap(), endpoints, "{text}");
+            let endpoints = Ports::new(&Local).endpoints(text).unwrap();
+            assert_eq!(Ports::new(&Local).endpoints(&endpoints[0].to_string()).unwrap(), endpoints, "{text}");
         }
     }
 

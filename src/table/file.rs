@@ -1,6 +1,6 @@
-//! Brings a YAML file into memory as values and their positions, or says why not.
+//! Brings a file into memory, and a YAML file as values and their positions, or says why not.
 //!
-//! Only [`super::load()`] calls this. It opens and reads; it never blocks on a FIFO or a device, never reads more than
+//! Only [`super::files`] opens and [`super::load()`] reads YAML. It never blocks on a FIFO or a device, never reads more than
 //! [`MAX_SIZE`], and never gives text that the YAML readers could trip over.
 
 use std::fs::{File, OpenOptions};
@@ -57,10 +57,18 @@ pub(super) struct Document {
     pub node: Rc<Node>,
 }
 
-/// Reads what [`open`] opened.
-pub(super) fn read(file: File, name: &Rc<Path>, problems: &mut Vec<Problem>) -> Option<Document> {
+/// Everything in what [`open`] opened.
+pub(super) fn bytes(file: File, name: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_SIZE + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot read: {}", reason(&error)))?;
+    if bytes.len() as u64 > MAX_SIZE { Err(too_large(name)) } else { Ok(bytes) }
+}
+
+/// Reads the content of a YAML file.
+pub(super) fn read(bytes: Vec<u8>, name: &Rc<Path>, problems: &mut Vec<Problem>) -> Option<Document> {
     let at = |mark| At::file(name, mark);
-    let text = match text(file, name) {
+    let text = match text(bytes) {
         Ok(text) => text,
         Err((mark, message)) => {
             problems.push(at(mark).problem(message));
@@ -80,15 +88,7 @@ pub(super) fn read(file: File, name: &Rc<Path>, problems: &mut Vec<Problem>) -> 
     }
 }
 
-fn text(file: File, name: &Path) -> Result<String, (Mark, String)> {
-    let whole = |message| (Mark::default(), message);
-    let mut bytes = Vec::new();
-    file.take(MAX_SIZE + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| whole(format!("cannot read: {}", reason(&error))))?;
-    if bytes.len() as u64 > MAX_SIZE {
-        return Err(whole(too_large(name)));
-    }
+fn text(bytes: Vec<u8>) -> Result<String, (Mark, String)> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let mark = mark(&String::from_utf8_lossy(&error.as_bytes()[..valid]));

@@ -16,7 +16,7 @@ const BURST: u32 = 20;
 /// Why a service that lends its socket can't be told who may come.
 const UNSEEN: &str = "a service with wait does not see its clients, its program does";
 
-impl Checker {
+impl Checker<'_> {
     /// `rate` and `burst`.
     pub(super) fn rate_limit(&mut self, rate: &Key<units::Rate>, burst: &Key<u32>) -> Option<RateLimit> {
         let Some(Set { value: units::Rate { events, per }, at }) = rate else {

@@ -10,7 +10,6 @@
 //! A file's own services come before those it includes.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry as MapEntry;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -18,14 +17,28 @@ use serde_yaml::Value;
 
 use super::check::{self, Checker};
 use super::clash::{self, Claim};
-use super::file::{self, Document, Identity};
+use super::file::{self, Document};
+use super::files::Files;
+use super::format::{self, Entry, Format, Old};
+use super::machine::{Local, Machine};
 use super::problem::{At, Mark, Problem, Set};
 use super::schema::{self, DaemonSpec, ServiceSpec};
 use super::section::Section;
-use super::{Endpoint, Service, Table};
+use super::{Endpoint, Service, Table, xinetd_conf};
 
-/// How deep files may include each other.
-const MAX_INCLUDES: usize = 8;
+/// How a table is read.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// The machine that the table is for.
+    pub machine: &'a dyn Machine,
+}
+
+/// For the machine that this runs on.
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self { machine: &Local }
+    }
+}
 
 /// A table and what should be looked at in it.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,38 +49,38 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// Loads a table from files.
+/// Loads a table from files, for the machine that this runs on.
 ///
 /// # Errors
 ///
 /// Every problem of every file, in the order in which files were read, then by line and column.
 pub fn load(files: &[PathBuf]) -> Result<Loaded, Vec<Problem>> {
-    let mut reader = Reader::default();
+    load_with(files, &Options::default())
+}
+
+/// Loads a table from files.
+///
+/// # Errors
+///
+/// As [`load()`].
+pub fn load_with(files: &[PathBuf], options: &Options<'_>) -> Result<Loaded, Vec<Problem>> {
+    let mut reader = Reader::new(*options);
     for file in files {
         reader.file(file, &At::file(&file.as_path().into(), Mark::default()), &Rc::default(), 0);
     }
     reader.finish()
 }
 
-/// A service as written, with its defaults.
-struct Entry {
-    name: String,
-    spec: ServiceSpec,
-    at: At,
-}
-
-#[derive(Default)]
-struct Reader {
+struct Reader<'a> {
+    options: Options<'a>,
+    files: Files,
     problems: Vec<Problem>,
-    /// Files by what they are, and where each was asked for.
-    seen: HashMap<Identity, At>,
-    /// Files by name, and when each was first named.
-    order: HashMap<PathBuf, usize>,
+    warnings: Vec<Problem>,
     daemon: Option<(DaemonSpec, At)>,
     entries: Vec<Entry>,
 }
 
-/// What one file holds.
+/// What one YAML file holds.
 #[derive(Default)]
 struct Contents {
     daemon: Option<Set<DaemonSpec>>,
@@ -76,16 +89,33 @@ struct Contents {
     include: Vec<Set<String>>,
 }
 
-impl Reader {
-    /// Reads a file and what it includes. `from` is the place that names it.
+impl<'a> Reader<'a> {
+    fn new(options: Options<'a>) -> Self {
+        let (problems, warnings) = (Vec::new(), Vec::new());
+        Self { options, files: Files::default(), problems, warnings, daemon: None, entries: Vec::new() }
+    }
+
+    /// Reads a file, whatever its format, and what it includes. `from` is the place that names it.
     fn file(&mut self, path: &Path, from: &At, defaults: &Rc<ServiceSpec>, depth: usize) {
-        let number = self.order.len();
-        self.order.entry(path.to_owned()).or_insert(number);
         let name: Rc<Path> = path.into();
-        let Some(document) = self.open(&name, from, depth) else {
+        let bytes = match self.files.read(&name, from, depth) {
+            Ok(bytes) => bytes,
+            Err(problem) => return self.problems.push(problem),
+        };
+        match format::recognise(&bytes) {
+            Format::Yaml => self.yaml(bytes, &name, defaults, depth),
+            Format::Xinetd => {
+                let old = xinetd_conf::read(&bytes, &name, depth, &mut self.files, self.options.machine);
+                self.old(old, defaults);
+            }
+        }
+    }
+
+    fn yaml(&mut self, bytes: Vec<u8>, name: &Rc<Path>, defaults: &Rc<ServiceSpec>, depth: usize) {
+        let Some(document) = file::read(bytes, name, &mut self.problems) else {
             return;
         };
-        let contents = contents(document, &name, &mut self.problems);
+        let contents = contents(document, name, &mut self.problems);
         self.daemon(contents.daemon);
         let defaults = Rc::new(contents.defaults.over(defaults));
         let over = |entry: Entry| Entry { spec: entry.spec.over(&defaults), ..entry };
@@ -97,21 +127,14 @@ impl Reader {
         }
     }
 
-    fn open(&mut self, name: &Rc<Path>, from: &At, depth: usize) -> Option<Document> {
-        if depth > MAX_INCLUDES {
-            self.problems.push(from.problem(format!("files include each other more than {MAX_INCLUDES} levels deep")));
-            return None;
-        }
-        let (file, identity) = file::open(name).map_err(|message| self.problems.push(from.problem(message))).ok()?;
-        match self.seen.entry(identity) {
-            MapEntry::Vacant(place) => place.insert(from.clone()),
-            MapEntry::Occupied(first) => {
-                let message = format!("{} is read twice; first by {}", name.display(), first.get().origin());
-                self.problems.push(from.problem(message));
-                return None;
-            }
-        };
-        file::read(file, name, &mut self.problems)
+    /// Takes in what a file of an old format holds: over the defaults of who includes it, which lie over what the old
+    /// daemon does.
+    fn old(&mut self, mut old: Old, defaults: &ServiceSpec) {
+        self.problems.append(&mut old.problems);
+        self.warnings.append(&mut old.warnings);
+        self.daemon(old.daemon);
+        let base = defaults.clone().over(&old.base);
+        self.entries.extend(old.services.into_iter().map(|entry| Entry { spec: entry.spec.over(&base), ..entry }));
     }
 
     fn daemon(&mut self, found: Option<Set<DaemonSpec>>) {
@@ -160,35 +183,44 @@ impl Reader {
     }
 
     fn finish(mut self) -> Result<Loaded, Vec<Problem>> {
-        let mut checker = Checker::default();
+        let mut checker = Checker::new(self.options.machine);
         let mut places: HashMap<&str, &At> = HashMap::new();
         let mut services = Vec::with_capacity(self.entries.len());
-        for Entry { name, spec, at } in &self.entries {
-            if let Some(first) = places.insert(name, at) {
+        for entry in &self.entries {
+            if let Some(first) = places.insert(&entry.name, &entry.at) {
                 let message = format!("there are two services of this name; the first is at {}", first.origin());
-                self.problems.push(at.problem(message));
-                places.insert(name, first);
+                self.problems.push(entry.at.problem(message));
+                places.insert(&entry.name, first);
             }
-            services.extend(checker.service(name, spec, at));
+            services.extend(service(&mut checker, entry));
         }
         clashes(&services, &mut self.problems);
         self.problems.append(&mut checker.problems);
-        let order = |problem: &Problem| {
-            let file = self.order.get(&problem.origin.file).copied();
-            (file.unwrap_or(usize::MAX), problem.origin.line, problem.origin.column)
-        };
-        let sorted = |mut problems: Vec<Problem>| {
-            problems.sort_by_cached_key(order);
-            problems.dedup();
-            problems
-        };
         if !self.problems.is_empty() {
-            return Err(sorted(self.problems));
+            return Err(self.files.sorted(self.problems));
         }
+        self.warnings.append(&mut checker.warnings);
         let daemon = check::settings(&self.daemon.map(|(spec, _)| spec).unwrap_or_default());
         let services = services.into_iter().map(|(service, _)| service).collect();
-        Ok(Loaded { table: Table { daemon, services }, warnings: sorted(checker.warnings) })
+        Ok(Loaded { table: Table { daemon, services }, warnings: self.files.sorted(self.warnings) })
     }
+}
+
+/// Checks a service. One of an old format that is off is not looked at there, and may be as wrong as it likes.
+fn service(checker: &mut Checker<'_>, Entry { name, spec, at, old }: &Entry) -> Option<(Service, Vec<At>)> {
+    let before = checker.problems.len();
+    let service = checker.service(name, spec, at);
+    let off = spec.enabled.as_ref().is_some_and(|enabled| !enabled.value);
+    if !*old || !off || checker.problems.len() == before {
+        return service;
+    }
+    let problems = checker.problems.drain(before..);
+    let off = |mut problem: Problem| {
+        problem.message.push_str("; the service is off, and left out");
+        problem
+    };
+    checker.warnings.extend(problems.map(off));
+    None
 }
 
 /// Reads a file's sections.
@@ -205,7 +237,7 @@ fn contents(document: Document, name: &Rc<Path>, problems: &mut Vec<Problem>) ->
     section.section("services", "services", |section| {
         section.each("service", |name, section| {
             let spec = schema::service(section);
-            services.push(Entry { name, spec, at: section.at().clone() });
+            services.push(Entry { name, spec, at: section.at().clone(), old: false });
         });
     });
     // All entries may be commented out.

@@ -11,17 +11,21 @@ mod clash;
 pub mod dump;
 mod endpoint;
 mod file;
+mod files;
+mod format;
 mod index;
 mod limits;
 mod load;
+pub mod machine;
 mod problem;
 mod program;
 mod schema;
 mod section;
 mod units;
 mod values;
+mod xinetd_conf;
 
-pub use load::{Loaded, load};
+pub use load::{Loaded, Options, load, load_with};
 pub use problem::Problem;
 
 use std::ffi::CString;

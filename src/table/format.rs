@@ -1,0 +1,82 @@
+//! Which format a file has, told by what is in it; and what a reader of an old format gives.
+//!
+//! [`super::load()`] asks for each file that the command line or an `include` names. A reader of an old format
+//! ([`super::xinetd_conf`] …) turns the bytes of a file into an [`Old`]: services as [`ServiceSpec`], every value with its
+//! place, and what is to be said about them. It never stops at a problem, and never panics, whatever the bytes are.
+
+use super::problem::{At, Problem, Set};
+use super::schema::{DaemonSpec, ServiceSpec};
+
+/// The formats of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    Yaml,
+    Xinetd,
+}
+
+/// A service as written.
+pub(super) struct Entry {
+    /// Unique in the table.
+    pub name: String,
+    pub spec: ServiceSpec,
+    /// Where it begins.
+    pub at: At,
+    /// Read from an old format. There, what is off need not be right: it is left out with a warning.
+    pub old: bool,
+}
+
+/// What a reader of an old format makes of a file, with the files that it includes.
+#[derive(Default)]
+pub(super) struct Old {
+    /// The services, whether on or off. What the old daemon would not have started for a mistake is not among them,
+    /// but among the warnings.
+    pub services: Vec<Entry>,
+    /// What the old daemon does where its file says nothing. It lies under everything, also under the `defaults` of a
+    /// YAML file that includes this one.
+    pub base: ServiceSpec,
+    /// What concerns the daemon itself.
+    pub daemon: Option<Set<DaemonSpec>>,
+    /// What can't be done as written: the table is not used.
+    pub problems: Vec<Problem>,
+    /// What the old daemon would have complained about or done otherwise than it looks, and what is done otherwise here.
+    pub warnings: Vec<Problem>,
+}
+
+/// The format of a file. The first line that tells it decides; a file that says nothing is YAML, and what is wrong with
+/// it is said there.
+pub(super) fn recognise(bytes: &[u8]) -> Format {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    lines.filter_map(|line| of_line(&String::from_utf8_lossy(line))).next().unwrap_or(Format::Yaml)
+}
+
+fn of_line(line: &str) -> Option<Format> {
+    let mut words = line.split_ascii_whitespace();
+    let first = words.next().filter(|word| !word.starts_with('#'))?;
+    let key = first.trim_start_matches('\u{feff}').trim_end_matches(':').trim_matches(['"', '\'']);
+    let yaml = ["include", "daemon", "defaults", "services"].contains(&key) && first.contains(':');
+    if yaml || first == "---" || first.starts_with(['%', '{']) && !line.starts_with(' ') && first != "{" {
+        return Some(Format::Yaml);
+    }
+    let directive = ["service", "defaults", "include", "includedir"];
+    directive.iter().any(|word| first.eq_ignore_ascii_case(word)).then_some(Format::Xinetd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_that_tells_the_format_decides() {
+        for text in
+            ["", "\n# x\n", "services:\n  service a\n", "---\nservice x", "\u{feff}include: x", "{services: {}}", "x"]
+        {
+            assert_eq!(recognise(text.as_bytes()), Format::Yaml, "{text:?}");
+        }
+        for text in
+            ["service ssh\n{\n}\n", "# x\n\n\tDefaults\n{", "includedir /etc/xinetd.d", "junk\n}\nservice a\r\n{"]
+        {
+            assert_eq!(recognise(text.as_bytes()), Format::Xinetd, "{text:?}");
+        }
+        assert_eq!(recognise(b"# \xa4\xff\nservice a"), Format::Xinetd);
+    }
+}
