@@ -1,15 +1,15 @@
 //! Batches of connections from ready listeners, through admission, to the spawner.
 //!
 //! The daemon's loop hands over the listeners that are ready; they take turns, so that no busy one starves another. A
-//! connection is accepted, judged, and either becomes a handler or is turned away, before the next one is touched: only
-//! one is open here at any time, and its descriptor is the lowest. A limit pauses a listener or turns a client away;
-//! nothing here closes a listener, waits for anything, or fails.
+//! connection is accepted, judged, and either its handler's start begins or it is turned away, before the next one is
+//! touched. Only a few are open here at any time, and their descriptors are the lowest. A limit pauses a listener or turns
+//! a client away; nothing here closes a listener, waits for longer than a moment, or fails.
 
 mod birth;
 mod connection;
 
 #[cfg(test)]
-pub(crate) use birth::start_handler;
+pub(crate) use birth::{start_handler, stillborn};
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -31,6 +31,7 @@ use crate::sys::descriptor::Reserve;
 use crate::sys::poll::Poll;
 use crate::sys::socket::{self, Accepted};
 use crate::table::{Refuse, Service, WhenFull};
+use birth::Births;
 use connection::{peer_of, turn_away};
 
 /// At most so many connections are accepted in one turn.
@@ -92,6 +93,7 @@ pub struct Acceptor {
     entries: HashMap<ServiceId, Rc<Entry>>,
     admission: Admission,
     spawner: Spawner,
+    births: Births,
     reserve: Reserve,
     refusals: Burst,
     last_served: ListenerId,
@@ -109,15 +111,16 @@ enum Next {
 }
 
 impl Acceptor {
-    /// `signals` are those that handlers must find at their default.
+    /// Serves nothing yet.
     ///
     /// # Errors
     /// No memory or descriptors.
-    pub fn new(signals: Vec<i32>) -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         Ok(Self {
             entries: HashMap::new(),
             admission: Admission::new().map_err(|_| io::ErrorKind::OutOfMemory)?,
-            spawner: Spawner::new(signals)?,
+            spawner: Spawner::new()?,
+            births: Births::default(),
             reserve: Reserve::new()?,
             refusals: Burst::default(),
             last_served: ListenerId::default(),
@@ -152,7 +155,12 @@ impl Acceptor {
 
     /// Accepts from the `ready` listeners, one connection of each in turn, until nobody waits or the time is up. The next
     /// turn begins behind the listener that was served last.
-    pub fn accept(&mut self, desk: &mut Desk<'_>, mut ready: Vec<ListenerId>) {
+    pub fn accept(&mut self, desk: &mut Desk<'_>, ready: Vec<ListenerId>) {
+        self.accept_batch(desk, ready);
+        self.follow_all(desk);
+    }
+
+    fn accept_batch(&mut self, desk: &mut Desk<'_>, mut ready: Vec<ListenerId>) {
         ready.sort_unstable();
         let behind_last = ready.partition_point(|&id| id <= self.last_served);
         ready.rotate_left(behind_last);
@@ -269,10 +277,10 @@ impl Acceptor {
     }
 
     /// Admits a connection or turns it away.
-    fn judge(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Entry, accepted: Accepted) -> Next {
+    fn judge(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Rc<Entry>, accepted: Accepted) -> Next {
         let client = self.admission.client(entry.id, peer_of(&accepted));
         match self.admit(desk, entry, &client) {
-            Ok(()) => self.start(desk, id, entry, &accepted.socket, client),
+            Ok(()) => self.start(desk, id, entry, accepted.socket, client),
             Err(refusal) => {
                 turn_away(&accepted.socket, &entry.service.refuse);
                 desk.ledger.note_refusal(entry.id, refusal.reason);
@@ -315,10 +323,10 @@ impl Acceptor {
         }
     }
 
-    /// When [`Acceptor::log_suppressed`] has something to say.
+    /// When [`Acceptor::log_suppressed`] has something to say, or [`Acceptor::follow_late`] something to look at.
     #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
-        self.refusals.deadline()
+    pub fn deadline(&self, now: Duration) -> Option<Duration> {
+        self.refusals.deadline().into_iter().chain(self.births.deadline(now)).min()
     }
 }
 

@@ -76,6 +76,7 @@ impl Daemon {
         let _ = self.poll.wait(&mut self.ready, timeout, &self.signals);
         let now = clock::monotonic();
         let (asked, ended, listeners) = self.sort_out();
+        self.with_desk(now, |acceptor, desk| acceptor.follow_late(desk));
         if ended || self.reaper.must_look() {
             self.reaper.reap(now);
         }
@@ -178,7 +179,7 @@ impl Daemon {
         let now = clock::monotonic();
         let ping = self.notify.interval().map(|_| self.next_ping);
         let at_once = self.strangers.then_some(now);
-        let deadlines = [self.reaper.deadline(now), self.listeners.deadline(), self.acceptor.deadline()];
+        let deadlines = [self.reaper.deadline(now), self.listeners.deadline(), self.acceptor.deadline(now)];
         deadlines.into_iter().chain([self.quitting, ping, at_once]).flatten().min().map(|when| when.saturating_sub(now))
     }
 

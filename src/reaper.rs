@@ -41,6 +41,9 @@ pub trait Kernel {
     /// It has been collected by somebody else.
     fn collect(&mut self, handle: &Self::Handle) -> io::Result<Option<Ended>>;
 
+    /// Collects a process that is about to end, whoever waits for it for a moment, and forgets how it ended.
+    fn bury(&mut self, handle: &Self::Handle);
+
     /// Sends a signal to the process group of a process that has not been collected.
     fn signal(&mut self, pid: i32, signal: i32);
 }
@@ -157,12 +160,24 @@ impl<K: Kernel> Reaper<K> {
             Ok(ended) => ended,
             Err(_) => None,
         };
-        let Some(Handler { pid, about, end, .. }) = self.handlers.remove(&ticket) else { return };
-        if let Some((when, _)) = end {
+        let Some(Handler { pid, about, .. }) = self.remove(ticket) else { return };
+        self.exits.push(Exit { ticket, pid, about, ended, at: now });
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Handler<K::Handle>> {
+        let handler = self.handlers.remove(&ticket)?;
+        if let Some((when, _)) = handler.end {
             self.ends.remove(&(when, ticket));
         }
         self.unwatched.retain(|&other| other != ticket);
-        self.exits.push(Exit { ticket, pid, about, ended, at: now });
+        Some(handler)
+    }
+
+    /// A child that could not become a handler, and is ending: collects it. It is on no exit queue.
+    pub fn forget(&mut self, ticket: Ticket) {
+        if let Some(handler) = self.remove(ticket) {
+            self.kernel.bury(&handler.handle);
+        }
     }
 
     /// Empties the exit queue.
@@ -289,6 +304,11 @@ impl Kernel for Pidfds {
 
     fn collect(&mut self, handle: &OwnedFd) -> io::Result<Option<Ended>> {
         pidfd::collect(handle)
+    }
+
+    fn bury(&mut self, handle: &OwnedFd) {
+        // Microseconds: it is in _exit(2) already. If somebody else has collected it, all the better.
+        let _ = pidfd::wait_for_end(handle);
     }
 
     fn signal(&mut self, pid: i32, signal: i32) {

@@ -1,18 +1,19 @@
 //! Service and connection → a prepared child → a running handler.
 //!
 //! What does not depend on the connection is prepared when a table comes into force ([`Recipe`]); for each connection
-//! only a few variables are written into a buffer that is used again. The acceptor calls this. It counts nothing and
-//! logs nothing; a failure tells the step and the errno, and leaves no process behind.
+//! only a few variables are written into a buffer that is used again. The acceptor calls this, goes on, and asks each
+//! [`Start`] later how it went. Nothing here counts, logs or waits; a failure tells the step and the errno.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::source::Peer;
 use crate::sys::descriptor::Nofile;
-use crate::sys::exec::{self, Child, Failure, Limit, Plan, Stack, Strings};
+use crate::sys::exec::{self, Child, Failure, Limit, Start, Step, Strings};
 use crate::table::{Endpoint, Resource, Service, Stderr, Transport};
 
 /// The search path that handlers get, unless `env` or `pass_env` says otherwise.
@@ -25,18 +26,33 @@ const NOFILE_LEAST: u64 = 1024;
 /// What all handlers of a service have in common.
 #[derive(Debug)]
 pub struct Recipe {
-    argv: Strings,
-    limits: Vec<Limit>,
+    child: Rc<exec::Recipe>,
     /// The part of the environment that is the same for all: `NAME=value` and a NUL byte each.
     env: Vec<u8>,
 }
 
 impl Recipe {
-    /// Prepares the handlers of `service`. Reads the daemon's own variables that `pass_env` names.
+    /// Prepares the handlers of `service`; `signals` are those that the daemon catches or ignores. Reads the daemon's own
+    /// variables that `pass_env` names.
     #[must_use]
-    pub fn new(service: &Service, nofile: Nofile) -> Self {
-        let argv = Strings::of(service.program.argv.iter().map(AsRef::as_ref));
-        Self { argv, limits: limits(service, nofile), env: environment(service) }
+    pub fn new(service: &Service, nofile: Nofile, signals: &[i32]) -> Self {
+        let child = exec::Recipe {
+            stderr: match service.stderr {
+                Stderr::Daemon => exec::Stderr::Keep,
+                Stderr::Connection => exec::Stderr::Connection,
+                Stderr::Null => exec::Stderr::Null,
+            },
+            rlimits: limits(service, nofile),
+            nice: service.nice,
+            umask: service.umask,
+            chroot: service.chroot.clone(),
+            directory: service.directory.clone(),
+            credentials: service.credentials.as_ref().map(|who| (who.uid, who.gid, who.groups.clone())),
+            path: service.program.path.clone(),
+            argv: Strings::of(service.program.argv.iter().map(AsRef::as_ref)),
+            signals: signals.to_vec(),
+        };
+        Self { child: Rc::new(child), env: environment(service) }
     }
 }
 
@@ -94,11 +110,9 @@ fn environment(service: &Service) -> Vec<u8> {
     bytes
 }
 
-/// What a handler is started for.
+/// What a handler is told of its connection, or of the listening socket of a `wait` service.
 #[derive(Debug)]
 pub struct Connection<'a> {
-    /// The accepted connection, or the listening socket of a `wait` service.
-    pub socket: BorrowedFd<'a>,
     /// Where it was accepted.
     pub endpoint: &'a Endpoint,
     /// The other end.
@@ -111,51 +125,58 @@ pub struct Connection<'a> {
     pub number: u32,
 }
 
+/// So many places for starts are kept, to be used again; where more are under way, others are made for them.
+const KEPT: usize = 16;
+
 /// Starts handlers.
 #[derive(Debug)]
 pub struct Spawner {
-    stack: Stack,
-    env: Strings,
-    /// Signals that the daemon catches or ignores.
-    signals: Vec<i32>,
+    idle: Vec<Start>,
 }
 
 impl Spawner {
-    /// `signals` are those that the daemon catches or ignores.
+    /// With one place to start handlers from.
     ///
     /// # Errors
-    /// No memory for the children's stack.
-    pub fn new(signals: Vec<i32>) -> io::Result<Self> {
-        Ok(Self { stack: Stack::new()?, env: Strings::default(), signals })
+    /// No memory for a child's stack.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { idle: vec![Start::new()?] })
     }
 
-    /// Starts a handler. Signals must be blocked, as they always are outside of the daemon's wait.
+    /// Starts a handler with `socket` as its descriptors 0 and 1. Signals must be blocked, as they always are outside of
+    /// the daemon's wait. How the start went is told by [`Start::finish`], and its place comes back to
+    /// [`Spawner::take_back`].
     ///
     /// # Errors
-    /// The step that failed.
-    pub fn start(&mut self, service: &Service, recipe: &Recipe, to: &Connection<'_>) -> Result<Child, Failure> {
-        self.env.refill(|bytes| {
+    /// No process could be made; the socket comes back.
+    pub fn start(
+        &mut self,
+        recipe: &Recipe,
+        socket: OwnedFd,
+        to: &Connection<'_>,
+    ) -> Result<(Child, Start), (Failure, OwnedFd)> {
+        let Some(mut start) = self.idle.pop().or_else(|| Start::new().ok()) else {
+            return Err((Failure { step: Step::Clone, errno: libc::ENOMEM }, socket));
+        };
+        let fill = |bytes: &mut Vec<u8>| {
             bytes.extend_from_slice(&recipe.env);
             describe(bytes, to);
-        });
-        let plan = Plan {
-            connection: to.socket,
-            stderr: match service.stderr {
-                Stderr::Daemon => exec::Stderr::Keep,
-                Stderr::Connection => exec::Stderr::Connection,
-                Stderr::Null => exec::Stderr::Null,
-            },
-            rlimits: &recipe.limits,
-            nice: service.nice,
-            umask: service.umask,
-            chroot: service.chroot.as_deref(),
-            directory: &service.directory,
-            credentials: service.credentials.as_ref().map(|who| (who.uid, who.gid, who.groups.as_slice())),
-            path: &service.program.path,
-            argv: &recipe.argv,
-            env: &self.env,
         };
-        exec::spawn(&mut self.stack, &plan, &self.signals)
+        let result = start.go(&recipe.child, socket, fill);
+        match result {
+            Ok(child) => Ok((child, start)),
+            Err((failure, socket)) => {
+                self.take_back(start);
+                Err((failure, socket))
+            }
+        }
+    }
+
+    /// Keeps a place whose start is over.
+    pub fn take_back(&mut self, start: Start) {
+        if self.idle.len() < KEPT {
+            self.idle.push(start);
+        }
     }
 }
 

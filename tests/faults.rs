@@ -178,12 +178,25 @@ fn a_handler_that_somebody_else_has_collected() {
 
 #[test]
 fn a_child_that_is_stopped_before_it_is_a_handler() {
-    // As whom it is to run can do so at any moment; the daemon's own thread sleeps until the child has been executed.
-    let (ports, table) = pair("nice: 1");
+    // As whom it is to run can do so at any moment. Nobody waits for it: others are served, also of its own service, and
+    // it counts as the live process that it is.
+    let (ports, table) = pair("nice: 1, lifetime: 2s, per_source: { instances: 2 }");
     let Some(daemon) = start_with("setpriority:signal=SIGSTOP", &table) else { return };
-    assert_eq!(try_ask(ports[0]), b"");
-    daemon.wait_log(&["exit", "service=one", "signal=SIGKILL"]);
-    settle(&daemon, &ports[1..]);
+    let stopped = [connect(ports[0]), connect(ports[0])];
+    wait_until("both to be started", || daemon.count("one") == 2);
+    for _ in 0..50 {
+        assert_eq!(ask_text(ports[1], "meanwhile"), "meanwhile");
+    }
+    assert_eq!(try_ask(ports[0]), b"", "two is the limit");
+    assert_eq!(daemon.status()["audit"], json!([]));
+    for _ in 0..2 {
+        daemon.reload().unwrap();
+    }
+    daemon.wait_log(&["kill", "service=one", "signal=SIGKILL"]);
+    wait_until("their end", || daemon.count("one") == 0);
+    drop(stopped);
+    let status = settle(&daemon, &ports[1..]);
+    assert_eq!(status["services"]["one"]["exits"]["signal"], 2);
 }
 
 /// Sets the daemon's limit on open files; the kernel looks at it for new ones only.
@@ -205,8 +218,8 @@ fn descriptors_run_out_and_come_back() {
     let daemon = Daemon::start(&table);
     let mut session = hold(ports[0]);
     let before = settled_descriptors(&daemon);
-    // 3: not even a connection. 5: the session's handler has 4, so there is one for a connection, none for a handler.
-    for limit in [3, 5] {
+    // 3: not even a connection. 4: one for a connection, none for a handler.
+    for limit in [3, 4] {
         limit_descriptors(&daemon, limit);
         let waiting: Vec<_> = (0..20).flat_map(|_| ports.map(connect)).collect();
         wait_until("the shortage", || listeners(&daemon.status(), "one") == ["paused resources"]);

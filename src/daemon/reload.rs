@@ -47,9 +47,9 @@ impl Daemon {
         }
         committed.warnings.into_iter().for_each(|warning| self.warn(warning));
         self.instances = self.affordable();
-        let nofile = self.nofile;
+        let (nofile, signals) = (self.nofile, self.signals.not_default());
         let entry = |(service, id): (table::Service, _)| {
-            let recipe = Recipe::new(&service, nofile);
+            let recipe = Recipe::new(&service, nofile, &signals);
             Entry { id, name: Arc::from(service.name.as_str()), service, recipe }
         };
         let entries = enabled.into_iter().zip(ids).map(entry).collect();

@@ -128,7 +128,7 @@ impl Daemon {
         let poll = Poll::new().map_err(failed("epoll"))?;
         let reaper = Reaper::new(Pidfds::new().map_err(failed("epoll"))?);
         poll.add(&signals, SIGNALS).and_then(|()| poll.add(&reaper, REAPER)).map_err(failed("epoll"))?;
-        let acceptor = Acceptor::new(signals.not_default()).map_err(failed("memory"))?;
+        let acceptor = Acceptor::new().map_err(failed("memory"))?;
         let now = clock::monotonic();
         Ok(Self {
             options,

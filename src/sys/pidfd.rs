@@ -38,7 +38,7 @@ pub fn collect(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
 ///
 /// # Errors
 /// As [`collect`].
-pub(super) fn wait_for_end(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
+pub fn wait_for_end(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
     wait(pidfd, 0)
 }
 

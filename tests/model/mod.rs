@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use crate::acceptor::{Entry, start_handler};
+use crate::acceptor::{Entry, start_handler, stillborn};
 use crate::admission::{Admission, Decision, Now};
 use crate::ledger::{Ledger, ServiceId, Ticket};
 use crate::log::Reason;
@@ -30,7 +30,6 @@ use crate::reaper::{Kernel, Reaper};
 use crate::source::{Peer, Prefixes, Source};
 use crate::spawner::Recipe;
 use crate::sys::descriptor::Nofile;
-use crate::sys::exec::{Failure, Step};
 use crate::sys::pidfd::{Ended, Ending};
 use crate::table::{LogChoice, Origin, PerSource, Program, Refuse, Service, SocketOptions, Stderr, WhenFull};
 
@@ -141,8 +140,17 @@ impl Kernel for FakeKernel {
         Ok(Some(Ended { ending: Ending::Exited(0), cpu: Duration::ZERO, rss: 0 }))
     }
 
+    fn bury(&mut self, handle: &u64) {
+        let mut processes = self.0.borrow_mut();
+        processes.by_pid.retain(|_, process| process.handle != *handle);
+        processes.watched.remove(handle);
+    }
+
     fn signal(&mut self, _pid: i32, _signal: i32) {}
 }
+
+/// All four process ids are taken.
+struct NoProcess;
 
 /// How a start goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +158,7 @@ enum Birth {
     Lives,
     /// It has ended before the daemon hears of it.
     DiesAtOnce,
-    /// exec fails: there has been a process, and it is gone.
+    /// exec fails: there is a process, until the daemon hears of it.
     CannotExec,
 }
 
@@ -165,6 +173,8 @@ enum Act {
     End {
         which: usize,
     },
+    /// Look how the starts went.
+    Follow,
     Reap,
     Drain,
     /// The services of the new table, in their order.
@@ -187,6 +197,7 @@ fn step() -> impl Strategy<Value = Act> {
     prop_oneof![
         8 => (0..NAMES.len(), 0..ADDRESSES.len(), birth).prop_map(|(service, source, birth)| Act::Arrive { service, source, birth }),
         5 => (0..4_usize).prop_map(|which| Act::End { which }),
+        2 => Just(Act::Follow),
         4 => Just(Act::Reap),
         4 => Just(Act::Drain),
         1 => entries.prop_map(|table| Act::Reload { table }),
@@ -200,6 +211,8 @@ struct World {
     reaper: Reaper<FakeKernel>,
     admission: Admission,
     entries: Vec<(Entry, Line)>,
+    /// Starts that will turn out to have failed.
+    failing: Vec<Ticket>,
 }
 
 impl World {
@@ -207,7 +220,8 @@ impl World {
         let kernel = FakeKernel::default();
         let reaper = Reaper::new(kernel.clone());
         let admission = Admission::new().unwrap();
-        let mut world = Self { kernel, ledger: Ledger::default(), reaper, admission, entries: Vec::new() };
+        let mut world =
+            Self { kernel, ledger: Ledger::default(), reaper, admission, entries: Vec::new(), failing: Vec::new() };
         let line = |name| Line { name, instances: None, per_source: None, wide: false, per_network: None };
         let alpha = Line { per_network: Some(2), ..line(0) };
         world.reload(&[alpha, Line { instances: Some(2), ..line(1) }, Line { per_source: Some(1), ..line(2) }]);
@@ -225,8 +239,12 @@ impl World {
                 }
                 Ok(())
             }
+            Act::Follow => {
+                self.follow();
+                Ok(())
+            }
             Act::Reap => {
-                self.reaper.reap(Duration::ZERO);
+                self.reap();
                 Ok(())
             }
             Act::Drain => self.drain(),
@@ -249,21 +267,31 @@ impl World {
         }
         let (source, network) = line.keys(address);
         let processes = Rc::clone(&self.kernel.0);
-        let _ = start_handler(&mut self.ledger, &mut self.reaper, entry, Duration::ZERO, client, None, |_| {
+        let started = start_handler(&mut self.ledger, &mut self.reaper, entry, Duration::ZERO, client, None, |_| {
             let mut processes = processes.borrow_mut();
-            let none = Failure { step: Step::Clone, errno: libc::EAGAIN };
-            let (pid, handle) = processes.fork((service, source, network)).ok_or(none)?;
-            match birth {
-                Birth::Lives => {}
-                Birth::DiesAtOnce => processes.end(handle),
-                Birth::CannotExec => {
-                    processes.by_pid.remove(&pid);
-                    return Err(Failure { step: Step::Exec, errno: libc::ENOENT });
-                }
+            let (pid, handle) = processes.fork((service, source, network)).ok_or(NoProcess)?;
+            if birth == Birth::DiesAtOnce {
+                processes.end(handle);
             }
-            Ok((pid, handle))
+            Ok::<_, NoProcess>((pid, handle, ()))
         });
+        if let (Ok((ticket, ..)), Birth::CannotExec) = (started, birth) {
+            self.failing.push(ticket);
+        }
         Ok(())
+    }
+
+    /// Hears of the starts that have failed.
+    fn follow(&mut self) {
+        for ticket in self.failing.drain(..) {
+            stillborn(&mut self.ledger, &mut self.reaper, ticket);
+        }
+    }
+
+    /// What the daemon does in a turn: the starts come first, so that a failed one is no end of a handler.
+    fn reap(&mut self) {
+        self.follow();
+        self.reaper.reap(Duration::ZERO);
     }
 
     /// What admission must say, worked out from the processes that there are.
@@ -344,7 +372,7 @@ impl World {
     /// The second oracle: when all processes have ended, one turn later nothing is left.
     fn all_gone(&mut self) -> Result<(), String> {
         self.kernel.0.borrow_mut().by_pid.values_mut().for_each(|process| process.ended = true);
-        self.reaper.reap(Duration::ZERO);
+        self.reap();
         self.drain()?;
         let live: Vec<_> = self.ledger.tallies().filter(|(_, tally)| tally.live > 0).collect();
         let zombies = self.kernel.0.borrow().by_pid.len();
@@ -397,7 +425,7 @@ fn entry(id: ServiceId, line: &Line) -> Entry {
         socket: SocketOptions::default(),
         log: LogChoice { accept: false, exit: false, refuse: false },
     };
-    let recipe = Recipe::new(&service, Nofile { soft: 1024, hard: 1024 });
+    let recipe = Recipe::new(&service, Nofile { soft: 1024, hard: 1024 }, &[]);
     Entry { id, name: Arc::from(name), service, recipe }
 }
 

@@ -1,0 +1,244 @@
+//! One start under way, and all memory that the child uses until execve(2).
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::{self, NonNull};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use super::{Failure, Recipe, Step, Strings, child};
+use crate::sys::descriptor;
+
+/// A process that was started.
+#[derive(Debug)]
+pub struct Child {
+    /// Its process id; for logs and for signals to its group, never to look something up.
+    pub pid: i32,
+    /// Readable when it has ended; close-on-exec.
+    pub pidfd: OwnedFd,
+}
+
+/// A place from which one child after another is started. [`Start::go`] makes a child; until [`Start::landed`] says that
+/// it has left the daemon's memory, by execve(2) or by its end, all that it uses is kept here, unchanged.
+#[derive(Debug)]
+pub struct Start {
+    /// A pointer, not a box, because a child that is under way has the same pointer.
+    shared: NonNull<Shared>,
+    /// Open as long as the child may not have its own copy: its number must not become somebody else's.
+    connection: Option<OwnedFd>,
+}
+
+/// What the daemon and the child both use. While a child is under way only `tid` and `failure` change, and the daemon
+/// reads the second only when the first is zero.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Not zero while a child uses this memory; the kernel clears it then (`CLONE_CHILD_CLEARTID`).
+    tid: AtomicI32,
+    recipe: Option<Rc<Recipe>>,
+    connection: RawFd,
+    env: Strings,
+    failure: UnsafeCell<Option<Failure>>,
+    stack: Stack,
+}
+
+impl Shared {
+    pub(super) fn recipe(&self) -> Option<&Recipe> {
+        self.recipe.as_deref()
+    }
+
+    /// The descriptor that becomes 0 and 1.
+    pub(super) fn connection(&self) -> RawFd {
+        self.connection
+    }
+
+    /// The environment, `NAME=value` each.
+    pub(super) fn env(&self) -> &Strings {
+        &self.env
+    }
+
+    /// The child's last word.
+    pub(super) fn fail(&self, failure: Failure) {
+        // SAFETY: while the child lives here the daemon does not look at this.
+        unsafe { self.failure.get().write(Some(failure)) };
+    }
+
+    fn landed(&self) -> bool {
+        self.tid.load(Ordering::Acquire) == 0
+    }
+}
+
+impl Start {
+    /// A place with a stack, and no child.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new() -> io::Result<Self> {
+        let shared = Shared {
+            tid: AtomicI32::new(0),
+            recipe: None,
+            connection: -1,
+            env: Strings::default(),
+            failure: UnsafeCell::new(None),
+            stack: Stack::new()?,
+        };
+        Ok(Self { shared: NonNull::from(Box::leak(Box::new(shared))), connection: None })
+    }
+
+    fn shared(&self) -> &Shared {
+        // SAFETY: the pointer is valid as long as `self`; a child that is under way reads too, or writes what may be
+        // written through a shared reference.
+        unsafe { self.shared.as_ref() }
+    }
+
+    /// All of it, while no child is under way.
+    fn idle(&mut self) -> Option<&mut Shared> {
+        if !self.landed() {
+            return None;
+        }
+        // SAFETY: as above, and nobody else has the pointer once the child has left.
+        Some(unsafe { self.shared.as_mut() })
+    }
+
+    /// Starts a process as `recipe` says, with `connection` as its descriptors 0 and 1, in the environment that `fill`
+    /// writes (see [`Strings::refill`]). All signals must be blocked in the calling thread. The connection, whose number
+    /// must be above 2, is kept until [`Start::finish`].
+    ///
+    /// # Errors
+    /// No process could be made; the connection comes back.
+    pub fn go(
+        &mut self,
+        recipe: &Rc<Recipe>,
+        connection: OwnedFd,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<Child, (Failure, OwnedFd)> {
+        let Some(shared) = self.idle() else {
+            return Err((Failure { step: Step::Clone, errno: libc::EBUSY }, connection));
+        };
+        shared.env.refill(fill);
+        shared.recipe = Some(Rc::clone(recipe));
+        shared.connection = connection.as_raw_fd();
+        *shared.failure.get_mut() = None;
+        match self.clone() {
+            Ok(child) => {
+                self.connection = Some(connection);
+                Ok(child)
+            }
+            Err(errno) => Err((Failure { step: Step::Clone, errno }, connection)),
+        }
+    }
+
+    /// Lets a child live in [`Shared`]; errno if there can be none.
+    fn clone(&self) -> Result<Child, i32> {
+        let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_PIDFD | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+        let (stack, tid) = (self.shared().stack.top(), &self.shared().tid);
+        let (mut pidfd, no_tls): (RawFd, *mut c_void) = (-1, ptr::null_mut());
+        tid.store(1, Ordering::Relaxed);
+        // SAFETY: the child runs `child::live` on a stack of its own, in our memory. What it reads is neither changed nor
+        // freed before `tid` is zero, and owns or co-owns all that it points to. It makes raw system calls only. `tid`
+        // is a valid word for the kernel to clear and wake.
+        let pid = unsafe {
+            libc::clone(child::live, stack, flags, self.shared.as_ptr().cast(), &raw mut pidfd, no_tls, tid.as_ptr())
+        };
+        if pid < 0 {
+            let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EAGAIN);
+            tid.store(0, Ordering::Relaxed);
+            return Err(errno);
+        }
+        // SAFETY: clone succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
+        let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+        // It lives long. Where there is no high number it keeps its own, and starts cost more.
+        let pidfd = descriptor::copy_high(pidfd.as_fd()).unwrap_or(pidfd);
+        Ok(Child { pid, pidfd })
+    }
+
+    /// Has the child left the daemon's memory? True where there is none.
+    #[must_use]
+    pub fn landed(&self) -> bool {
+        self.shared().landed()
+    }
+
+    /// Waits until the child has left the daemon's memory, but no longer than `patience`. Says whether it has.
+    pub fn wait(&self, patience: Duration) -> bool {
+        let tid = &self.shared().tid;
+        let value = tid.load(Ordering::Acquire);
+        if value != 0 {
+            // The kernel wakes waiters of this word when it clears it (set_tid_address(2)).
+            wait_for_change(tid, value, patience);
+        }
+        self.landed()
+    }
+
+    /// How it went, and the connection; nothing while the child is still here, or when this has been asked before.
+    pub fn finish(&mut self) -> Option<(OwnedFd, Option<Failure>)> {
+        let shared = self.idle()?;
+        shared.recipe = None;
+        let failure = shared.failure.get_mut().take();
+        Some((self.connection.take()?, failure))
+    }
+}
+
+/// A child that is still under way keeps its memory and its connection for ever: there is nobody to tell when it has
+/// left.
+impl Drop for Start {
+    fn drop(&mut self) {
+        if self.landed() {
+            // SAFETY: it came from a box in `new`, and nobody else has the pointer once the child has left.
+            drop(unsafe { Box::from_raw(self.shared.as_ptr()) });
+        } else {
+            std::mem::forget(self.connection.take());
+        }
+    }
+}
+
+/// A stack for a child, with a page below it that must not be touched.
+#[derive(Debug)]
+struct Stack {
+    base: *mut c_void,
+}
+
+impl Stack {
+    /// Far more than the child's few frames need, also in a debug build.
+    const SIZE: usize = 64 * 1024;
+    /// A page, on every machine.
+    const GUARD: usize = 64 * 1024;
+
+    fn new() -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no existing memory.
+        let base = unsafe { libc::mmap(ptr::null_mut(), Self::SIZE + Self::GUARD, libc::PROT_NONE, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let stack = Self { base };
+        // SAFETY: the range lies inside the mapping made above, which nobody uses yet.
+        let result =
+            unsafe { libc::mprotect(base.byte_add(Self::GUARD), Self::SIZE, libc::PROT_READ | libc::PROT_WRITE) };
+        crate::sys::check(result.into()).map(|_| stack)
+    }
+
+    /// Where the child's stack begins: it grows down. Page-aligned, hence 16-byte aligned as the ABIs demand.
+    fn top(&self) -> *mut c_void {
+        // SAFETY: one past the end of the mapping.
+        unsafe { self.base.byte_add(Self::GUARD + Self::SIZE) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and no child runs on it: `Start` forgets it rather than drop it under one.
+        unsafe { libc::munmap(self.base, Self::SIZE + Self::GUARD) };
+    }
+}
+
+/// Sleeps until `word` is no longer `value` and somebody has said so, or `patience` is over (futex(2)).
+fn wait_for_change(word: &AtomicI32, value: c_int, patience: Duration) {
+    let patience = libc::timespec {
+        tv_sec: patience.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_nsec: patience.subsec_nanos().into(),
+    };
+    // SAFETY: the word and the time outlive the call. Not FUTEX_PRIVATE: the kernel's own wake-up is not, either.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &raw const patience) };
+}
