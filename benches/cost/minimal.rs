@@ -3,8 +3,9 @@
 //!
 //! [`plain`] is the loop that anyone would write first. [`session`] is the same with handlers that lead a session, as
 //! those of inetd, xinetd and oxinetd do: on a kernel with automatic task groups (`kernel.sched_autogroup_enabled`) each
-//! session costs a fifth of what a handler costs. [`design`] is shaped as oxinetd is: an epoll set with a pidfd for
-//! each handler, and a child that drops the shared descriptor table before it does anything else. Both have one port;
+//! session costs a fifth of what a handler costs. [`design`] has what oxinetd has to stay flat: an epoll set with a pidfd
+//! for each handler, and a child that drops the shared descriptor table before it does anything else. All sleep in vfork
+//! until the child has called execve, which oxinetd does not. Both have one port;
 //! clients of 127.2.0.0/16 get a handler that stays. Runs in a process of its own, until it is killed.
 
 use std::ffi::{CStr, CString, c_int, c_void};
