@@ -9,7 +9,7 @@ mod birth;
 mod connection;
 
 #[cfg(test)]
-pub(crate) use birth::{start_handler, stillborn};
+pub(crate) use birth::{born, start_handler, stillborn};
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -141,6 +141,11 @@ impl Acceptor {
     /// The services that are being served, in no order.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.values().map(AsRef::as_ref)
+    }
+
+    /// How many handlers are still being started.
+    pub fn starting(&self) -> usize {
+        self.births.count()
     }
 
     /// The rules in force.

@@ -204,7 +204,6 @@ impl Ledger {
         }
         if let Some(tally) = self.services.get_mut(&service) {
             tally.live += 1;
-            tally.accepted += 1;
         }
         ticket
     }
@@ -220,6 +219,14 @@ impl Ledger {
         Some(place)
     }
 
+    /// The process that holds this place has become a handler.
+    pub fn note_start(&mut self, ticket: Ticket) {
+        let Some(place) = self.places.get(&ticket) else { return };
+        if let Some(tally) = self.services.get_mut(&place.service) {
+            tally.accepted += 1;
+        }
+    }
+
     /// Takes a place back whose handler could not be started: it has never been one.
     pub fn cancel(&mut self, ticket: Ticket) -> Option<Place> {
         if planted(Bug::FailedSpawnKeepsPlace) {
@@ -227,9 +234,6 @@ impl Ledger {
         }
         let place = self.places.remove(&ticket)?;
         self.release(place);
-        if let Some(tally) = self.services.get_mut(&place.service) {
-            tally.accepted -= 1;
-        }
         Some(place)
     }
 

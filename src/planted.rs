@@ -1,7 +1,7 @@
 //! Known bugs, planted on purpose, so that the tests prove that they would notice each of them.
 //!
-//! Each is one that some super-server really had. A place in the program asks [`planted`] whether it shall have its
-//! bug; outside of the unit tests the answer is a constant `false`, and the question is not compiled in.
+//! All but the last are bugs that some super-server really had. A place in the program asks [`planted`] whether it shall
+//! have its bug; outside of the unit tests the answer is a constant `false`, and the question is not compiled in.
 
 /// A bug of the family: a maintained count beside the real set of children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub(crate) enum Bug {
     ServicesRenumbered,
     /// One exit is taken for each wake-up, though wake-ups coalesce.
     OneExitPerWakeUp,
+    /// The end of a child that failed to become a handler is taken for a handler's.
+    UnbornCollected,
 }
 
 #[cfg(not(test))]
@@ -37,7 +39,7 @@ mod planting {
     use std::cell::Cell;
 
     impl Bug {
-        pub(crate) const ALL: [Self; 7] = [
+        pub(crate) const ALL: [Self; 8] = [
             Self::PidOnTheQueue,
             Self::QueueClearedLate,
             Self::CountsResetByReload,
@@ -45,6 +47,7 @@ mod planting {
             Self::EndsBeforeRecorded,
             Self::ServicesRenumbered,
             Self::OneExitPerWakeUp,
+            Self::UnbornCollected,
         ];
     }
 

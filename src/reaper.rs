@@ -93,6 +93,8 @@ struct Handler<H> {
     pid: i32,
     handle: H,
     about: About,
+    /// Its start is over. Until then its end is nobody's business: it may be that of a child that is no handler.
+    born: bool,
     /// When to send which signal, if it lives that long.
     end: Option<(Duration, i32)>,
 }
@@ -126,7 +128,8 @@ impl<K: Kernel> Reaper<K> {
         }
     }
 
-    /// Takes over a handler that was started, with the time after which it is to be ended.
+    /// Takes over a process that is to be a handler, with the time after which it is to be ended. It is collected when
+    /// it has ended and its start is over: [`Reaper::born`], or else [`Reaper::forget`].
     pub fn record(&mut self, ticket: Ticket, pid: i32, handle: K::Handle, about: About, lifetime: Option<Duration>) {
         if planted(Bug::EndsBeforeRecorded) && matches!(self.kernel.collect(&handle), Ok(Some(_))) {
             return;
@@ -136,7 +139,14 @@ impl<K: Kernel> Reaper<K> {
         }
         let end = lifetime.map(|time| (about.since.saturating_add(time), libc::SIGTERM));
         self.ends.extend(end.map(|(when, _)| (when, ticket)));
-        self.handlers.insert(ticket, Handler { pid, handle, about, end });
+        self.handlers.insert(ticket, Handler { pid, handle, about, born: false, end });
+    }
+
+    /// The process is a handler now.
+    pub fn born(&mut self, ticket: Ticket) {
+        if let Some(handler) = self.handlers.get_mut(&ticket) {
+            handler.born = true;
+        }
     }
 
     /// Collects handlers that have ended, a bounded number, and puts them on the exit queue.
@@ -155,6 +165,9 @@ impl<K: Kernel> Reaper<K> {
 
     fn collect(&mut self, ticket: Ticket, now: Duration) {
         let Some(handler) = self.handlers.get(&ticket) else { return };
+        if !handler.born && !planted(Bug::UnbornCollected) {
+            return;
+        }
         let ended = match self.kernel.collect(&handler.handle) {
             Ok(None) => return,
             Ok(ended) => ended,

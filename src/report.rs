@@ -57,6 +57,7 @@ pub fn status(facts: &Facts, ledger: &Ledger, listeners: &Listeners, acceptor: &
         "reloads": { "done": facts.reloads.0, "failed": facts.reloads.1 },
         "log_lines_dropped": facts.dropped,
         "handlers": ledger.total(),
+        "starting": acceptor.starting(),
         "instances": facts.instances,
         "services": services,
         "sources": most(ledger, ledger.sources(), "source"),

@@ -53,6 +53,11 @@ pub(super) struct Births {
 }
 
 impl Births {
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.under_way.len() + self.late.len()
+    }
+
     /// When to look at late ones again: in as long a time as they have taken up to now, a second at most.
     pub(super) fn deadline(&self, now: Duration) -> Option<Duration> {
         let youngest = self.late.iter().map(|birth| birth.since).max()?;
@@ -131,7 +136,7 @@ impl Acceptor {
         }
     }
 
-    /// Sees late starts through. To be called before handlers are reaped, so that none ends before it has begun.
+    /// Sees late starts through.
     pub fn follow_late(&mut self, desk: &mut Desk<'_>) {
         for place in (0..self.births.late.len()).rev() {
             if self.births.late[place].start.landed() {
@@ -146,7 +151,10 @@ impl Acceptor {
         let Some((socket, failure)) = birth.start.finish() else { return };
         let Birth { start, ticket, pid, entry, client, listener, lent, counts, .. } = birth;
         self.spawner.take_back(start);
-        let Some(failure) = failure else { return log_accept(desk, &entry, &client, pid, counts) };
+        let Some(failure) = failure else {
+            born(desk.ledger, desk.reaper, ticket);
+            return log_accept(desk, &entry, &client, pid, counts);
+        };
         let place = stillborn(desk.ledger, desk.reaper, ticket);
         if !lent {
             turn_away(&socket, &entry.service.refuse);
@@ -234,6 +242,12 @@ pub(crate) fn start_handler<K: Kernel, Start, Failed>(
             Err(failed)
         }
     }
+}
+
+/// The child has become the handler.
+pub(crate) fn born<K: Kernel>(ledger: &mut Ledger, reaper: &mut Reaper<K>, ticket: Ticket) {
+    reaper.born(ticket);
+    ledger.note_start(ticket);
 }
 
 /// A child that could not become the handler: it has never been one. Gives the place that it had.

@@ -20,7 +20,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
-use crate::acceptor::{Entry, start_handler, stillborn};
+use crate::acceptor::{Entry, born, start_handler, stillborn};
 use crate::admission::{Admission, Decision, Now};
 use crate::ledger::{Ledger, ServiceId, Ticket};
 use crate::log::Reason;
@@ -197,7 +197,7 @@ fn step() -> impl Strategy<Value = Act> {
     prop_oneof![
         8 => (0..NAMES.len(), 0..ADDRESSES.len(), birth).prop_map(|(service, source, birth)| Act::Arrive { service, source, birth }),
         5 => (0..4_usize).prop_map(|which| Act::End { which }),
-        2 => Just(Act::Follow),
+        4 => Just(Act::Follow),
         4 => Just(Act::Reap),
         4 => Just(Act::Drain),
         1 => entries.prop_map(|table| Act::Reload { table }),
@@ -211,8 +211,8 @@ struct World {
     reaper: Reaper<FakeKernel>,
     admission: Admission,
     entries: Vec<(Entry, Line)>,
-    /// Starts that will turn out to have failed.
-    failing: Vec<Ticket>,
+    /// Starts that are under way, by whether they will turn out to have failed.
+    starting: Vec<(Ticket, bool)>,
 }
 
 impl World {
@@ -221,7 +221,7 @@ impl World {
         let reaper = Reaper::new(kernel.clone());
         let admission = Admission::new().unwrap();
         let mut world =
-            Self { kernel, ledger: Ledger::default(), reaper, admission, entries: Vec::new(), failing: Vec::new() };
+            Self { kernel, ledger: Ledger::default(), reaper, admission, entries: Vec::new(), starting: Vec::new() };
         let line = |name| Line { name, instances: None, per_source: None, wide: false, per_network: None };
         let alpha = Line { per_network: Some(2), ..line(0) };
         world.reload(&[alpha, Line { instances: Some(2), ..line(1) }, Line { per_source: Some(1), ..line(2) }]);
@@ -244,7 +244,7 @@ impl World {
                 Ok(())
             }
             Act::Reap => {
-                self.reap();
+                self.reaper.reap(Duration::ZERO);
                 Ok(())
             }
             Act::Drain => self.drain(),
@@ -275,23 +275,21 @@ impl World {
             }
             Ok::<_, NoProcess>((pid, handle, ()))
         });
-        if let (Ok((ticket, ..)), Birth::CannotExec) = (started, birth) {
-            self.failing.push(ticket);
+        if let Ok((ticket, ..)) = started {
+            self.starting.push((ticket, birth == Birth::CannotExec));
         }
         Ok(())
     }
 
-    /// Hears of the starts that have failed.
+    /// Hears how the starts went.
     fn follow(&mut self) {
-        for ticket in self.failing.drain(..) {
-            stillborn(&mut self.ledger, &mut self.reaper, ticket);
+        for (ticket, failed) in self.starting.drain(..) {
+            if failed {
+                stillborn(&mut self.ledger, &mut self.reaper, ticket);
+            } else {
+                born(&mut self.ledger, &mut self.reaper, ticket);
+            }
         }
-    }
-
-    /// What the daemon does in a turn: the starts come first, so that a failed one is no end of a handler.
-    fn reap(&mut self) {
-        self.follow();
-        self.reaper.reap(Duration::ZERO);
     }
 
     /// What admission must say, worked out from the processes that there are.
@@ -319,7 +317,10 @@ impl World {
         let exits = self.reaper.drain();
         self.kernel.0.borrow_mut().on_the_way.clear();
         for exit in exits {
-            self.ledger.settle(exit.ticket).ok_or_else(|| format!("{exit:?} has no place"))?;
+            let place = self.ledger.settle(exit.ticket).ok_or_else(|| format!("{exit:?} has no place"))?;
+            if let Some(ended) = exit.ended {
+                self.ledger.note_ending(place.service, ended.ending);
+            }
         }
         Ok(())
     }
@@ -345,6 +346,10 @@ impl World {
             let expected = processes.count(|owner| owner.0 == &*tally.name);
             if tally.live != expected {
                 return Err(format!("{} has {} handlers and counts {}", tally.name, expected, tally.live));
+            }
+            let ended = tally.ended.well + tally.ended.badly + tally.ended.by_signal;
+            if tally.accepted < ended || tally.accepted - ended > u64::from(tally.live) {
+                return Err(format!("{}: {} accepted, {ended} ended, {} live", tally.name, tally.accepted, tally.live));
             }
         }
         let by_source = self.by_name(self.ledger.sources());
@@ -372,7 +377,8 @@ impl World {
     /// The second oracle: when all processes have ended, one turn later nothing is left.
     fn all_gone(&mut self) -> Result<(), String> {
         self.kernel.0.borrow_mut().by_pid.values_mut().for_each(|process| process.ended = true);
-        self.reap();
+        self.follow();
+        self.reaper.reap(Duration::ZERO);
         self.drain()?;
         let live: Vec<_> = self.ledger.tallies().filter(|(_, tally)| tally.live > 0).collect();
         let zombies = self.kernel.0.borrow().by_pid.len();
@@ -453,7 +459,7 @@ fn histories(cases: u32) -> (TestRunner, impl Strategy<Value = Vec<Act>>) {
     let config = Config { cases, failure_persistence: None, ..Config::default() };
     // The same histories in every run: a suite that fails only now and then proves nothing.
     let runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
-    (runner, prop::collection::vec(step(), 0..40))
+    (runner, prop::collection::vec(step(), 0..60))
 }
 
 fn judge(cases: u32, oracles: Oracles) -> Result<(), String> {
