@@ -24,7 +24,9 @@ use crate::admission::{Admission, Client, Decision, Now, Prepared, Refusal};
 use crate::ledger::{Ledger, Place, ServiceId};
 use crate::listeners::{ListenerId, Listeners, State};
 use crate::log::{Burst, Event, Log, Reason};
-use crate::reaper::{Pidfds, Reaper};
+use crate::penalty::Cause;
+use crate::reaper::{Exit, Pidfds, Reaper};
+use crate::source::Peer;
 use crate::spawner::{Recipe, Spawner};
 use crate::sys::clock;
 use crate::sys::descriptor::Reserve;
@@ -153,6 +155,11 @@ impl Acceptor {
         &self.admission
     }
 
+    /// The same, for what the administrator orders and asks.
+    pub fn admission_mut(&mut self) -> &mut Admission {
+        &mut self.admission
+    }
+
     /// What the administrator should know and has not been told.
     pub fn complaint(&mut self) -> Option<String> {
         self.admission.complaint()
@@ -216,6 +223,7 @@ impl Acceptor {
                 self.full.entry(entry.id).or_default().push(id);
                 None
             }
+            Reason::Drained => None,
             Reason::Times => Some(refusal.retry.unwrap_or(MINUTE).min(MINUTE)),
             _ => Some(refusal.retry.unwrap_or(LOOK_AGAIN)),
         };
@@ -230,8 +238,34 @@ impl Acceptor {
         }
     }
 
+    /// A handler has ended: its client is charged for that, if it ended badly and the service does; and where its end has
+    /// made room, it is listened again.
+    pub fn ended(&mut self, desk: &mut Desk<'_>, place: Place, exit: &Exit) {
+        let cause = exit.ended.and_then(|ended| Cause::of_ending(ended.ending));
+        if let Some(entry) = self.entries.get(&place.service).cloned().filter(|_| cause.is_some()) {
+            self.charge(desk, &entry, exit.about.peer, cause);
+        }
+        self.made_room(desk, place);
+    }
+
+    /// Turns away the clients of a service from now on. `false` if it was so already.
+    pub fn drain(&mut self, id: ServiceId) -> bool {
+        self.admission.drain(id)
+    }
+
+    /// Ends what [`Acceptor::drain`] began. `false` if the service was not drained.
+    pub fn resume(&mut self, desk: &mut Desk<'_>, id: ServiceId) -> bool {
+        let drained = State::Paused(Reason::Drained, None);
+        let waiting = desk.listeners.iter().filter(|(_, one)| one.service == id && one.state == drained);
+        for id in waiting.map(|(id, _)| id).collect::<Vec<_>>() {
+            desk.listeners.resume(desk.poll, id);
+            log_resume(desk.log, desk.listeners, id);
+        }
+        self.admission.resume(id)
+    }
+
     /// Listens again where a handler's end has made room.
-    pub fn made_room(&mut self, desk: &mut Desk<'_>, place: Place) {
+    fn made_room(&mut self, desk: &mut Desk<'_>, place: Place) {
         let mut waiting = self.full.remove(&place.service).unwrap_or_default();
         if self.admission.daemon_room(desk.ledger).is_ok() {
             waiting.append(&mut self.crowded);
@@ -285,11 +319,13 @@ impl Acceptor {
     fn judge(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Rc<Entry>, accepted: Accepted) -> Next {
         let client = self.admission.client(entry.id, peer_of(&accepted));
         match self.admit(desk, entry, &client) {
-            Ok(()) => self.start(desk, id, entry, accepted.socket, client),
+            Ok(()) => {
+                self.charge(desk, entry, client.peer, Some(Cause::Trap));
+                self.start(desk, id, entry, accepted.socket, client)
+            }
             Err(refusal) => {
                 turn_away(&accepted.socket, &entry.service.refuse);
-                desk.ledger.note_refusal(entry.id, refusal.reason);
-                self.log_refusal(desk, entry, &client, refusal, false);
+                self.refuse(desk, entry, &client, refusal);
                 Next::More
             }
         }
@@ -308,6 +344,21 @@ impl Acceptor {
             Decision::Refuse(refusal) => return Err(refusal),
         }
         Ok(())
+    }
+
+    /// Takes down that a client was turned away.
+    fn refuse(&mut self, desk: &mut Desk<'_>, entry: &Entry, client: &Client, refusal: Refusal) {
+        desk.ledger.note_refusal(entry.id, refusal.reason);
+        self.log_refusal(desk, entry, client, refusal, false);
+        self.charge(desk, entry, client.peer, Cause::of_refusal(refusal.reason));
+    }
+
+    /// Charges a client for something, if the service does, and says so if his source is refused from now on.
+    fn charge(&mut self, desk: &Desk<'_>, entry: &Entry, peer: Peer, cause: Option<Cause>) {
+        let Some(cause) = cause else { return };
+        if let Some(retry) = self.admission.charge(entry.id, &peer, cause, desk.moment()) {
+            desk.log.write(Event::Penalty { service: Arc::clone(&entry.name), peer, cause: cause.word(), retry });
+        }
     }
 
     fn log_refusal(&mut self, desk: &Desk<'_>, entry: &Entry, client: &Client, refusal: Refusal, dry_run: bool) {

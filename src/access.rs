@@ -99,7 +99,7 @@ impl Access {
 }
 
 /// A network of IPv4-mapped addresses (RFC 4291 §2.5.5.2) is one of IPv4.
-fn canonical(network: IpNet) -> IpNet {
+pub(crate) fn canonical(network: IpNet) -> IpNet {
     let IpNet::V6(v6) = network else {
         return network;
     };

@@ -1,30 +1,44 @@
 //! The questions before a handler is started, in order; the first no decides.
 //!
-//! They are about: access, then times of day; handlers, then rate of the source; handlers, then rate of its network; the
-//! rate of the service; handlers of the service, then of the daemon; the load average. What touches only the client is
-//! asked before what it shares with others, so that who is turned away by a limit of his own never sees theirs.
+//! They are about: the service being drained; access, then times of day; bans, then penalties; the service being a trap;
+//! handlers, then rate of the source; handlers, then rate of its network; the rate of the service; handlers of the
+//! service, then of the daemon; the load average. What touches only the client is asked before what it shares with
+//! others, so that who is turned away by a limit of his own never sees theirs.
 //!
 //! Check all, then commit all: [`Admission::decide`] changes nothing, and only for a client that is let in the caller
 //! [commits](Admission::commit) and takes a place in the ledger. So who is refused by a later question has used up
 //! nothing. A handler that can't be started gives its place back, but not its share of the rates: a start was tried,
-//! and that costs most of what a handler costs.
+//! and that costs most of what a handler costs. [`Admission::explain`] asks the same questions for the administrator.
 //!
-//! The acceptor alone calls this. Nothing here fails, logs, waits, or allocates once a table is in force; time is an
-//! argument. A load average that can't be read limits nobody, and [`Admission::complaint`] says so once.
+//! The acceptor calls this, and the daemon for what the administrator asks. Nothing here fails, logs, waits, or allocates
+//! for a client; time is an argument. A load average that can't be read limits nobody, and [`Admission::complaint`] says
+//! so once.
 
+mod bans;
+mod explain;
 mod load;
+mod questions;
 mod rules;
 
-use std::collections::{BTreeMap, HashMap, TryReserveError};
+pub use bans::TooManyBans;
+pub use explain::Finding;
+pub use questions::QUESTIONS;
+
+use std::collections::{BTreeMap, HashMap, HashSet, TryReserveError};
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 use crate::ledger::{Ledger, Place, ServiceId};
 use crate::log::Reason;
+use crate::penalty::{self, Cause, Penalised, Penalties};
 use crate::rate::{PerFamily, Sources};
 use crate::source::{Peer, Source};
 use crate::table::Service;
+use bans::Bans;
 use load::Load;
-use rules::{Limit, Rules};
+use questions::{Asked, HARD, SHARED};
+use rules::Rules;
 
 /// The same moment on both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,23 +105,30 @@ pub enum Decision {
     Refuse(Refusal),
 }
 
-/// The rules in force and the memory of the rates.
+/// The rules in force, the memory of rates and penalties, and the administrator's bans.
 #[derive(Debug)]
 pub struct Admission {
     /// `daemon.instances`.
     instances: u32,
     services: HashMap<ServiceId, Rules>,
+    drained: HashSet<ServiceId>,
+    bans: Bans,
     rates: Sources,
     size: PerFamily<u32>,
+    penalties: Penalties,
+    debtors: PerFamily<u32>,
     load: Load,
 }
 
-/// Rate tables for a new table of services, if those in use are of the wrong size.
+/// Memory for a new table of services, where what is in use has the wrong size.
 #[derive(Debug)]
-pub struct Prepared(Option<(Sources, PerFamily<u32>)>);
+pub struct Prepared {
+    rates: Option<(Sources, PerFamily<u32>)>,
+    penalties: Option<(Penalties, PerFamily<u32>)>,
+}
 
-/// What is had where no source has a rate.
-const NO_RATES: PerFamily<u32> = PerFamily { ipv4: 0, ipv6: 0 };
+/// What is had where no source has a rate, or nobody is charged for anything.
+const NONE: PerFamily<u32> = PerFamily { ipv4: 0, ipv6: 0 };
 
 impl Admission {
     /// Without rules, so without services.
@@ -115,11 +136,21 @@ impl Admission {
     /// # Errors
     /// No memory.
     pub fn new() -> Result<Self, TryReserveError> {
-        let (services, load) = (HashMap::new(), Load::of_system());
-        Ok(Self { instances: 0, services, rates: Sources::new(NO_RATES)?, size: NO_RATES, load })
+        Ok(Self {
+            instances: 0,
+            services: HashMap::new(),
+            drained: HashSet::new(),
+            bans: Bans::default(),
+            rates: Sources::new(NONE)?,
+            size: NONE,
+            penalties: Penalties::new(NONE)?,
+            debtors: NONE,
+            load: Load::of_system(),
+        })
     }
 
-    /// Makes room for the rates of `sources` sources, if `services` have any for them. Changes nothing yet.
+    /// Makes room for the rates of `sources` sources, if `services` have any for them, and for their penalties. Changes
+    /// nothing yet.
     ///
     /// # Errors
     /// There is no memory for so many.
@@ -128,18 +159,23 @@ impl Admission {
         sources: PerFamily<u32>,
         services: impl IntoIterator<Item = &'a Service>,
     ) -> Result<Prepared, TryReserveError> {
-        let rated = |service: &Service| {
+        let (mut rated, mut charged) = (false, false);
+        for service in services {
             let network = service.per_network.as_ref();
-            service.per_source.rate.is_some() || network.is_some_and(|network| network.rate.is_some())
-        };
-        let size = if services.into_iter().any(rated) { sources } else { NO_RATES };
-        let fresh = (size != self.size).then(|| Sources::new(size)).transpose()?;
-        Ok(Prepared(fresh.map(|sources| (sources, size))))
+            rated |= service.per_source.rate.is_some() || network.is_some_and(|network| network.rate.is_some());
+            charged |= service.penalties.any();
+        }
+        let size = if rated { sources } else { NONE };
+        // What is owed stays owed when nobody is charged any more.
+        let debtors = if charged { sources } else { self.debtors };
+        let rates = (size != self.size).then(|| Sources::new(size)).transpose()?;
+        let penalties = (debtors != self.debtors).then(|| Penalties::new(debtors)).transpose()?;
+        Ok(Prepared { rates: rates.map(|rates| (rates, size)), penalties: penalties.map(|some| (some, debtors)) })
     }
 
     /// Puts the rules of a new table in force. Who has used up a part of a burst has used up the same part of the new
-    /// one; what was owed to a service that is gone is forgotten, and so is everything if the table of sources has
-    /// another size.
+    /// one; what was owed to a service that is gone is forgotten, and so are all rates if the table of sources has
+    /// another size. Bans and penalties stay, and so does what is drained.
     pub fn serve<'a>(
         &mut self,
         services: impl IntoIterator<Item = (ServiceId, &'a Service)>,
@@ -150,8 +186,13 @@ impl Admission {
         self.instances = instances;
         let rules = services.into_iter().map(|(id, service)| (id, Rules::new(id, service))).collect();
         let old = std::mem::replace(&mut self.services, rules);
-        if let Prepared(Some((rates, size))) = prepared {
+        if let Some((rates, size)) = prepared.rates {
             (self.rates, self.size) = (rates, size);
+        }
+        if let Some((penalties, size)) = prepared.penalties {
+            let before = std::mem::replace(&mut self.penalties, penalties);
+            self.penalties.take_over(&before, now.nanos());
+            self.debtors = size;
         }
         let mut changes = BTreeMap::new();
         for (id, old) in &old {
@@ -162,6 +203,7 @@ impl Admission {
             }
         }
         self.rates.adjust(&changes, now.nanos());
+        self.drained.retain(|id| self.services.contains_key(id));
     }
 
     /// The client with this address, as a service sees him.
@@ -175,22 +217,22 @@ impl Admission {
     /// # Errors
     /// The limit that has been reached. Of a service with `dry_run`, only that of the daemon counts here.
     pub fn room(&mut self, ledger: &Ledger, id: ServiceId, now: Now) -> Result<(), Refusal> {
+        let load = self.load(id, now);
         let Some(rules) = self.services.get(&id) else { return Ok(()) };
-        if rules.dry_run {
-            return self.daemon_room(ledger);
-        }
-        rules.service_rate(now)?;
-        self.shared(ledger, id, now)
+        let asked = Asked { rules, id, client: &Client::NOBODY, ledger, now, load };
+        let questions = if rules.dry_run { &[Reason::DaemonInstances][..] } else { &SHARED };
+        self.first_no(questions, &asked)
     }
 
     /// Asks all the questions about a client.
     pub fn decide(&mut self, ledger: &Ledger, id: ServiceId, client: &Client, now: Now) -> Decision {
+        let load = self.load(id, now);
         // A service without rules is none.
         let Some(rules) = self.services.get(&id) else { return Decision::Refuse(Reason::Access.into()) };
-        let dry_run = rules.dry_run;
-        match self.ask(rules, ledger, id, client, now).and_then(|()| self.shared(ledger, id, now)) {
+        let asked = Asked { rules, id, client, ledger, now, load };
+        match self.first_no(&QUESTIONS, &asked) {
             Ok(()) => Decision::Admit,
-            Err(refusal) if dry_run => match self.daemon_room(ledger) {
+            Err(refusal) if rules.dry_run => match self.first_no(&HARD, &asked) {
                 Ok(()) => Decision::WouldRefuse(refusal),
                 Err(refusal) => Decision::Refuse(refusal),
             },
@@ -211,56 +253,72 @@ impl Admission {
         }
     }
 
-    /// The questions up to the rate of the service.
-    fn ask(&self, rules: &Rules, ledger: &Ledger, id: ServiceId, client: &Client, now: Now) -> Result<(), Refusal> {
-        rules.access(&client.peer)?;
-        rules.times(now)?;
-        if !client.exempt {
-            let live = || ledger.source_count(id, client.source);
-            self.limit(&rules.source, client.source, live, now, [Reason::SourceInstances, Reason::SourceRate])?;
-        }
-        if let Some((limit, network)) = rules.network.as_ref().zip(client.network) {
-            let live = || ledger.network_count(id, network);
-            self.limit(limit, network, live, now, [Reason::NetworkInstances, Reason::NetworkRate])?;
-        }
-        rules.service_rate(now)
-    }
-
-    fn limit(
-        &self,
-        limit: &Limit,
-        key: Source,
-        live: impl Fn() -> u32,
-        now: Now,
-        [instances, rate]: [Reason; 2],
-    ) -> Result<(), Refusal> {
-        if limit.instances.is_some_and(|most| live() >= most) {
-            return Err(instances.into());
-        }
-        let Some(allowed) = &limit.rate else { return Ok(()) };
-        let answer = self.rates.check(limit.number, key, allowed, now.nanos());
-        answer.map_err(|retry| Refusal { reason: rate, retry: Some(retry.0) })
-    }
-
-    /// The questions behind the rate of the service.
-    fn shared(&mut self, ledger: &Ledger, id: ServiceId, now: Now) -> Result<(), Refusal> {
-        let Some(rules) = self.services.get(&id) else { return Ok(()) };
-        if rules.instances.is_some_and(|most| ledger.service_count(id) >= most) {
-            return Err(Reason::ServiceInstances.into());
-        }
-        self.daemon_room(ledger)?;
-        match rules.max_load {
-            Some(most) if self.load.at(now.monotonic).is_some_and(|load| load >= most) => Err(Reason::Load.into()),
-            _ => Ok(()),
-        }
-    }
-
     /// Is there room for one more handler of any service?
     ///
     /// # Errors
     /// `daemon.instances` has been reached.
     pub fn daemon_room(&self, ledger: &Ledger) -> Result<(), Refusal> {
         if ledger.total() >= self.instances { Err(Reason::DaemonInstances.into()) } else { Ok(()) }
+    }
+
+    /// Charges a client of a service for something, if the service charges for that. With `dry_run` it does not: the
+    /// debt would hold elsewhere. Gives the time for which his source is refused, if this is what brings that about.
+    pub fn charge(&mut self, id: ServiceId, peer: &Peer, cause: Cause, now: Now) -> Option<Duration> {
+        let rules = self.services.get(&id).filter(|rules| !rules.dry_run && *peer != Peer::Unknown)?;
+        let charge = rules.charge(cause, peer)?;
+        self.penalties.charge(penalty::debtor(peer), &charge, now.nanos())
+    }
+
+    /// Turns away all clients of a service from now on; its handlers live on. Holds over reloads, for as long as the
+    /// service is served. `false` if it was so already.
+    pub fn drain(&mut self, id: ServiceId) -> bool {
+        self.drained.insert(id)
+    }
+
+    /// Ends what [`drain`](Self::drain) began. `false` if the service was not drained.
+    pub fn resume(&mut self, id: ServiceId) -> bool {
+        self.drained.remove(&id)
+    }
+
+    /// Is this service drained?
+    #[must_use]
+    pub fn is_drained(&self, id: ServiceId) -> bool {
+        self.drained.contains(&id)
+    }
+
+    /// Refuses a network in every service, until a time on the monotonic clock or until it is
+    /// [taken back](Self::unban); in place of an earlier ban of the same network.
+    ///
+    /// # Errors
+    /// There are too many already.
+    pub fn ban(&mut self, network: IpNet, until: Option<Duration>, now: Now) -> Result<(), TooManyBans> {
+        self.bans.add(network, until, now.monotonic)
+    }
+
+    /// Takes back the ban of exactly this network, and forgives all sources in it their penalties. `false` if there was
+    /// nothing to be taken back.
+    pub fn unban(&mut self, network: IpNet, now: Now) -> bool {
+        let banned = self.bans.remove(network, now.monotonic);
+        let pardoned = self.penalties.pardon(|source| source.overlaps(network), now.nanos());
+        banned || pardoned > 0
+    }
+
+    /// The bans in force and when each ends on the monotonic clock, in the order of the networks.
+    #[must_use]
+    pub fn bans(&self, now: Now) -> Vec<(IpNet, Option<Duration>)> {
+        self.bans.all(now.monotonic)
+    }
+
+    /// The sources that are refused for what they owe, in no order. Looks at the whole memory of penalties, about a
+    /// millisecond; for the administrator.
+    pub fn penalised(&self, now: Now) -> impl Iterator<Item = Penalised> {
+        self.penalties.iter(now.nanos())
+    }
+
+    /// How many debtors were forgotten for lack of room, since the start.
+    #[must_use]
+    pub fn forgotten_debtors(&self) -> PerFamily<u64> {
+        self.penalties.forgotten()
     }
 
     /// What the administrator should know and has not been told.
@@ -272,6 +330,12 @@ impl Admission {
     #[must_use]
     pub fn rates(&self) -> (&Sources, PerFamily<u32>) {
         (&self.rates, self.size)
+    }
+
+    /// The load average, if a service asks for it.
+    fn load(&mut self, id: ServiceId, now: Now) -> Option<f64> {
+        self.services.get(&id)?.max_load?;
+        self.load.at(now.monotonic)
     }
 }
 

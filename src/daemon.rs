@@ -133,7 +133,7 @@ impl Daemon {
             }
             log_exit(&self.log, &exit);
             self.take_back(&exit, now);
-            self.with_desk(now, |acceptor, desk| acceptor.made_room(desk, place));
+            self.with_desk(now, |acceptor, desk| acceptor.ended(desk, place, &exit));
         }
     }
 

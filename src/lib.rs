@@ -24,6 +24,7 @@ pub mod source;
 pub mod log;
 pub mod access;
 pub mod rate;
+pub mod penalty;
 pub mod table;
 pub mod ledger;
 pub mod admission;

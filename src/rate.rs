@@ -16,9 +16,12 @@
 //!
 //! A source whose TAT has passed is like one never seen; that is what lets a table forget it without loss.
 
+mod slots;
 mod table;
 
-pub use table::{Change, PerFamily, Sources};
+pub use slots::PerFamily;
+pub(crate) use slots::{Key, Slot, Slots, source_of};
+pub use table::{Change, Sources};
 
 use std::fmt;
 use std::time::Duration;

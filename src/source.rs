@@ -7,6 +7,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 /// How many leading bits of an address tell one source from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prefixes {
@@ -83,6 +85,19 @@ impl Source {
             IpAddr::V4(v4) => Self::V4(Ipv4Addr::from_bits(v4.to_bits() & mask32(prefixes.ipv4)), prefixes.ipv4),
             IpAddr::V6(v6) => Self::V6(Ipv6Addr::from_bits(v6.to_bits() & mask128(prefixes.ipv6)), prefixes.ipv6),
         }
+    }
+}
+
+impl Source {
+    /// Does it share an address with a network?
+    #[must_use]
+    pub fn overlaps(&self, network: IpNet) -> bool {
+        let own = match *self {
+            Self::V4(address, length) => IpNet::new(address.into(), length),
+            Self::V6(address, length) => IpNet::new(address.into(), length),
+            Self::Uid(_) | Self::Unknown => return false,
+        };
+        own.is_ok_and(|own| own.contains(&network) || network.contains(&own))
     }
 }
 

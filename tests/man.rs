@@ -21,7 +21,7 @@ const TABLE: &str = "man/oxinetd.yaml.5";
 const CONTROL: &str = "man/oxinetctl.8";
 
 /// Every key with a value that makes sense for it: the section it stands in, as [`entries`] names them, the key, the value.
-const KEYS: [(&str, &str, &str); 70] = [
+const KEYS: [(&str, &str, &str); 77] = [
     ("top", "include", "[services.d/*.yaml]"),
     ("top", "daemon", "{}"),
     ("top", "defaults", "{}"),
@@ -69,6 +69,13 @@ const KEYS: [(&str, &str, &str); 70] = [
     ("service", "refuse", "{ text: 'later' }"),
     ("service", "socket", "{}"),
     ("service", "log", "{}"),
+    ("penalties", "crash", "90s"),
+    ("penalties", "exit", "20s"),
+    ("penalties", "refused", "1s"),
+    ("penalties", "trap", "1h"),
+    ("penalties", "min", "0s"),
+    ("penalties", "max", "1h"),
+    ("penalties", "exempt", "[192.0.2.0/24]"),
     ("rlimits", "nofile", "1024:4096"),
     ("rlimits", "nproc", "64"),
     ("rlimits", "cpu", "10"),

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use super::{Client, Now, Refusal};
-use crate::access::{Access, LocalTime};
+use crate::access::{Access, LocalTime, Rule, Verdict};
 use crate::ledger::ServiceId;
 use crate::log::Reason;
+use crate::penalty::{Cause, Charge};
 use crate::rate::{Bucket, Change, Rate};
 use crate::source::{Peer, Prefixes};
 use crate::sys::clock;
-use crate::table::{PerSource, Service};
+use crate::table::{Penalties, PerSource, Service};
 
 /// An address with all its bits.
 const HOST: Prefixes = Prefixes { ipv4: 32, ipv6: 128 };
@@ -27,6 +28,10 @@ pub(super) struct Rules {
     bucket: Bucket,
     pub instances: Option<u32>,
     pub max_load: Option<f64>,
+    penalties: Penalties,
+    unpenalised: Access,
+    /// Is it a trap without a program?
+    pub catches_only: bool,
     pub dry_run: bool,
 }
 
@@ -52,8 +57,13 @@ impl Limit {
         }
     }
 
-    fn is_exempt(&self, peer: &Peer) -> bool {
-        self.exempt.verdict(peer).rule.is_some()
+    pub(super) fn is_exempt(&self, peer: &Peer) -> bool {
+        self.exemption(peer).is_some()
+    }
+
+    /// The entry of `exempt` that a client is in.
+    pub(super) fn exemption(&self, peer: &Peer) -> Option<Rule> {
+        self.exempt.verdict(peer).rule
     }
 }
 
@@ -70,6 +80,9 @@ impl Rules {
             bucket: Bucket::default(),
             instances: service.instances,
             max_load: service.max_load,
+            penalties: service.penalties.clone(),
+            unpenalised: Access::new(&service.penalties.exempt, &[], &[]),
+            catches_only: service.program.is_none(),
             dry_run: service.dry_run,
         }
     }
@@ -102,8 +115,18 @@ impl Rules {
         Client { peer, source, network: limit.map(|limit| peer.source(limit.prefix)), exempt }
     }
 
-    pub(super) fn access(&self, peer: &Peer) -> Result<(), Refusal> {
-        if self.access.verdict(peer).allowed { Ok(()) } else { Err(Reason::Access.into()) }
+    pub(super) fn access(&self, peer: &Peer) -> Verdict {
+        self.access.verdict(peer)
+    }
+
+    /// Is this client exempt from penalties?
+    pub(super) fn pardons(&self, peer: &Peer) -> bool {
+        self.unpenalised.verdict(peer).rule.is_some()
+    }
+
+    /// What this client is charged for `cause`.
+    pub(super) fn charge(&self, cause: Cause, peer: &Peer) -> Option<Charge> {
+        self.penalties.charge(cause).filter(|_| !self.pardons(peer))
     }
 
     /// Is it one of the times at which the service is open?

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use super::rules::Limit;
 use super::*;
 use crate::rate::{Bucket, Rate, RetryAfter};
 use crate::table::{self, Table};
@@ -10,8 +11,8 @@ use crate::table::{self, Table};
 const HOUR: Duration = Duration::from_secs(3_600);
 const NOW: Now = Now { monotonic: Duration::from_secs(1_000_000), wall: Duration::from_secs(1_800_000_000) };
 
-/// In the order of the questions.
-const QUESTIONS: [Reason; 10] = [
+/// The questions whose answer is the table's, in their order.
+const BY_TABLE: [Reason; 10] = [
     Reason::Access,
     Reason::Times,
     Reason::SourceInstances,
@@ -23,6 +24,9 @@ const QUESTIONS: [Reason; 10] = [
     Reason::DaemonInstances,
     Reason::Load,
 ];
+
+/// Those whose answer is not, in their order.
+const BY_HAND: [Reason; 4] = [Reason::Drained, Reason::Ban, Reason::Penalty, Reason::Trap];
 
 fn later(time: Duration) -> Now {
     Now { monotonic: NOW.monotonic + time, wall: NOW.wall + time }
@@ -41,13 +45,14 @@ struct World {
     ledger: Ledger,
     admission: Admission,
     id: ServiceId,
+    table: Table,
 }
 
 impl World {
     fn new(keys: &str) -> Self {
         let mut ledger = Ledger::default();
         let id = ledger.list(["s"])[0];
-        let mut world = Self { ledger, admission: Admission::new().unwrap(), id };
+        let mut world = Self { ledger, admission: Admission::new().unwrap(), id, table: table_of(keys) };
         world.reload(keys, 1000, NOW);
         world
     }
@@ -56,6 +61,7 @@ impl World {
         let table = table_of(keys);
         let prepared = self.admission.prepare(table.daemon.sources, &table.services).unwrap();
         self.admission.serve([(self.id, &table.services[0])], daemon_instances, prepared, now);
+        self.table = table;
     }
 
     fn client(&self, address: &str) -> Client {
@@ -107,7 +113,8 @@ fn saying_no(to: impl Fn(Reason) -> bool) -> (String, u32) {
     let one_or_two = |reason| if to(reason) { 1 } else { 2 };
     let keys = format!(
         "deny: [{}], times: {}, rate: 1/h, burst: {}, instances: {}, max_load: {},
-        per_source: {{ instances: {}, rate: 1/h, burst: {} }}, per_network: {{ instances: {}, rate: 1/h, burst: {} }}",
+        per_source: {{ instances: {}, rate: 1/h, burst: {} }}, per_network: {{ instances: {}, rate: 1/h, burst: {} }},
+        penalties: {{ crash: 90s }}",
         if to(Reason::Access) { "192.0.2.0/24" } else { "192.0.2.0/25" },
         // The moment of the tests is on a Friday, whatever the time zone.
         if to(Reason::Times) { "[Mon 00:00-24:00]" } else { "[Thu-Sat 00:00-24:00]" },
@@ -142,24 +149,63 @@ fn load_of_five() -> (tempfile::TempDir, Load) {
     (folder, Load::in_file(file))
 }
 
+/// Is this question's bit set?
+fn bit(questions: &[Reason], combination: u32, reason: Reason) -> bool {
+    questions.iter().position(|one| *one == reason).is_some_and(|bit| combination >> bit & 1 == 1)
+}
+
+impl World {
+    /// Makes just those of [`BY_HAND`] be answered with no whose bit is set.
+    fn say_no_by_hand(&mut self, combination: u32) {
+        let no = |reason| bit(&BY_HAND, combination, reason);
+        let (id, network) = (self.id, "192.0.2.0/24".parse().unwrap());
+        self.admission.resume(id);
+        self.admission.unban(network, NOW);
+        if no(Reason::Drained) {
+            assert!(self.admission.drain(id));
+        }
+        if no(Reason::Ban) {
+            self.admission.ban(network, None, NOW).unwrap();
+        }
+        if no(Reason::Penalty) {
+            let peer = Peer::Inet(ADDRESS.parse().unwrap(), 9);
+            assert!(self.admission.charge(id, &peer, Cause::Crash, NOW).is_some());
+        }
+        self.admission.services.get_mut(&id).unwrap().catches_only = no(Reason::Trap);
+    }
+}
+
 #[test]
 fn the_first_no_decides_and_uses_up_nothing_in_all_combinations() {
     let (_folder, load) = load_of_five();
-    for combination in 0..1_u32 << QUESTIONS.len() {
-        let no =
-            |reason| QUESTIONS.iter().position(|one| *one == reason).is_some_and(|bit| combination >> bit & 1 == 1);
-        let mut world = world_saying_no(no, &load);
-        let client = world.client(ADDRESS);
-        let before = world.used(&client, NOW);
-        let said = match world.decide(ADDRESS, NOW) {
-            Decision::Admit => None,
-            Decision::Refuse(refusal) => Some(refusal.reason),
-            Decision::WouldRefuse(refusal) => panic!("{refusal:?}"),
-        };
-        assert_eq!(said, QUESTIONS.into_iter().find(|reason| no(*reason)), "{combination:b}");
-        assert_eq!(world.used(&client, NOW), before, "{combination:b}");
-        assert_eq!((world.ledger.total(), world.ledger.audit()), (1, vec![]));
+    for combination in 0..1_u32 << BY_TABLE.len() {
+        let mut world = world_saying_no(|reason| bit(&BY_TABLE, combination, reason), &load);
+        for by_hand in 0..1_u32 << BY_HAND.len() {
+            world.say_no_by_hand(by_hand);
+            let no = |reason| bit(&BY_TABLE, combination, reason) || bit(&BY_HAND, by_hand, reason);
+            first_no_decides(&mut world, &no);
+        }
     }
+}
+
+/// The decision is the first of all questions that is to be answered with no, the explanation names all of them, and
+/// neither has used up anything.
+fn first_no_decides(world: &mut World, no: &dyn Fn(Reason) -> bool) {
+    let client = world.client(ADDRESS);
+    let before = world.used(&client, NOW);
+    let said = match world.decide(ADDRESS, NOW) {
+        Decision::Admit => None,
+        Decision::Refuse(refusal) => Some(refusal.reason),
+        Decision::WouldRefuse(refusal) => panic!("{refusal:?}"),
+    };
+    let expected: Vec<_> = QUESTIONS.into_iter().filter(|reason| no(*reason)).collect();
+    assert_eq!(said, expected.first().copied(), "{expected:?}");
+    let service = &world.table.services[0];
+    let findings = world.admission.explain(&world.ledger, world.id, service, client.peer, NOW);
+    let explained = findings.iter().filter_map(|finding| finding.answer.err().map(|refusal| refusal.reason));
+    assert_eq!(explained.collect::<Vec<_>>(), expected);
+    assert_eq!(world.used(&client, NOW), before, "{expected:?}");
+    assert_eq!((world.ledger.total(), world.ledger.audit()), (1, vec![]));
 }
 
 #[test]
@@ -177,17 +223,20 @@ fn who_is_let_in_has_used_up_a_share_of_every_rate() {
 #[test]
 fn before_a_client_is_accepted_only_what_is_shared_is_asked() {
     let (_folder, load) = load_of_five();
-    for (number, question) in QUESTIONS.into_iter().enumerate() {
+    for (number, question) in BY_TABLE.into_iter().enumerate() {
         let mut world = world_saying_no(|reason| reason == question, &load);
         let room = world.admission.room(&world.ledger, world.id, NOW).map_err(|refusal| refusal.reason);
         assert_eq!(room, if number < 6 { Ok(()) } else { Err(question) });
     }
+    let mut world = world_saying_no(|_| false, &load);
+    world.say_no_by_hand(u32::MAX);
+    assert_eq!(world.admission.room(&world.ledger, world.id, NOW), Ok(()), "they are told so, not left to wait");
 }
 
 #[test]
 fn a_dry_run_says_no_and_lets_in_but_for_the_daemon_as_a_whole() {
     let (_folder, load) = load_of_five();
-    for question in QUESTIONS {
+    for question in BY_TABLE {
         let (keys, daemon_instances) = saying_no(|reason| reason == question);
         let mut world = world_saying_no(|reason| reason == question, &load);
         world.reload(&format!("{keys}, dry_run: true"), daemon_instances, NOW);
@@ -292,7 +341,7 @@ fn what_was_owed_to_a_service_that_is_gone_is_forgotten() {
 #[test]
 fn memory_for_rates_is_taken_only_where_a_source_has_one() {
     let mut world = World::new("rate: 1/h");
-    assert_eq!(world.admission.rates().1, NO_RATES);
+    assert_eq!(world.admission.rates().1, NONE);
     world.reload("per_network: { rate: 1/h }", 1000, NOW);
     assert_eq!(world.admission.rates().1, PerFamily { ipv4: 65_536, ipv6: 65_536 });
 }
@@ -317,4 +366,174 @@ fn local_users_are_sources_and_subject_to_no_network() {
     let _live = world.ledger.take(client.place(world.id));
     let no = Decision::Refuse(Reason::SourceInstances.into());
     assert_eq!(world.admission.decide(&world.ledger, world.id, &client, NOW), no);
+}
+
+/// The address of a client as a peer.
+fn peer(address: &str) -> Peer {
+    Peer::Inet(address.parse().unwrap(), 1)
+}
+
+fn network(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn no(reason: Reason, retry: Option<Duration>) -> Decision {
+    Decision::Refuse(Refusal { reason, retry })
+}
+
+#[test]
+fn a_ban_holds_for_its_network_until_it_ends_or_is_taken_back() {
+    let mut world = World::new("instances: unlimited");
+    let until = NOW.monotonic + MINUTE;
+    world.admission.ban(network("192.0.2.0/24"), Some(until), NOW).unwrap();
+    world.admission.ban(network("192.0.2.7/32"), None, NOW).unwrap();
+    world.admission.ban(network("2001:db8::/32"), None, NOW).unwrap();
+    assert_eq!(world.decide("192.0.2.1", NOW), no(Reason::Ban, Some(MINUTE)));
+    assert_eq!(world.decide("192.0.2.7", NOW), no(Reason::Ban, None), "the one that ends last is told");
+    assert_eq!(world.decide("2001:db8:7::1", NOW), no(Reason::Ban, None));
+    assert_eq!(world.decide("192.0.3.1", NOW), Decision::Admit);
+    assert_eq!(world.admission.bans(NOW).len(), 3);
+    world.reload("instances: unlimited", 1000, NOW);
+    assert_ne!(world.decide("192.0.2.1", later(MINUTE - Duration::from_nanos(1))), Decision::Admit);
+    assert_eq!(world.decide("192.0.2.1", later(MINUTE)), Decision::Admit);
+    assert_eq!(world.decide("192.0.2.7", later(MINUTE)), no(Reason::Ban, None));
+    assert_eq!(world.admission.bans(later(MINUTE)).len(), 2);
+    assert!(!world.admission.unban(network("192.0.2.0/24"), later(MINUTE)), "that one is over");
+    assert!(world.admission.unban(network("192.0.2.7/32"), NOW));
+    assert_eq!(world.decide("192.0.2.7", later(MINUTE)), Decision::Admit);
+    assert!(!world.admission.unban(network("192.0.2.7/32"), NOW));
+}
+
+#[test]
+fn a_ban_of_mapped_addresses_is_one_of_ipv4_and_none_holds_for_local_users() {
+    let mut world = World::new("instances: unlimited");
+    world.admission.ban(network("::ffff:192.0.2.0/120"), None, NOW).unwrap();
+    world.admission.ban(network("::/0"), None, NOW).unwrap();
+    assert_eq!(world.admission.bans(NOW)[0].0, network("192.0.2.0/24"));
+    assert_eq!(world.decide("192.0.2.1", NOW), no(Reason::Ban, None));
+    assert_eq!(world.decide("::ffff:192.0.2.1", NOW), no(Reason::Ban, None));
+    assert_eq!(world.decide("192.0.3.1", NOW), Decision::Admit);
+    let client = world.admission.client(world.id, Peer::Unix { uid: 0, gid: 0 });
+    assert_eq!(world.admission.decide(&world.ledger, world.id, &client, NOW), Decision::Admit);
+}
+
+#[test]
+fn a_dry_run_lets_in_whom_a_penalty_refuses_and_not_whom_a_ban_does() {
+    let mut world = World::new("dry_run: true, penalties: { exit: 1h }");
+    assert_eq!(world.admission.charge(world.id, &peer(ADDRESS), Cause::Exit, NOW), None, "it would hold elsewhere");
+    world.reload("penalties: { exit: 1h }", 1000, NOW);
+    assert!(world.admission.charge(world.id, &peer(ADDRESS), Cause::Exit, NOW).is_some());
+    world.reload("dry_run: true", 1000, NOW);
+    assert!(matches!(world.decide(ADDRESS, NOW), Decision::WouldRefuse(no) if no.reason == Reason::Penalty));
+    world.admission.ban(network("192.0.2.0/24"), None, NOW).unwrap();
+    assert_eq!(world.decide(ADDRESS, NOW), no(Reason::Ban, None));
+    world.admission.drain(world.id);
+    assert_eq!(world.decide(ADDRESS, NOW), Decision::Refuse(Reason::Drained.into()));
+}
+
+#[test]
+fn a_penalty_holds_for_the_source_in_every_service_and_not_for_the_exempt() {
+    let mut ledger = Ledger::default();
+    let ids = ledger.list(["trap", "other", "kind"]);
+    let table = {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("t.yaml");
+        let trap = "trap: { listen: 1, penalties: { trap: 1h, min: 0s, exempt: [192.0.2.9] } }";
+        let kind = "kind: { listen: 3, program: /bin/cat, penalties: { exempt: [192.0.2.0/24] } }";
+        fs::write(&file, format!("services: {{ {trap}, other: {{ listen: 2, program: /bin/cat }}, {kind} }}")).unwrap();
+        table::load(&[file]).unwrap().table
+    };
+    let mut admission = Admission::new().unwrap();
+    let prepared = admission.prepare(table.daemon.sources, &table.services).unwrap();
+    admission.serve(ids.iter().copied().zip(&table.services), 100, prepared, NOW);
+    let decide = |admission: &mut Admission, id, address: &str| {
+        let client = admission.client(id, peer(address));
+        admission.decide(&ledger, id, &client, NOW)
+    };
+    for address in ["192.0.2.1", "192.0.2.9", "2001:db8::1"] {
+        assert_eq!(decide(&mut admission, ids[0], address), Decision::Refuse(Reason::Trap.into()));
+        admission.charge(ids[0], &peer(address), Cause::of_refusal(Reason::Trap).unwrap(), NOW);
+    }
+    for id in [ids[0], ids[1]] {
+        assert_eq!(decide(&mut admission, id, "192.0.2.1"), no(Reason::Penalty, Some(HOUR)));
+        assert_eq!(decide(&mut admission, id, "2001:db8::ffff"), no(Reason::Penalty, Some(HOUR)), "all of the /64");
+    }
+    assert_eq!(decide(&mut admission, ids[1], "192.0.2.9"), Decision::Admit);
+    assert_eq!(decide(&mut admission, ids[1], "2001:db8:0:1::1"), Decision::Admit);
+    assert_eq!(decide(&mut admission, ids[2], "192.0.2.1"), Decision::Admit, "this service pardons them");
+    assert_eq!(admission.penalised(NOW).count(), 2);
+    assert!(admission.unban(network("2001:db8::7/128"), NOW), "of whose /64 this is a part");
+    assert_eq!(admission.penalised(NOW).count(), 1);
+}
+
+#[test]
+fn penalties_are_kept_when_their_service_goes_and_when_the_memory_changes_its_size() {
+    let mut world = World::new("penalties: { crash: 90s }");
+    assert_eq!(world.admission.charge(world.id, &peer(ADDRESS), Cause::Crash, NOW), Some(Duration::from_secs(75)));
+    assert_eq!(world.admission.charge(world.id, &Peer::Unknown, Cause::Crash, NOW), None, "nobody in particular");
+    assert_eq!(world.admission.charge(world.id, &peer("192.0.2.9"), Cause::Exit, NOW), None, "that is for free");
+    world.reload("instances: 3", 1000, NOW);
+    let left = |now: Duration| no(Reason::Penalty, Some(Duration::from_secs(75) - now));
+    assert_eq!(world.decide(ADDRESS, NOW), left(Duration::ZERO));
+    let table = table_of("penalties: { crash: 1s }");
+    let prepared = world.admission.prepare(PerFamily { ipv4: 600, ipv6: 12 }, &table.services).unwrap();
+    world.admission.serve([(world.id, &table.services[0])], 1000, prepared, later(MINUTE));
+    assert_eq!(world.decide(ADDRESS, later(MINUTE)), left(MINUTE));
+}
+
+#[test]
+fn a_drained_service_stays_so_over_a_reload() {
+    let mut world = World::new("instances: 3");
+    assert!(world.admission.drain(world.id) && !world.admission.drain(world.id));
+    world.reload("instances: 4", 1000, NOW);
+    assert_eq!(world.decide(ADDRESS, NOW), Decision::Refuse(Reason::Drained.into()));
+    assert!(world.admission.resume(world.id) && !world.admission.resume(world.id));
+    assert_eq!(world.decide(ADDRESS, NOW), Decision::Admit);
+}
+
+#[test]
+fn an_explanation_names_rules_numbers_and_places() {
+    let keys = "deny: [192.0.2.0/25,\n  192.0.2.128/25], times: 00:00-24:00, per_source: { instances: 2, rate: 30/min, burst: 10,
+        exempt: [198.51.100.0/24] }, max_load: 1000, penalties: { crash: 90s, exempt: [203.0.113.1] }";
+    let mut world = World::new(keys);
+    let explain = |world: &mut World, address: &str| -> Vec<(Reason, bool, String)> {
+        let service = &world.table.services[0];
+        let found = world.admission.explain(&world.ledger, world.id, service, peer(address), NOW);
+        found.into_iter().map(|one| (one.question, one.answer.is_ok(), one.rule)).collect()
+    };
+    let rule = |all: &[(Reason, bool, String)], question| {
+        let found = all.iter().find(|(one, ..)| *one == question);
+        found.map(|(_, yes, rule)| (*yes, rule.clone())).unwrap()
+    };
+    let denied = explain(&mut world, "192.0.2.200");
+    assert_eq!(denied.iter().map(|(question, ..)| *question).collect::<Vec<_>>(), QUESTIONS);
+    let (yes, text) = rule(&denied, Reason::Access);
+    assert!(!yes && text.starts_with("deny 192.0.2.128/25 (/") && text.ends_with("t.yaml:2:3)"), "{text}");
+    world.admission.charge(world.id, &peer("203.0.113.7"), Cause::Crash, NOW);
+    world.admission.ban(network("203.0.113.0/24"), Some(NOW.monotonic + MINUTE), NOW).unwrap();
+    assert_eq!(world.decide("203.0.113.7", NOW), no(Reason::Ban, Some(MINUTE)));
+    let all = explain(&mut world, "203.0.113.7");
+    let expected = [
+        (Reason::Drained, true, "not drained"),
+        (Reason::Access, true, "in no network of deny, and there is no allow"),
+        (Reason::Ban, false, "ban of 203.0.113.0/24, for another 1m"),
+        (Reason::Penalty, false, "203.0.113.7 is penalised for another 1m15s; time number 1"),
+        (Reason::Trap, true, "no trap, or one with a program"),
+        (Reason::NetworkRate, true, "no limit"),
+        (Reason::ServiceInstances, true, "0 of 64 handlers (default)"),
+        (Reason::DaemonInstances, true, "0 of 1000 handlers (daemon.instances)"),
+    ];
+    for (question, yes, text) in expected {
+        assert_eq!(rule(&all, question), (yes, text.to_owned()));
+    }
+    let (_, text) = rule(&all, Reason::SourceInstances);
+    assert!(text.starts_with("203.0.113.7: 0 of 2 handlers (/") && text.contains("t.yaml:2:"), "{text}");
+    assert!(rule(&all, Reason::SourceRate).1.starts_with("203.0.113.7: 30/min, burst 10 (/"));
+    assert!(rule(&all, Reason::Times).1.starts_with("Sun,Mon,Tue,Wed,Thu,Fri,Sat 00:00-24:00 (/"));
+    assert!(rule(&all, Reason::Load).1.starts_with("load average up to 1000, now "));
+    let exempt = explain(&mut world, "198.51.100.1");
+    assert!(rule(&exempt, Reason::SourceRate).1.starts_with("exempt 198.51.100.0/24 (/"));
+    assert!(rule(&explain(&mut world, "203.0.113.1"), Reason::Penalty).1.starts_with("exempt from penalties (/"));
 }

@@ -50,10 +50,18 @@ impl Level {
 /// Why a connection was turned away, or a listener paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Reason {
+    /// The administrator has drained the service.
+    Drained,
     /// `allow` and `deny` say no.
     Access,
     /// It is none of the `times`.
     Times,
+    /// The administrator has banned the source.
+    Ban,
+    /// The source owes time for what it did before, by `penalties`.
+    Penalty,
+    /// The service is a trap and serves nobody.
+    Trap,
     /// The source has its `per_source.instances` handlers.
     SourceInstances,
     /// The source comes more often than `per_source.rate` allows.
@@ -83,8 +91,12 @@ impl Reason {
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
+            Self::Drained => "drained",
             Self::Access => "access",
             Self::Times => "times",
+            Self::Ban => "ban",
+            Self::Penalty => "penalty",
+            Self::Trap => "trap",
             Self::SourceInstances => "source_instances",
             Self::SourceRate => "source_rate",
             Self::NetworkInstances => "network_instances",
@@ -126,6 +138,8 @@ pub enum Event {
     Accept { service: Arc<str>, peer: Peer, pid: i32, source_count: Of, service_count: Of },
     /// A connection was turned away, or would have been without `dry_run`. `retry` is when it would not be any more.
     Refuse { service: Arc<str>, peer: Peer, reason: Reason, retry: Option<Duration>, dry_run: bool },
+    /// A source is refused from now on, for what it has done.
+    Penalty { service: Arc<str>, peer: Peer, cause: &'static str, retry: Duration },
     /// A burst is over of which this many lines were not written.
     Suppressed { service: Arc<str>, reason: Reason, suppressed: u64 },
     /// A handler ended. `rss` is in bytes.

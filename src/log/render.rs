@@ -40,6 +40,7 @@ impl Event {
             Self::Resume { .. } => Level::Debug,
             Self::Start { .. }
             | Self::Refuse { .. }
+            | Self::Penalty { .. }
             | Self::Suppressed { .. }
             | Self::Pause { .. }
             | Self::Kill { .. }
@@ -58,6 +59,7 @@ impl Event {
             Self::Unlisten { .. } => "unlisten",
             Self::Accept { .. } => "accept",
             Self::Refuse { .. } => "refuse",
+            Self::Penalty { .. } => "penalty",
             Self::Suppressed { .. } => "suppressed",
             Self::Exit { .. } => "exit",
             Self::SpawnFailed { .. } => "spawn_failed",
@@ -82,6 +84,7 @@ impl Event {
             | Self::Unlisten { service, .. }
             | Self::Accept { service, .. }
             | Self::Refuse { service, .. }
+            | Self::Penalty { service, .. }
             | Self::Suppressed { service, .. }
             | Self::Exit { service, .. }
             | Self::SpawnFailed { service, .. }
@@ -98,6 +101,7 @@ impl Event {
         match *self {
             Self::Accept { peer, .. }
             | Self::Refuse { peer, .. }
+            | Self::Penalty { peer, .. }
             | Self::Exit { peer, .. }
             | Self::SpawnFailed { peer, .. }
             | Self::Kill { peer, .. } => Some(peer),
@@ -139,6 +143,10 @@ impl Event {
                 if *dry_run {
                     put("dry_run", Value::True);
                 }
+            }
+            Self::Penalty { cause, retry, .. } => {
+                put("cause", Text(cause));
+                put("retry", Time(*retry));
             }
             Self::Suppressed { reason, suppressed, .. } => {
                 put("reason", Text(reason.word()));

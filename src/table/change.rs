@@ -38,6 +38,6 @@ pub fn plan(old: &Table, new: &Table) -> Plan {
 }
 
 fn same(old: &Service, new: &Service) -> bool {
-    let old = Service { origin: new.origin.clone(), ..old.clone() };
+    let old = Service { origin: new.origin.clone(), origins: new.origins.clone(), ..old.clone() };
     old == *new
 }

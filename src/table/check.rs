@@ -8,7 +8,7 @@ use std::ffi::CString;
 
 use super::accounts::Accounts;
 use super::endpoint::Ports;
-use super::limits::values;
+use super::limits::{origins, values};
 use super::machine::Machine;
 use super::problem::{At, Problem, Set};
 use super::program;
@@ -81,8 +81,8 @@ impl<'a> Checker<'a> {
         let service = Service {
             name: name.to_owned(),
             origin: at.origin(),
+            origins: origins(spec),
             enabled: or(&spec.enabled, true),
-            listen,
             program: program?,
             wait,
             credentials: credentials?,
@@ -100,6 +100,7 @@ impl<'a> Checker<'a> {
             per_source,
             per_network,
             max_load: value(&spec.max_load),
+            penalties: self.penalties(spec, &listen, wait, at),
             allow: values(&spec.allow),
             deny: values(&spec.deny),
             times: values(&spec.times),
@@ -113,6 +114,7 @@ impl<'a> Checker<'a> {
                 exit: or(&spec.log.exit, true),
                 refuse: or(&spec.log.refuse, true),
             },
+            listen,
         };
         Some((service, places))
     }
@@ -165,7 +167,7 @@ impl<'a> Checker<'a> {
 
     fn program(&mut self, spec: &ServiceSpec) -> Option<Program> {
         let Some(Set { value: words, at: place }) = &spec.program else {
-            return None;
+            return spec.penalties.trap.as_ref().map(|_| Program::none());
         };
         if let Some(builtin) = &spec.builtin {
             self.problems.push(builtin.at.problem("a service has either program or builtin, not both"));

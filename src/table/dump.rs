@@ -17,6 +17,7 @@ use super::{
     Credentials, LogFormat, LogTarget, PerSource, RateLimit, Refuse, Rlimit, Service, Settings, SocketOptions, Stderr,
     Table, WhenFull,
 };
+use crate::penalty::Cause;
 
 /// The table as YAML.
 #[must_use]
@@ -107,6 +108,9 @@ fn service_map(service: &Service) -> Mapping {
 }
 
 fn program(map: &mut Map, service: &Service) {
+    if service.program.is_none() {
+        return;
+    }
     let path = c_text(&service.program.path);
     let (argv0, arguments) = match service.program.argv.split_first() {
         Some((first, rest)) => (c_text(first), rest),
@@ -152,6 +156,7 @@ fn limits(map: &mut Map, service: &Service) {
     }
     map.may("per_network", service.per_network.as_ref().map(per_source));
     map.may("max_load", service.max_load);
+    map.some("penalties", penalties(service));
     map.may("lifetime", service.lifetime.map(duration_text));
 }
 
@@ -164,6 +169,20 @@ fn per_source(limits: &PerSource) -> Mapping {
     rate(&mut map, limits.rate);
     map.put("prefix", prefix.0);
     map.some("exempt", networks(&limits.exempt));
+    map.0
+}
+
+fn penalties(service: &Service) -> Mapping {
+    let penalties = &service.penalties;
+    let mut map = Map::default();
+    for cause in [Cause::Crash, Cause::Exit, Cause::Refused, Cause::Trap] {
+        map.may(cause.word(), penalties.charge(cause).map(|charge| duration_text(charge.cost)));
+    }
+    if penalties.any() {
+        map.put("min", duration_text(penalties.min));
+        map.put("max", duration_text(penalties.max));
+    }
+    map.some("exempt", networks(&penalties.exempt));
     map.0
 }
 

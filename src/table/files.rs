@@ -41,7 +41,7 @@ impl Files {
     /// Sorts problems by file, in the order in which files were named, then by place, and leaves each once.
     pub(super) fn sorted(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
         problems.sort_by_cached_key(|problem| {
-            let file = self.order.get(&problem.origin.file).copied();
+            let file = self.order.get(&*problem.origin.file).copied();
             (file.unwrap_or(usize::MAX), problem.origin.line, problem.origin.column)
         });
         problems.dedup();

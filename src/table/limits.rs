@@ -2,11 +2,13 @@
 //!
 //! Steps of [`super::check`]: each notes its problems and goes on. Nothing here looks at the machine.
 
+use std::time::Duration;
+
 use super::check::{Checker, or, value};
 use super::problem::{At, Set};
-use super::schema::{Key, ServiceSpec, SourceSpec};
+use super::schema::{Key, PenaltySpec, ServiceSpec, SourceSpec};
 use super::units;
-use super::{Endpoint, PerSource, RateLimit};
+use super::{Endpoint, Origin, Origins, Penalties, PerSource, RateLimit};
 use crate::rate::Rate;
 use crate::source::Prefixes;
 
@@ -15,6 +17,13 @@ const BURST: u32 = 20;
 
 /// Why a service that lends its socket can't be told who may come.
 const UNSEEN: &str = "a service with wait does not see its clients, its program does";
+
+/// Why nobody is charged for a datagram.
+const FORGED: &str = "the source of a datagram can be forged, so nobody is charged for one";
+
+/// A debt that has no effect, and the most that one can owe; as sshd(8) has them.
+const PENALTY_MIN: Duration = Duration::from_secs(15);
+const PENALTY_MAX: Duration = Duration::from_secs(600);
 
 impl Checker<'_> {
     /// `rate` and `burst`.
@@ -59,6 +68,41 @@ impl Checker<'_> {
         }
     }
 
+    /// `penalties`. A service that does not see its clients, or not for certain, charges nobody: in `defaults` they are
+    /// for its neighbours.
+    pub(super) fn penalties(&mut self, spec: &ServiceSpec, listen: &[Endpoint], wait: bool, at: &At) -> Penalties {
+        let PenaltySpec { crash, exit, refused, trap, min, max, exempt } = &spec.penalties;
+        let costs = [crash, exit, refused, trap];
+        let forged = listen.iter().any(Endpoint::is_datagram);
+        if wait || forged {
+            let message = if forged { FORGED } else { UNSEEN };
+            let own = costs.into_iter().filter_map(place).filter(|place| place.is_below(at));
+            self.problems.extend(own.map(|at| at.problem(message)));
+        }
+        let dearest = costs.into_iter().filter_map(value).max();
+        let Some(dearest) = dearest.filter(|_| !wait && !forged) else {
+            return Penalties { exempt: values(exempt), ..Penalties::default() };
+        };
+        let penalties = Penalties {
+            crash: value(crash),
+            exit: value(exit),
+            refused: value(refused),
+            trap: value(trap),
+            min: or(min, PENALTY_MIN),
+            max: or(max, PENALTY_MAX.max(dearest)),
+            exempt: values(exempt),
+        };
+        for cost in costs.into_iter().flatten().filter(|cost| cost.value > penalties.max) {
+            self.problems.push(cost.at.problem("this is longer than max, so nobody would ever pay it"));
+        }
+        if penalties.min >= penalties.max {
+            let at = place(min).or(place(max)).unwrap_or(at);
+            let message = "min must be shorter than max: nobody would ever be refused (min is 15s, max 10m by default)";
+            self.problems.push(at.problem(message));
+        }
+        penalties
+    }
+
     /// What makes no sense in `allow` and `deny`. That they have no effect would be a hole, so it is an error even
     /// where they are defaults.
     pub(super) fn access(&mut self, spec: &ServiceSpec, listen: &[Endpoint], wait: bool, at: &At) {
@@ -77,6 +121,35 @@ impl Checker<'_> {
     }
 }
 
+/// Where the limits were written.
+pub(super) fn origins(spec: &ServiceSpec) -> Origins {
+    fn each<T>(key: &Key<Vec<Set<T>>>) -> Vec<Origin> {
+        key.iter().flat_map(|set| &set.value).map(|entry| entry.at.origin()).collect()
+    }
+    let (source, network, penalties) = (&spec.per_source, &spec.per_network, &spec.penalties);
+    let keys = [
+        ("times", place(&spec.times)),
+        ("penalties.exempt", place(&penalties.exempt)),
+        ("penalties.trap", place(&penalties.trap)),
+        ("per_source.instances", place(&source.instances)),
+        ("per_source.rate", place(&source.rate)),
+        ("per_source.exempt", place(&source.exempt)),
+        ("per_network.instances", place(&network.instances)),
+        ("per_network.rate", place(&network.rate)),
+        ("per_network.exempt", place(&network.exempt)),
+        ("rate", place(&spec.rate)),
+        ("instances", place(&spec.instances)),
+        ("max_load", place(&spec.max_load)),
+    ];
+    let keys = keys.into_iter().filter_map(|(key, at)| Some((key, at?.origin()))).collect();
+    Origins { allow: each(&spec.allow), deny: each(&spec.deny), keys }
+}
+
+/// Where a key stands, if it was written.
+fn place<T>(key: &Key<T>) -> Option<&At> {
+    key.as_ref().map(|set| &set.at)
+}
+
 /// As many as the rate has in a second, or as it has in all if these are few.
 fn default_burst(events: u32, seconds: u64) -> u32 {
     if seconds <= 1 { events } else { events.min(BURST) }
@@ -89,9 +162,6 @@ pub(super) fn values<T: Clone>(key: &Key<Vec<Set<T>>>) -> Vec<T> {
 
 /// Where the keys of a level stand that were written.
 fn places(spec: &SourceSpec) -> impl Iterator<Item = &At> {
-    fn at<T>(key: &Key<T>) -> Option<&At> {
-        key.as_ref().map(|set| &set.at)
-    }
     let SourceSpec { instances, rate, burst, ipv4, ipv6, exempt } = spec;
-    [at(instances), at(rate), at(burst), at(ipv4), at(ipv6), at(exempt)].into_iter().flatten()
+    [place(instances), place(rate), place(burst), place(ipv4), place(ipv6), place(exempt)].into_iter().flatten()
 }

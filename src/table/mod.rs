@@ -27,17 +27,21 @@ mod xinetd_conf;
 
 pub use load::{Loaded, Options, load, load_with};
 pub use problem::Problem;
+pub use units::{duration_text, times_text};
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
 use crate::access::Span;
 use crate::log::{Format as LogFormat, Settings as LogSettings, Target as LogTarget};
+use crate::penalty::{Cause, Charge};
 use crate::rate::{PerFamily, Rate};
 use crate::source::Prefixes;
 
@@ -86,11 +90,13 @@ pub struct Service {
     pub name: String,
     /// Where the entry begins.
     pub origin: Origin,
+    /// Where its limits were written.
+    pub origins: Origins,
     /// Off services are checked like the others, but not served.
     pub enabled: bool,
     /// The sockets to listen on; one for each address and family, at least one.
     pub listen: Vec<Endpoint>,
-    /// What to run.
+    /// What to run; [`Program::none`] for a trap.
     pub program: Program,
     /// Lend the listening socket to one handler, in place of accepting here.
     pub wait: bool,
@@ -124,6 +130,8 @@ pub struct Service {
     pub per_network: Option<PerSource>,
     /// The load average of one minute from which on nobody is admitted.
     pub max_load: Option<f64>,
+    /// What clients of this service are charged for.
+    pub penalties: Penalties,
     /// Who may come, in the order written; empty for everyone.
     pub allow: Vec<IpNet>,
     /// Who may not come, in the order written.
@@ -144,15 +152,33 @@ pub struct Service {
     pub log: LogChoice,
 }
 
+/// Where the limits of a service were written, in its own entry or in `defaults`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    /// Each entry of `allow`.
+    pub allow: Vec<Origin>,
+    /// Each entry of `deny`.
+    pub deny: Vec<Origin>,
+    /// The other keys, as `instances` or `per_source.rate`; those that were written.
+    pub keys: BTreeMap<&'static str, Origin>,
+}
+
 /// A place in a file, lines and columns from 1.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
     /// As the administrator named it.
-    pub file: PathBuf,
+    pub file: Rc<Path>,
     /// Line, from 1; 0 for the file as a whole.
     pub line: usize,
     /// Column in characters, from 1; 0 for the line as a whole.
     pub column: usize,
+}
+
+/// Nowhere.
+impl Default for Origin {
+    fn default() -> Self {
+        Self { file: Path::new("").into(), line: 0, column: 0 }
+    }
 }
 
 /// Prints `FILE:LINE:COLUMN`, without what is unknown.
@@ -257,6 +283,20 @@ pub struct Program {
     pub argv: Vec<CString>,
 }
 
+impl Program {
+    /// Nothing: who comes is turned away.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { path: CString::default(), argv: Vec::new() }
+    }
+
+    /// Is there nothing to run?
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        self.path.is_empty()
+    }
+}
+
 /// As whom a handler runs, resolved when the table is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
@@ -329,6 +369,45 @@ pub struct PerSource {
     pub exempt: Vec<IpNet>,
 }
 
+/// What the clients of a service are charged for, in time that they are refused everywhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Penalties {
+    /// A handler was ended by a signal that speaks of a fault.
+    pub crash: Option<Duration>,
+    /// A handler ended with a status other than 0.
+    pub exit: Option<Duration>,
+    /// A client was turned away by a rule for him or by a limit of his own.
+    pub refused: Option<Duration>,
+    /// A client has come at all.
+    pub trap: Option<Duration>,
+    /// A debt up to this has no effect.
+    pub min: Duration,
+    /// No debt grows beyond this.
+    pub max: Duration,
+    /// Who is never charged, and never refused for what he owes.
+    pub exempt: Vec<IpNet>,
+}
+
+impl Penalties {
+    /// What a client is charged for `cause`, if anything.
+    #[must_use]
+    pub fn charge(&self, cause: Cause) -> Option<Charge> {
+        let cost = match cause {
+            Cause::Crash => self.crash,
+            Cause::Exit => self.exit,
+            Cause::Refused => self.refused,
+            Cause::Trap => self.trap,
+        };
+        cost.map(|cost| Charge { cost, min: self.min, max: self.max })
+    }
+
+    /// Is anybody charged for anything?
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.crash.is_some() || self.exit.is_some() || self.refused.is_some() || self.trap.is_some()
+    }
+}
+
 /// So many connections in a time, as written, and the rule that this makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
@@ -340,6 +419,14 @@ pub struct RateLimit {
     pub burst: u32,
     /// The same for [`crate::rate`].
     pub rate: Rate,
+}
+
+/// Prints `30/min, burst 10`.
+impl fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rate = units::rate_text(units::Rate { events: self.events, per: self.per });
+        write!(f, "{rate}, burst {}", self.burst)
+    }
 }
 
 /// What a client who is turned away sees.

@@ -80,7 +80,7 @@ impl At {
 
     /// The place without its keys.
     pub(super) fn origin(&self) -> Origin {
-        Origin { file: self.0.file.to_path_buf(), line: self.0.mark.line, column: self.0.mark.column }
+        Origin { file: Rc::clone(&self.0.file), line: self.0.mark.line, column: self.0.mark.column }
     }
 
     /// A problem at this place.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::problem::Set;
-use super::section::{Item, Section, alternatives};
+use super::section::{Item, Section};
 use super::units::{self, Rate};
 use super::values::{
     absolute, count, groups, host_and_port, log_target, mode, network, number, positive, rate, refuse, rlimit,
@@ -21,7 +21,7 @@ use crate::access::Span;
 use crate::log::Level;
 
 /// The keys that are read and checked but have no effect yet, by section. Each gives an error until it is taken off.
-const NOT_YET: [(&str, &[&str]); 2] = [("daemon", &["control"]), ("service", &["builtin", "to", "penalties"])];
+const NOT_YET: [(&str, &[&str]); 2] = [("daemon", &["control"]), ("service", &["builtin", "to"])];
 
 /// Does this key of this section have no effect yet?
 pub(super) fn not_yet(section: &str, key: &str) -> bool {
@@ -67,7 +67,7 @@ pub(super) struct ServiceSpec {
     pub refuse: Key<Refuse>,
     pub banner: Key<String>,
     pub lifetime: Key<Duration>,
-    pub penalties: Keys<Duration>,
+    pub penalties: PenaltySpec,
     pub dry_run: Key<bool>,
     pub socket: SocketSpec,
     pub log: LogSpec,
@@ -90,6 +90,18 @@ pub(super) struct SourceSpec {
     pub burst: Key<u32>,
     pub ipv4: Key<u8>,
     pub ipv6: Key<u8>,
+    pub exempt: Key<Vec<Set<IpNet>>>,
+}
+
+/// `penalties`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PenaltySpec {
+    pub crash: Key<Duration>,
+    pub exit: Key<Duration>,
+    pub refused: Key<Duration>,
+    pub trap: Key<Duration>,
+    pub min: Key<Duration>,
+    pub max: Key<Duration>,
     pub exempt: Key<Vec<Set<IpNet>>>,
 }
 
@@ -143,6 +155,7 @@ impl ServiceSpec {
         fill!(self, defaults, directory, chroot, umask, nice, pass_env, stderr, instances, rate, burst, when_full);
         fill!(self, defaults, allow, deny, times, max_load, refuse, banner, lifetime, dry_run);
         fill!(self.log, defaults.log, accept, exit, refuse);
+        fill!(self.penalties, defaults.penalties, crash, exit, refused, trap, min, max, exempt);
         fill!(self.socket, defaults.socket, backlog, nodelay, keepalive, defer_accept, freebind, device, mark);
         fill!(self.socket, defaults.socket, send_buffer, receive_buffer, owner, mode);
         for (own, below) in
@@ -152,7 +165,6 @@ impl ServiceSpec {
         }
         merge(&mut self.rlimits, &defaults.rlimits);
         merge(&mut self.env, &defaults.env);
-        merge(&mut self.penalties, &defaults.penalties);
         self
     }
 }
@@ -173,7 +185,7 @@ pub(super) fn defaults(section: &mut Section<'_>) -> ServiceSpec {
     for key in ["listen", "program", "argv0", "builtin", "to"] {
         section.forbid(key, "this belongs to one service and cannot be a default");
     }
-    keys(section)
+    keys(section, Whose::All)
 }
 
 /// Reads a service.
@@ -181,18 +193,30 @@ pub(super) fn service(section: &mut Section<'_>) -> ServiceSpec {
     if !section.has("listen") {
         section.report("listen is missing; it says where clients come in, such as listen: 9418");
     }
-    if !section.has("program") && !section.has("builtin") {
+    let runs = section.has("program") || section.has("builtin");
+    let spec = keys(section, Whose::One);
+    if !runs && spec.penalties.trap.is_none() {
         section.report("program is missing; it says what to run, such as program: /bin/cat");
     }
-    keys(section)
+    spec
 }
 
-fn keys(section: &mut Section<'_>) -> ServiceSpec {
+/// Whose keys are read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    One,
+    /// Every service's, by `defaults`.
+    All,
+}
+
+fn keys(section: &mut Section<'_>, whose: Whose) -> ServiceSpec {
     let mut spec = ServiceSpec::default();
     identity(section, &mut spec);
     surroundings(section, &mut spec);
     limits(section, &mut spec);
     access(section, &mut spec);
+    let penalties = section.section("penalties", "penalties", |section| penalties(section, whose));
+    spec.penalties = penalties.map_or_else(PenaltySpec::default, |set| set.value);
     spec.socket = section.section("socket", "socket", socket).map_or_else(SocketSpec::default, |set| set.value);
     spec.log = section.section("log", "log", log).map_or_else(LogSpec::default, |set| set.value);
     spec
@@ -246,11 +270,6 @@ fn access(section: &mut Section<'_>, spec: &mut ServiceSpec) {
     spec.times = section.list("times", |item| item.parse("days and hours, such as Mon-Fri 08:00-18:00", units::times));
     spec.refuse = section.take("refuse", refuse);
     spec.banner = section.take("banner", |item| item.text());
-    spec.penalties = section.map("penalties", |name, item| {
-        let known = PENALTIES.contains(&name);
-        known.then_some(()).ok_or_else(|| format!("unknown key; known here are: {}", alternatives(&PENALTIES)))?;
-        Ok((name.to_owned(), positive(item)?))
-    });
     spec.dry_run = section.take("dry_run", |item| item.boolean());
 }
 
@@ -267,6 +286,21 @@ fn source(section: &mut Section<'_>) -> SourceSpec {
         spec.ipv6 = prefix.take("ipv6", |item| number(item, 0, 128));
     });
     spec
+}
+
+fn penalties(section: &mut Section<'_>, whose: Whose) -> PenaltySpec {
+    if whose == Whose::All {
+        section.forbid("trap", "this would make a trap of every service; it belongs to one that exists to catch");
+    }
+    PenaltySpec {
+        crash: section.take("crash", positive),
+        exit: section.take("exit", positive),
+        refused: section.take("refused", positive),
+        trap: section.take("trap", positive),
+        min: section.take("min", |item| item.parse("a duration, such as 15s or 0s", units::duration)),
+        max: section.take("max", positive),
+        exempt: section.list("exempt", network),
+    }
 }
 
 fn socket(section: &mut Section<'_>) -> SocketSpec {
@@ -341,4 +375,3 @@ pub(super) const LEVELS: [(&str, Level); 6] = [
 ];
 
 const BUILTINS: [&str; 7] = ["echo", "discard", "chargen", "daytime", "time", "tcpmux", "redirect"];
-const PENALTIES: [&str; 6] = ["crash", "exit", "refused", "trap", "min", "max"];

@@ -297,7 +297,7 @@ fn merge_keys_work_and_chains_of_them() {
 
 fn without_origins(mut table: Table) -> Table {
     for service in &mut table.services {
-        service.origin = Origin::default();
+        (service.origin, service.origins) = (Origin::default(), Origins::default());
     }
     table
 }

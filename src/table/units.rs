@@ -37,7 +37,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
 }
 
 /// Writes a duration so that [`duration`] reads it back, to the millisecond.
-pub(super) fn duration_text(duration: Duration) -> String {
+pub fn duration_text(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
     for (name, length) in UNITS {
@@ -102,7 +102,7 @@ pub(super) fn times(text: &str) -> Option<Span> {
 }
 
 /// Writes a span as [`times`] reads it.
-pub(super) fn times_text(span: &Span) -> String {
+pub fn times_text(span: &Span) -> String {
     let days: Vec<&str> = (0..).zip(DAYS).filter(|(bit, _)| span.days >> bit & 1 == 1).map(|(_, day)| day).collect();
     let time = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
     format!("{} {}-{}", days.join(","), time(span.from), time(span.to))

@@ -31,7 +31,9 @@ use crate::source::{Peer, Prefixes, Source};
 use crate::spawner::Recipe;
 use crate::sys::descriptor::Nofile;
 use crate::sys::pidfd::{Ended, Ending};
-use crate::table::{LogChoice, Origin, PerSource, Program, Refuse, Service, SocketOptions, Stderr, WhenFull};
+use crate::table::{
+    LogChoice, Origin, Origins, Penalties, PerSource, Program, Refuse, Service, SocketOptions, Stderr, WhenFull,
+};
 
 const PIDS: i32 = 4;
 const NAMES: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
@@ -402,6 +404,7 @@ fn entry(id: ServiceId, line: &Line) -> Entry {
     let service = Service {
         name: name.to_owned(),
         origin: Origin::default(),
+        origins: Origins::default(),
         enabled: true,
         listen: Vec::new(),
         program: Program { argv: vec![path.clone()], path },
@@ -421,6 +424,7 @@ fn entry(id: ServiceId, line: &Line) -> Entry {
         per_source: of_key(line.per_source, if line.wide { 24 } else { 32 }),
         per_network: line.per_network.map(|instances| of_key(Some(instances), 24)),
         max_load: None,
+        penalties: Penalties::default(),
         allow: Vec::new(),
         deny: Vec::new(),
         times: Vec::new(),

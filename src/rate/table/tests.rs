@@ -60,8 +60,8 @@ fn checking_takes_no_room() {
 #[test]
 fn memory_is_32_bytes_an_entry() {
     let table = sources(60_000);
-    assert_eq!(size_of_val(&*table.v4.sets), 60_000 * 32);
-    assert_eq!(size_of_val(&*sources(0).v4.sets), 12 * 32);
+    assert_eq!(size_of_val(&*table.0.v4.sets), 60_000 * 32);
+    assert_eq!(size_of_val(&*sources(0).0.v4.sets), 12 * 32);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn parade(table: &mut Sources, distinct: u64, at_once: u64) {
 #[test]
 fn a_million_sources_change_neither_memory_nor_the_other_family() {
     let mut table = sources(6_000);
-    let place = |table: &Sources| (table.v6.sets.as_ptr(), table.v6.sets.len());
+    let place = |table: &Sources| (table.0.v6.sets.as_ptr(), table.0.v6.sets.len());
     let before = place(&table);
     (0..1_000).for_each(|n| table.commit(1, v4(n), &one_in(4_000_000), 0));
     parade(&mut table, 1_000_000, 3_000);
@@ -146,9 +146,9 @@ fn a_million_sources_change_neither_memory_nor_the_other_family() {
 #[ignore = "ten million: some seconds in a release build"]
 fn ten_million_sources_change_no_memory() {
     let mut table = sources(65_536);
-    let before = (table.v6.sets.as_ptr(), table.v6.sets.len());
+    let before = (table.0.v6.sets.as_ptr(), table.0.v6.sets.len());
     parade(&mut table, 10_000_000, 32_768);
-    assert_eq!((table.v6.sets.as_ptr(), table.v6.sets.len()), before);
+    assert_eq!((table.0.v6.sets.as_ptr(), table.0.v6.sets.len()), before);
     assert_eq!(table.evicted_with_debt(), PerFamily::default());
 }
 
