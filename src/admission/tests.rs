@@ -32,11 +32,14 @@ fn later(time: Duration) -> Now {
     Now { monotonic: NOW.monotonic + time, wall: NOW.wall + time }
 }
 
+/// Each world of the tests has memory of its own.
+const FEW: &str = "daemon: { sources: { ipv4: 600, ipv6: 600 } }\n";
+
 /// The table with one service that has these keys.
 fn table_of(keys: &str) -> Table {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.yaml");
-    fs::write(&file, format!("services: {{ s: {{ listen: 80, program: /bin/cat, {keys} }} }}")).unwrap();
+    fs::write(&file, format!("{FEW}services: {{ s: {{ listen: 80, program: /bin/cat, {keys} }} }}")).unwrap();
     table::load(&[file]).unwrap().table
 }
 
@@ -343,7 +346,7 @@ fn memory_for_rates_is_taken_only_where_a_source_has_one() {
     let mut world = World::new("rate: 1/h");
     assert_eq!(world.admission.rates().1, NONE);
     world.reload("per_network: { rate: 1/h }", 1000, NOW);
-    assert_eq!(world.admission.rates().1, PerFamily { ipv4: 65_536, ipv6: 65_536 });
+    assert_eq!(world.admission.rates().1, PerFamily { ipv4: 600, ipv6: 600 });
 }
 
 #[test]
@@ -478,7 +481,7 @@ fn penalties_are_kept_when_their_service_goes_and_when_the_memory_changes_its_si
     let left = |now: Duration| no(Reason::Penalty, Some(Duration::from_secs(75) - now));
     assert_eq!(world.decide(ADDRESS, NOW), left(Duration::ZERO));
     let table = table_of("penalties: { crash: 1s }");
-    let prepared = world.admission.prepare(PerFamily { ipv4: 600, ipv6: 12 }, &table.services).unwrap();
+    let prepared = world.admission.prepare(PerFamily { ipv4: 60, ipv6: 12 }, &table.services).unwrap();
     world.admission.serve([(world.id, &table.services[0])], 1000, prepared, later(MINUTE));
     assert_eq!(world.decide(ADDRESS, later(MINUTE)), left(MINUTE));
 }
@@ -510,7 +513,7 @@ fn an_explanation_names_rules_numbers_and_places() {
     let denied = explain(&mut world, "192.0.2.200");
     assert_eq!(denied.iter().map(|(question, ..)| *question).collect::<Vec<_>>(), QUESTIONS);
     let (yes, text) = rule(&denied, Reason::Access);
-    assert!(!yes && text.starts_with("deny 192.0.2.128/25 (/") && text.ends_with("t.yaml:2:3)"), "{text}");
+    assert!(!yes && text.starts_with("deny 192.0.2.128/25 (/") && text.ends_with("t.yaml:3:3)"), "{text}");
     world.admission.charge(world.id, &peer("203.0.113.7"), Cause::Crash, NOW);
     world.admission.ban(network("203.0.113.0/24"), Some(NOW.monotonic + MINUTE), NOW).unwrap();
     assert_eq!(world.decide("203.0.113.7", NOW), no(Reason::Ban, Some(MINUTE)));
@@ -529,7 +532,7 @@ fn an_explanation_names_rules_numbers_and_places() {
         assert_eq!(rule(&all, question), (yes, text.to_owned()));
     }
     let (_, text) = rule(&all, Reason::SourceInstances);
-    assert!(text.starts_with("203.0.113.7: 0 of 2 handlers (/") && text.contains("t.yaml:2:"), "{text}");
+    assert!(text.starts_with("203.0.113.7: 0 of 2 handlers (/") && text.contains("t.yaml:3:"), "{text}");
     assert!(rule(&all, Reason::SourceRate).1.starts_with("203.0.113.7: 30/min, burst 10 (/"));
     assert!(rule(&all, Reason::Times).1.starts_with("Sun,Mon,Tue,Wed,Thu,Fri,Sat 00:00-24:00 (/"));
     assert!(rule(&all, Reason::Load).1.starts_with("load average up to 1000, now "));
