@@ -48,3 +48,35 @@ impl Files {
         problems
     }
 }
+
+/// The files that a name or pattern means, relative to the file that it stands in; those of a pattern in the order of
+/// their bytes.
+pub(super) fn expand(pattern: &str, at: &At, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let base = at.directory();
+    if !pattern.contains(['*', '?', '[']) {
+        return vec![base.join(pattern)];
+    }
+    let base = glob::Pattern::escape(&base.to_string_lossy());
+    let full = Path::new(&base).join(pattern);
+    let options =
+        glob::MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
+    let found = match glob::glob_with(&full.to_string_lossy(), options) {
+        Ok(found) => found,
+        Err(error) => {
+            problems.push(at.problem(format!("this is not a pattern: {}", error.msg)));
+            return Vec::new();
+        }
+    };
+    let mut paths = Vec::new();
+    for path in found {
+        match path {
+            Ok(path) => paths.push(path),
+            Err(error) => {
+                let (path, reason) = (error.path().display(), file::reason(error.error()));
+                problems.push(at.problem(format!("cannot read {path}: {reason}")));
+            }
+        }
+    }
+    paths.sort();
+    paths
+}

@@ -12,6 +12,7 @@ use super::schema::{DaemonSpec, ServiceSpec};
 pub(super) enum Format {
     Yaml,
     Xinetd,
+    Inetd,
 }
 
 /// A service as written.
@@ -51,6 +52,9 @@ pub(super) fn recognise(bytes: &[u8]) -> Format {
 
 fn of_line(line: &str) -> Option<Format> {
     let mut words = line.split_ascii_whitespace();
+    if line.starts_with("#<off>#") || line.starts_with("#:") {
+        return Some(Format::Inetd);
+    }
     let first = words.next().filter(|word| !word.starts_with('#'))?;
     let key = first.trim_start_matches('\u{feff}').trim_end_matches(':').trim_matches(['"', '\'']);
     let yaml = ["include", "daemon", "defaults", "services"].contains(&key) && first.contains(':');
@@ -58,7 +62,18 @@ fn of_line(line: &str) -> Option<Format> {
         return Some(Format::Yaml);
     }
     let directive = ["service", "defaults", "include", "includedir"];
-    directive.iter().any(|word| first.eq_ignore_ascii_case(word)).then_some(Format::Xinetd)
+    if directive.iter().any(|word| first.eq_ignore_ascii_case(word)) {
+        return Some(Format::Xinetd);
+    }
+    let second = words.next().unwrap_or_default();
+    (!first.ends_with(':') && is_inetd(second) || first == ".include").then_some(Format::Inetd)
+}
+
+/// Is this the second field of an entry in inetd.conf? A service of xinetd can't have one, nor can a key of YAML.
+fn is_inetd(word: &str) -> bool {
+    let kind = word.split([',', ':']).next().unwrap_or_default();
+    let switch = word.split('#').next().unwrap_or_default();
+    ["stream", "dgram", "rdm", "seqpacket", "raw"].contains(&kind) || ["on", "off"].contains(&switch)
 }
 
 #[cfg(test)]
@@ -78,5 +93,15 @@ mod tests {
             assert_eq!(recognise(text.as_bytes()), Format::Xinetd, "{text:?}");
         }
         assert_eq!(recognise(b"# \xa4\xff\nservice a"), Format::Xinetd);
+        for text in [
+            "ftp stream tcp",
+            "127.0.0.1:\n echo\tdgram",
+            "# x\n#<off># a b",
+            "#:MAIL: x",
+            "a on\nprotocol = tcp;",
+            ".include x",
+        ] {
+            assert_eq!(recognise(text.as_bytes()), Format::Inetd, "{text:?}");
+        }
     }
 }

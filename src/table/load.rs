@@ -18,12 +18,13 @@ use serde_yaml::Value;
 use super::check::{self, Checker};
 use super::clash::{self, Claim};
 use super::file::{self, Document};
-use super::files::Files;
+use super::files::{self, Files};
 use super::format::{self, Entry, Format, Old};
+use super::inetd_conf::{self, Dialect};
 use super::machine::{Local, Machine};
 use super::problem::{At, Mark, Problem, Set};
 use super::schema::{self, DaemonSpec, ServiceSpec};
-use super::section::Section;
+use super::section::{Item, Read, Section};
 use super::{Endpoint, Service, Table, xinetd_conf};
 
 /// How a table is read.
@@ -31,12 +32,14 @@ use super::{Endpoint, Service, Table, xinetd_conf};
 pub struct Options<'a> {
     /// The machine that the table is for.
     pub machine: &'a dyn Machine,
+    /// Whose inetd.conf it is, where `include` does not say.
+    pub dialect: Dialect,
 }
 
 /// For the machine that this runs on.
 impl Default for Options<'_> {
     fn default() -> Self {
-        Self { machine: &Local }
+        Self { machine: &Local, dialect: Dialect::default() }
     }
 }
 
@@ -66,7 +69,7 @@ pub fn load(files: &[PathBuf]) -> Result<Loaded, Vec<Problem>> {
 pub fn load_with(files: &[PathBuf], options: &Options<'_>) -> Result<Loaded, Vec<Problem>> {
     let mut reader = Reader::new(*options);
     for file in files {
-        reader.file(file, &At::file(&file.as_path().into(), Mark::default()), &Rc::default(), 0);
+        reader.file(file, &At::file(&file.as_path().into(), Mark::default()), None, &Rc::default(), 0);
     }
     reader.finish()
 }
@@ -86,7 +89,14 @@ struct Contents {
     daemon: Option<Set<DaemonSpec>>,
     defaults: ServiceSpec,
     services: Vec<Entry>,
-    include: Vec<Set<String>>,
+    include: Vec<Set<Include>>,
+}
+
+/// An entry of `include`.
+struct Include {
+    pattern: String,
+    /// The files are an inetd.conf of this dialect, and need not look like one.
+    dialect: Option<Dialect>,
 }
 
 impl<'a> Reader<'a> {
@@ -95,17 +105,25 @@ impl<'a> Reader<'a> {
         Self { options, files: Files::default(), problems, warnings, daemon: None, entries: Vec::new() }
     }
 
-    /// Reads a file, whatever its format, and what it includes. `from` is the place that names it.
-    fn file(&mut self, path: &Path, from: &At, defaults: &Rc<ServiceSpec>, depth: usize) {
+    /// Reads a file, whatever its format, and what it includes. `from` is the place that names it, and gives the dialect
+    /// if it is known.
+    fn file(&mut self, path: &Path, from: &At, dialect: Option<Dialect>, defaults: &Rc<ServiceSpec>, depth: usize) {
         let name: Rc<Path> = path.into();
         let bytes = match self.files.read(&name, from, depth) {
             Ok(bytes) => bytes,
             Err(problem) => return self.problems.push(problem),
         };
-        match format::recognise(&bytes) {
+        let format = if dialect.is_some() { Format::Inetd } else { format::recognise(&bytes) };
+        match format {
             Format::Yaml => self.yaml(bytes, &name, defaults, depth),
             Format::Xinetd => {
                 let old = xinetd_conf::read(&bytes, &name, depth, &mut self.files, self.options.machine);
+                self.old(old, defaults);
+            }
+            Format::Inetd => {
+                let dialect = dialect.unwrap_or(self.options.dialect);
+                let (files, machine) = (&mut self.files, self.options.machine);
+                let old = inetd_conf::read(&bytes, &name, dialect, depth, files, machine);
                 self.old(old, defaults);
             }
         }
@@ -120,9 +138,9 @@ impl<'a> Reader<'a> {
         let defaults = Rc::new(contents.defaults.over(defaults));
         let over = |entry: Entry| Entry { spec: entry.spec.over(&defaults), ..entry };
         self.entries.extend(contents.services.into_iter().map(over));
-        for Set { value: pattern, at } in contents.include {
-            for path in self.expand(&pattern, &at) {
-                self.file(&path, &at, &defaults, depth + 1);
+        for Set { value: Include { pattern, dialect }, at } in contents.include {
+            for path in files::expand(&pattern, &at, &mut self.problems) {
+                self.file(&path, &at, dialect, &defaults, depth + 1);
             }
         }
     }
@@ -133,6 +151,13 @@ impl<'a> Reader<'a> {
         self.problems.append(&mut old.problems);
         self.warnings.append(&mut old.warnings);
         self.daemon(old.daemon);
+        // A rate of theirs comes with a burst of theirs.
+        if defaults.per_source.rate.is_some() {
+            old.base.per_source.burst = None;
+        }
+        if defaults.rate.is_some() {
+            old.base.burst = None;
+        }
         let base = defaults.clone().over(&old.base);
         self.entries.extend(old.services.into_iter().map(|entry| Entry { spec: entry.spec.over(&base), ..entry }));
     }
@@ -146,40 +171,6 @@ impl<'a> Reader<'a> {
             }
             None => self.daemon = Some((value, at)),
         }
-    }
-
-    /// The files that an entry of `include` means.
-    fn expand(&mut self, pattern: &str, at: &At) -> Vec<PathBuf> {
-        let base = at.directory();
-        if !pattern.contains(['*', '?', '[']) {
-            return vec![base.join(pattern)];
-        }
-        let base = glob::Pattern::escape(&base.to_string_lossy());
-        let full = Path::new(&base).join(pattern);
-        let options = glob::MatchOptions {
-            case_sensitive: true,
-            require_literal_separator: true,
-            require_literal_leading_dot: true,
-        };
-        let found = match glob::glob_with(&full.to_string_lossy(), options) {
-            Ok(found) => found,
-            Err(error) => {
-                self.problems.push(at.problem(format!("this is not a pattern: {}", error.msg)));
-                return Vec::new();
-            }
-        };
-        let mut paths = Vec::new();
-        for path in found {
-            match path {
-                Ok(path) => paths.push(path),
-                Err(error) => {
-                    let (path, reason) = (error.path().display(), file::reason(error.error()));
-                    self.problems.push(at.problem(format!("cannot read {path}: {reason}")));
-                }
-            }
-        }
-        paths.sort();
-        paths
     }
 
     fn finish(mut self) -> Result<Loaded, Vec<Problem>> {
@@ -208,10 +199,14 @@ impl<'a> Reader<'a> {
 
 /// Checks a service. One of an old format that is off is not looked at there, and may be as wrong as it likes.
 fn service(checker: &mut Checker<'_>, Entry { name, spec, at, old }: &Entry) -> Option<(Service, Vec<At>)> {
-    let before = checker.problems.len();
+    let (before, warnings) = (checker.problems.len(), checker.warnings.len());
     let service = checker.service(name, spec, at);
     let off = spec.enabled.as_ref().is_some_and(|enabled| !enabled.value);
-    if !*old || !off || checker.problems.len() == before {
+    if !*old || !off {
+        return service;
+    }
+    checker.warnings.truncate(warnings);
+    if checker.problems.len() == before {
         return service;
     }
     let problems = checker.problems.drain(before..);
@@ -240,17 +235,30 @@ fn contents(document: Document, name: &Rc<Path>, problems: &mut Vec<Problem>) ->
             services.push(Entry { name, spec, at: section.at().clone(), old: false });
         });
     });
+    let include = section.list("include", include).map(|set| set.value).unwrap_or_default();
     // All entries may be commented out.
-    let include = section.list("include", |item| match item.value {
-        Value::Null => Ok(String::new()),
-        _ => item.text(),
-    });
-    let include = include.map(|set| set.value).unwrap_or_default();
-    contents.include = include.into_iter().filter(|set| !set.value.is_empty()).collect();
+    contents.include = include.into_iter().filter(|set| !set.value.pattern.is_empty()).collect();
     section.finish();
     // Merge keys disturb the order.
     contents.services.sort_by_key(|entry| entry.at.mark());
     contents
+}
+
+/// `PATTERN`, or `{ path: PATTERN, dialect: DIALECT }`.
+fn include(item: Item<'_>) -> Read<Include> {
+    let Value::Mapping(map) = item.value else {
+        let pattern = if item.value.is_null() { String::new() } else { item.text()? };
+        return Ok(Include { pattern, dialect: None });
+    };
+    let expected = "a path, or { path: PATH, dialect: DIALECT }";
+    let known = |key: &Value| matches!(key.as_str(), Some("path" | "dialect"));
+    match (map.get("path"), map.get("dialect"), map.keys().all(known)) {
+        (Some(Value::String(path)), Some(Value::String(dialect)), true) => {
+            Ok(Include { pattern: path.clone(), dialect: Some(dialect.parse()?) })
+        }
+        (Some(Value::String(path)), None, true) => Ok(Include { pattern: path.clone(), dialect: None }),
+        _ => Err(item.not(expected)),
+    }
 }
 
 /// Reports services that want the same socket.

@@ -14,6 +14,7 @@ mod file;
 mod files;
 mod format;
 mod index;
+mod inetd_conf;
 mod limits;
 mod load;
 pub mod machine;
@@ -25,6 +26,7 @@ mod units;
 mod values;
 mod xinetd_conf;
 
+pub use inetd_conf::{DIALECTS, Dialect};
 pub use load::{Loaded, Options, load, load_with};
 pub use problem::Problem;
 pub use units::{duration_text, times_text};
