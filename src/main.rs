@@ -17,7 +17,7 @@ use oxinetd::sys::descriptor;
 use oxinetd::sys::detach::{self, Process, Waiting};
 use oxinetd::sys::notify::Notify;
 use oxinetd::sys::socket;
-use oxinetd::table::{self, Loaded, dump};
+use oxinetd::table::{self, Dialect, Loaded, dump};
 
 /// An internet super-server: accepts connections and starts a program for each.
 #[derive(Debug, Parser)]
@@ -26,6 +26,9 @@ struct Arguments {
     /// Service table; may be repeated
     #[arg(short, long, value_name = "FILE", default_value = "/etc/oxinetd/oxinetd.yaml")]
     config: Vec<PathBuf>,
+    /// Whose inetd.conf it is: debian, openbsd, gnu, freebsd, netbsd or busybox
+    #[arg(long, value_name = "DIALECT", default_value_t)]
+    dialect: Dialect,
     /// Read and check everything, open nothing; every error on standard error
     #[arg(long)]
     check: bool,
@@ -55,7 +58,8 @@ fn main() -> ExitCode {
         }
     };
     let files: Vec<_> = arguments.config.iter().map(|path| from_here(path)).collect();
-    match table::load(&files) {
+    let options = table::Options { dialect: arguments.dialect, ..table::Options::default() };
+    match table::load_with(&files, &options) {
         Err(problems) => complain(&problems, status::CONFIG),
         Ok(loaded) if arguments.dump => print(&dump::dump(&loaded.table)),
         Ok(loaded) if arguments.check => complain(&loaded.warnings, 0),
@@ -71,6 +75,7 @@ fn from_here(path: &Path) -> PathBuf {
 fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode {
     let options = Options {
         files,
+        dialect: arguments.dialect,
         log: arguments.log.map(target),
         verbose: arguments.verbose > 0,
         pid_file: arguments.pid_file.as_deref().map(from_here),

@@ -99,7 +99,8 @@ impl Daemon {
         fn lines<T: ToString>(problems: Vec<T>) -> Vec<String> {
             problems.iter().map(ToString::to_string).collect()
         }
-        let loaded = table::load(&self.options.files).map_err(lines)?;
+        let options = table::Options { dialect: self.options.dialect, ..table::Options::default() };
+        let loaded = table::load_with(&self.options.files, &options).map_err(lines)?;
         let rates = self.prepare_rates(&loaded.table).map_err(|line| vec![line])?;
         let prepared = self.listeners.prepare(&loaded.table.services).map_err(lines)?;
         let settings = self.options.log_settings(&loaded.table);

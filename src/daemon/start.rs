@@ -19,7 +19,7 @@ use crate::sys::notify::Notify;
 use crate::sys::poll::{Poll, Ready};
 use crate::sys::signals::{self, Signals};
 use crate::sys::{clock, exec};
-use crate::table::{self, Table};
+use crate::table::{self, Dialect, Table};
 
 /// Exit statuses of sysexits(3), as oxinetd(8) explains them.
 pub mod status {
@@ -42,6 +42,8 @@ pub mod status {
 pub struct Options {
     /// The files of the service table, absolute.
     pub files: Vec<PathBuf>,
+    /// Whose inetd.conf it is, where the table does not say.
+    pub dialect: Dialect,
     /// Overrides the table.
     pub log: Option<crate::log::Target>,
     /// Log everything.

