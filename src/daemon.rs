@@ -6,6 +6,7 @@
 //! reload is logged and counted; only the start can fail.
 
 mod reload;
+mod requests;
 mod start;
 
 pub use start::{Inherited, Options, StartError, run, status};
@@ -14,11 +15,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::acceptor::{Acceptor, Desk, log_pause, log_resume};
+use crate::control::{self, Control};
+use crate::histogram::{Histogram, TURNS};
 use crate::ledger::Ledger;
 use crate::listeners::{Borrower, ListenerId, Listeners};
 use crate::log::{Event, Log, Reason};
 use crate::reaper::{Exit, Killed, Pidfds, Reaper};
-use crate::report::{self, Facts};
 use crate::sys::clock;
 use crate::sys::descriptor::Nofile;
 use crate::sys::notify::Notify;
@@ -58,10 +60,14 @@ struct Daemon {
     listeners: Listeners,
     reaper: Reaper<Pidfds>,
     acceptor: Acceptor,
+    control: Control,
     instances: u32,
     since: Duration,
+    turns: Histogram<{ TURNS.len() }>,
     longest_turn: Duration,
     reloads: (u64, u64),
+    /// When the table in force came into force, on the wall clock.
+    table_since: Duration,
     next_ping: Duration,
     /// As process 1: there may be more ended children that are no handlers.
     strangers: bool,
@@ -75,7 +81,7 @@ impl Daemon {
         let timeout = self.timeout();
         let _ = self.poll.wait(&mut self.ready, timeout, &self.signals);
         let now = clock::monotonic();
-        let (asked, ended, listeners) = self.sort_out();
+        let (asked, ended, listeners) = self.sort_out(now);
         self.with_desk(now, |acceptor, desk| acceptor.follow_late(desk));
         if ended || self.reaper.must_look() {
             self.reaper.reap(now);
@@ -88,19 +94,23 @@ impl Daemon {
         if let Then::Stop = self.obey(asked, now) {
             return Then::Stop;
         }
+        self.hear(now);
         self.with_desk(now, |acceptor, desk| acceptor.accept(desk, listeners));
-        self.longest_turn = self.longest_turn.max(clock::monotonic().saturating_sub(now));
+        let took = clock::monotonic().saturating_sub(now);
+        self.turns.add(took);
+        self.longest_turn = self.longest_turn.max(took);
         Then::Continue
     }
 
     /// What the wait has found. The signal pipe is emptied before anything is done about its signals.
-    fn sort_out(&mut self) -> (Asked, bool, Vec<ListenerId>) {
+    fn sort_out(&mut self, now: Duration) -> (Asked, bool, Vec<ListenerId>) {
         let (mut asked, mut ended) = (Asked::default(), false);
         let mut listeners = Vec::new();
         for number in self.ready.numbers() {
             match number {
                 SIGNALS => asked = self.signals.take(),
                 REAPER => ended = true,
+                number if control::owns(number) => self.control.ready(&self.poll, number, now),
                 number => listeners.extend(ListenerId::from_number(number)),
             }
         }
@@ -128,7 +138,10 @@ impl Daemon {
                 continue;
             };
             match exit.ended {
-                Some(ended) => self.ledger.note_ending(place.service, ended.ending),
+                Some(ended) => {
+                    let lived = exit.at.saturating_sub(exit.about.since);
+                    self.ledger.note_ending(place.service, ended.ending, lived);
+                }
                 None => self.warn(format!("handler {} was not ours to collect; how it ended is unknown", exit.pid)),
             }
             log_exit(&self.log, &exit);
@@ -164,6 +177,7 @@ impl Daemon {
             self.listeners.resume(&self.poll, id);
             log_resume(&self.log, &self.listeners, id);
         }
+        self.control.on_time(&self.poll, now);
         self.acceptor.log_suppressed(&self.log, now);
         if let Some(complaint) = self.acceptor.complaint() {
             self.warn(complaint);
@@ -179,18 +193,20 @@ impl Daemon {
         let now = clock::monotonic();
         let ping = self.notify.interval().map(|_| self.next_ping);
         let at_once = self.strangers.then_some(now);
-        let deadlines = [self.reaper.deadline(now), self.listeners.deadline(), self.acceptor.deadline(now)];
+        let (reaper, control) = (self.reaper.deadline(now), self.control.deadline());
+        let deadlines = [reaper, control, self.listeners.deadline(), self.acceptor.deadline(now)];
         deadlines.into_iter().chain([self.quitting, ping, at_once]).flatten().min().map(|when| when.saturating_sub(now))
     }
 
     /// Does what signals have asked for.
     fn obey(&mut self, asked: Asked, now: Duration) -> Then {
         if asked.status {
-            let status = self.status(now);
-            self.log.write(Event::Status { json: status.to_string() });
+            let json = serde_json::to_string(&self.snapshot(now)).unwrap_or_default();
+            self.log.write(Event::Status { json });
         }
         if asked.reload && self.quitting.is_none() {
-            self.reload(now);
+            // The log has said how it went.
+            let _ = self.reload(now);
         }
         if let Some(signal) = asked.stop {
             self.stop(signal);
@@ -211,19 +227,8 @@ impl Daemon {
     fn stop(&mut self, signal: &'static str) {
         self.notify.send("STOPPING=1\nSTATUS=Stopping");
         self.listeners.close_all(&self.poll);
+        self.control.close(&self.poll);
         self.log.write(Event::Stop { signal, handlers: self.reaper.handlers() });
-    }
-
-    fn status(&self, now: Duration) -> serde_json::Value {
-        let facts = Facts {
-            uptime: now.saturating_sub(self.since),
-            instances: self.instances,
-            longest_turn: self.longest_turn,
-            reloads: self.reloads,
-            dropped: self.log.dropped(),
-            handlers: (self.reaper.handlers(), self.reaper.waiting()),
-        };
-        report::status(&facts, &self.ledger, &self.listeners, &self.acceptor, now)
     }
 
     fn warn(&self, message: String) {

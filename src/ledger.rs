@@ -10,7 +10,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::histogram::{Histogram, LIVES};
 use crate::log::Reason;
 use crate::planted::{Bug, planted};
 use crate::source::Source;
@@ -78,6 +80,8 @@ pub struct Tally {
     pub failed: BTreeMap<Step, u64>,
     /// Handlers that have ended.
     pub ended: Endings,
+    /// How long they had lived.
+    pub lives: Histogram<{ LIVES.len() }>,
     /// Is it in the table? If not, it goes with its last handler.
     pub listed: bool,
 }
@@ -102,8 +106,8 @@ impl Tally {
 
     fn new(name: Arc<str>, live: u32) -> Self {
         let (refused, would_refuse, failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        let ended = Endings::default();
-        Self { name, live, peak: 0, accepted: 0, refused, would_refuse, failed, ended, listed: true }
+        let (ended, lives) = (Endings::default(), Histogram::new(&LIVES));
+        Self { name, live, peak: 0, accepted: 0, refused, would_refuse, failed, ended, lives, listed: true }
     }
 }
 
@@ -151,6 +155,8 @@ pub struct Ledger {
     last_ticket: u64,
     last_service: u32,
     places: HashMap<Ticket, Place>,
+    /// The most places that there had been when one was settled.
+    peak: u32,
     services: HashMap<ServiceId, Tally>,
     names: HashMap<Arc<str>, ServiceId>,
     sources: Counts,
@@ -211,7 +217,9 @@ impl Ledger {
     /// Takes a place back, when its handler has ended. `None` if there is no such ticket: nothing changes then, and
     /// the caller has an inconsistency to report.
     pub fn settle(&mut self, ticket: Ticket) -> Option<Place> {
+        let peak = self.peak();
         let place = self.places.remove(&ticket)?;
+        self.peak = peak;
         if let Some(tally) = self.services.get_mut(&place.service) {
             tally.peak = tally.peak();
         }
@@ -271,9 +279,10 @@ impl Ledger {
         }
     }
 
-    /// Notes how a handler has ended.
-    pub fn note_ending(&mut self, service: ServiceId, ending: Ending) {
+    /// Notes how a handler has ended, and how long it had lived.
+    pub fn note_ending(&mut self, service: ServiceId, ending: Ending, lived: Duration) {
         let Some(tally) = self.services.get_mut(&service) else { return };
+        tally.lives.add(lived);
         match ending {
             Ending::Exited(0) => tally.ended.well += 1,
             Ending::Exited(_) => tally.ended.badly += 1,
@@ -305,10 +314,22 @@ impl Ledger {
         u32::try_from(self.places.len()).unwrap_or(u32::MAX)
     }
 
+    /// The most live handlers of the daemon that there have been at one time.
+    #[must_use]
+    pub fn peak(&self) -> u32 {
+        self.peak.max(self.total())
+    }
+
     /// The books of one service.
     #[must_use]
     pub fn tally(&self, service: ServiceId) -> Option<&Tally> {
         self.services.get(&service)
+    }
+
+    /// The service of this name, if it is in the table or has handlers.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<ServiceId> {
+        self.names.get(name).copied()
     }
 
     /// The books of every service, in no order.

@@ -17,7 +17,7 @@ use oxinetd::sys::descriptor;
 use oxinetd::sys::detach::{self, Process, Waiting};
 use oxinetd::sys::notify::Notify;
 use oxinetd::sys::socket;
-use oxinetd::table::{self, Dialect, Loaded, dump};
+use oxinetd::table::{self, ControlPlace, Dialect, Loaded, dump};
 
 /// An internet super-server: accepts connections and starts a program for each.
 #[derive(Debug, Parser)]
@@ -44,6 +44,9 @@ struct Arguments {
     /// Where to log: stderr, syslog, journal or the path of a file; overrides the table
     #[arg(long, value_name = "WHERE")]
     log: Option<PathBuf>,
+    /// Where the control socket is: default, none or a path; overrides the table
+    #[arg(long, value_name = "WHERE")]
+    control: Option<PathBuf>,
     /// Log everything
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -77,6 +80,7 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
         files,
         dialect: arguments.dialect,
         log: arguments.log.map(target),
+        control: arguments.control.map(control_place),
         verbose: arguments.verbose > 0,
         pid_file: arguments.pid_file.as_deref().map(from_here),
     };
@@ -128,6 +132,15 @@ fn target(place: PathBuf) -> Target {
         Some("syslog") => Target::Syslog,
         Some("journal") => Target::Journal,
         _ => Target::File(from_here(&place)),
+    }
+}
+
+/// The argument of `--control`.
+fn control_place(place: PathBuf) -> ControlPlace {
+    match place.to_str() {
+        Some("default") => ControlPlace::Default,
+        Some("none") => ControlPlace::None,
+        _ => ControlPlace::At(from_here(&place)),
     }
 }
 

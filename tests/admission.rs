@@ -103,7 +103,7 @@ fn a_limit_that_trips_and_clears_leaves_the_count_right() {
         }
         assert_eq!(books(&daemon, "cat")["handlers"], 3);
         let networks = &daemon.status()["networks"];
-        assert_eq!(networks, &json!([{ "service": "cat", "network": "127.0.0.0/24", "handlers": 3 }]));
+        assert_eq!(networks, &json!([{ "service": "cat", "network": "127.0.0.0/24", "handlers": 3, "instances": 3 }]));
         drop(living);
         daemon.wait_idle();
         assert_eq!(books(&daemon, "cat")["handlers"], 0);

@@ -421,7 +421,10 @@ fn usr1_writes_the_status() {
         service["listeners"],
         json!([{ "endpoint": format!("tcp/{port}"), "state": "listening", "reason": null }])
     );
-    assert_eq!(status["sources"], json!([{ "service": "cat", "source": "127.0.0.1", "handlers": 1 }]));
+    assert_eq!(
+        status["sources"],
+        json!([{ "service": "cat", "source": "127.0.0.1", "handlers": 1, "instances": null }])
+    );
     assert_eq!(status["audit"], json!([]));
 }
 

@@ -356,7 +356,9 @@ fn several_endpoints_share_one_count() {
     drop(second);
     // One of the two gets the place.
     wait_until("one of the two", || daemon.status()["services"]["cat"]["accepted"] == 3);
-    wait_until("the service to be full again", || listeners(&daemon.status(), "cat") == full);
+    // On a busy machine the other one may not have been looked at since, where nobody waits.
+    let again = |status: &serde_json::Value| listeners(status, "cat").contains(&full[0].to_owned());
+    wait_until("the service to be full again", || again(&daemon.status()));
     assert_eq!(daemon.count("cat"), 2);
     daemon.change(&table.replace("instances: 2", "instances: 3"));
     echo(&mut third, "in\n");

@@ -4,17 +4,27 @@
 //! the first error. [`main`] alone prints errors, on standard error, and turns them into the exit status. Nothing here
 //! is part of the daemon.
 
+mod audit;
 mod completions;
+mod connection;
+mod metrics;
 mod output;
+mod reload;
+mod services;
+mod sources;
+mod status;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::daemon::status;
-use output::Output;
+use crate::control::protocol::Request;
+use crate::daemon::status as exit;
+use connection::Daemon;
+use output::{Format, Output};
 
 /// The name under which the tool is installed.
 const NAME: &str = "oxinetctl";
@@ -23,6 +33,12 @@ const NAME: &str = "oxinetctl";
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, disable_help_subcommand = true)]
 struct Arguments {
+    /// The control socket of the daemon
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// How to write the answer
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    format: Format,
     #[command(subcommand)]
     command: Command,
 }
@@ -30,6 +46,18 @@ struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Show how the daemon is
+    Status(status::Status),
+    /// Show what each service is doing
+    Services(services::Services),
+    /// Show the sources with the most handlers
+    Sources(sources::Sources),
+    /// Work out every count anew, and fail if one is wrong
+    Audit(audit::Audit),
+    /// Write metrics for Prometheus and the like
+    Metrics(metrics::Metrics),
+    /// Take a changed table into use, and wait for the outcome
+    Reload(reload::Reload),
     /// Write a completion script for a shell
     Completions(completions::Completions),
 }
@@ -39,7 +67,7 @@ enum Command {
 pub(crate) struct Failure {
     /// What is wrong, a line each; none if all has been said.
     lines: Vec<String>,
-    /// One of [`status`].
+    /// One of [`exit`].
     status: u8,
 }
 
@@ -54,8 +82,8 @@ impl Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self { lines: Vec::new(), status: status::FAILURE },
-            _ => Self::new(status::FAILURE, format!("standard output: {error}")),
+            io::ErrorKind::BrokenPipe => Self { lines: Vec::new(), status: exit::FAILURE },
+            _ => Self::new(exit::FAILURE, format!("standard output: {error}")),
         }
     }
 }
@@ -67,14 +95,23 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { status::USAGE } else { 0 });
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
         }
     };
-    let mut output = Output::standard();
+    let mut output = Output::standard(arguments.format);
+    let daemon = Daemon::at(arguments.socket);
     let result = match arguments.command {
+        Command::Status(command) => command.run(&daemon, &mut output),
+        Command::Services(command) => command.run(&daemon, &mut output),
+        Command::Sources(command) => command.run(&daemon, &mut output),
+        Command::Audit(command) => command.run(&daemon, &mut output),
+        Command::Metrics(command) => command.run(&daemon, &mut output),
+        Command::Reload(command) => command.run(&daemon, &mut output),
         Command::Completions(command) => command.run(&mut output, &mut Arguments::command()),
     };
-    match result.and_then(|()| Ok(output.flush()?)) {
+    // What there is to see is seen even if it is a failure.
+    let written = output.flush().map_err(Failure::from);
+    match result.and(written) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure { lines, status }) => complain(&lines, status),
     }

@@ -1,17 +1,57 @@
-//! Standard output: data and nothing else. Written in one go as far as memory goes, so that a reader that is slow, or
-//! gone, is noticed once.
+//! Standard output: data and nothing else, as a table for people or as JSON for programs.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+use clap::ValueEnum;
+use serde_json::Value;
+
+use super::Failure;
+use crate::report::grid::Grid;
+
+/// How to write what the daemon has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
 
 /// Standard output.
 pub(super) struct Output {
     out: BufWriter<StdoutLock<'static>>,
+    pub format: Format,
+    /// Is there to be colour? Only on a terminal, and not for who doesn't want it (no-color.org).
+    pub colour: bool,
 }
 
 impl Output {
     /// That of this process.
-    pub(super) fn standard() -> Self {
-        Self { out: BufWriter::new(io::stdout().lock()) }
+    pub(super) fn standard(format: Format) -> Self {
+        let out = io::stdout().lock();
+        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+        let colour = out.is_terminal() && !unwanted && !dumb;
+        Self { out: BufWriter::new(out), format, colour }
+    }
+
+    /// Writes a result: as JSON as it is, or as a table.
+    pub(super) fn show(
+        &mut self,
+        result: Value,
+        table: impl FnOnce(Value) -> Result<Grid, Failure>,
+    ) -> Result<(), Failure> {
+        match self.format {
+            Format::Json => Ok(writeln!(self.out, "{result:#}")?),
+            Format::Table => self.grid(&table(result)?),
+        }
+    }
+
+    pub(super) fn grid(&mut self, grid: &Grid) -> Result<(), Failure> {
+        for line in grid.lines(self.colour) {
+            writeln!(self.out, "{line}")?;
+        }
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Daemon, Options};
 use crate::acceptor::Entry;
 use crate::admission::{Now, Prepared as Rates};
+use crate::control::{self, protocol::Reloaded};
 use crate::listeners::Prepared;
 use crate::log::{Event, Settings};
 use crate::spawner::Recipe;
@@ -24,6 +25,15 @@ impl Options {
         }
         settings
     }
+
+    /// What the table says of the control socket, unless the command line says otherwise.
+    pub(super) fn control_settings(&self, table: &Table) -> table::Control {
+        let mut settings = table.daemon.control.clone();
+        if let Some(place) = &self.control {
+            settings.place = place.clone();
+        }
+        settings
+    }
 }
 
 impl Daemon {
@@ -34,7 +44,9 @@ impl Daemon {
     }
 
     /// Puts the table in force whose sockets and rate tables are prepared. Cannot fail.
-    pub(super) fn commit(&mut self, prepared: Prepared, rates: Rates, now: Duration) {
+    pub(super) fn commit(&mut self, prepared: Prepared, control: control::Prepared, rates: Rates, now: Duration) {
+        let warning = control.warning.clone();
+        warning.into_iter().chain(self.control.commit(&self.poll, control)).for_each(|warning| self.warn(warning));
         let enabled: Vec<_> = self.table.services.iter().filter(|service| service.enabled).cloned().collect();
         let ids = self.ledger.list(enabled.iter().map(|service| service.name.as_str()));
         let committed = self.listeners.commit(&self.poll, &enabled, &ids, prepared);
@@ -75,27 +87,30 @@ impl Daemon {
     }
 
     /// Reads the table anew: all of it comes into force, or nothing has changed and the log says why.
-    pub(super) fn reload(&mut self, now: Duration) {
+    pub(super) fn reload(&mut self, now: Duration) -> Result<Reloaded, Vec<String>> {
         let micros = now.as_micros();
         self.notify.send(&format!("RELOADING=1\nMONOTONIC_USEC={micros}\nSTATUS=Reloading"));
-        let state = match self.try_reload(now) {
-            Ok(()) => {
+        let result = self.try_reload(now);
+        let state = match &result {
+            Ok(_) => {
                 self.reloads.0 += 1;
+                self.table_since = clock::wall();
                 format!("Serving {} services", self.acceptor.entries().count())
             }
             Err(problems) => {
                 self.reloads.1 += 1;
                 let first = problems.first().cloned().unwrap_or_default();
                 for problem in problems {
-                    self.log.write(Event::ReloadFailed { problem });
+                    self.log.write(Event::ReloadFailed { problem: problem.clone() });
                 }
                 format!("The last reload failed, the table before it is in force: {first}")
             }
         };
         self.notify.send(&format!("READY=1\nSTATUS={state}"));
+        result
     }
 
-    fn try_reload(&mut self, now: Duration) -> Result<(), Vec<String>> {
+    fn try_reload(&mut self, now: Duration) -> Result<Reloaded, Vec<String>> {
         fn lines<T: ToString>(problems: Vec<T>) -> Vec<String> {
             problems.iter().map(ToString::to_string).collect()
         }
@@ -103,6 +118,8 @@ impl Daemon {
         let loaded = table::load_with(&self.options.files, &options).map_err(lines)?;
         let rates = self.prepare_rates(&loaded.table).map_err(|line| vec![line])?;
         let prepared = self.listeners.prepare(&loaded.table.services).map_err(lines)?;
+        let control = self.control.prepare(&self.options.control_settings(&loaded.table));
+        let control = control.map_err(|(line, _)| vec![line])?;
         let settings = self.options.log_settings(&loaded.table);
         self.log.configure(&settings).map_err(|error| vec![format!("daemon.log.to: {error}")])?;
         loaded.warnings.iter().for_each(|warning| self.warn(warning.to_string()));
@@ -110,8 +127,8 @@ impl Daemon {
         let (added, removed) = (plan.added.len(), plan.removed.len());
         let (altered, kept) = (plan.altered.len(), plan.kept.len());
         self.table = loaded.table;
-        self.commit(prepared, rates, now);
+        self.commit(prepared, control, rates, now);
         self.log.write(Event::Reload { added, removed, altered, kept });
-        Ok(())
+        Ok(Reloaded::from(&plan))
     }
 }

@@ -9,6 +9,8 @@ use nix::errno::Errno;
 
 use super::{Daemon, READY, REAPER, SIGNALS, Then};
 use crate::acceptor::Acceptor;
+use crate::control::Control;
+use crate::histogram::{Histogram, TURNS};
 use crate::ledger::Ledger;
 use crate::listeners::{Listeners, OpenError};
 use crate::log::{Event, Log};
@@ -19,7 +21,7 @@ use crate::sys::notify::Notify;
 use crate::sys::poll::{Poll, Ready};
 use crate::sys::signals::{self, Signals};
 use crate::sys::{clock, exec};
-use crate::table::{self, Dialect, Table};
+use crate::table::{self, ControlPlace, Dialect, Table};
 
 /// Exit statuses of sysexits(3), as oxinetd(8) explains them.
 pub mod status {
@@ -46,6 +48,8 @@ pub struct Options {
     pub dialect: Dialect,
     /// Overrides the table.
     pub log: Option<crate::log::Target>,
+    /// Overrides the table: the place of the control socket.
+    pub control: Option<ControlPlace>,
     /// Log everything.
     pub verbose: bool,
     /// Where to write the process id.
@@ -80,9 +84,12 @@ impl StartError {
     }
 
     fn open(errors: &[OpenError]) -> Self {
-        let denied = errors.iter().all(|error| matches!(error.errno, Errno::EACCES | Errno::EPERM));
-        let status = if denied { status::PERMISSION } else { status::UNAVAILABLE };
-        Self { lines: errors.iter().map(ToString::to_string).collect(), status }
+        Self::unavailable(errors.iter().map(ToString::to_string).collect(), errors.iter().map(|error| error.errno))
+    }
+
+    fn unavailable(lines: Vec<String>, errors: impl IntoIterator<Item = Errno>) -> Self {
+        let denied = errors.into_iter().all(|errno| matches!(errno, Errno::EACCES | Errno::EPERM));
+        Self { lines, status: if denied { status::PERMISSION } else { status::UNAVAILABLE } }
     }
 }
 
@@ -145,10 +152,13 @@ impl Daemon {
             listeners: Listeners::new(sockets),
             reaper,
             acceptor,
+            control: Control::default(),
             instances: 0,
             since: now,
+            turns: Histogram::new(&TURNS),
             longest_turn: Duration::ZERO,
             reloads: (0, 0),
+            table_since: clock::wall(),
             next_ping: now,
             strangers: false,
             quitting: None,
@@ -160,7 +170,9 @@ impl Daemon {
         let rates =
             self.prepare_rates(&self.table).map_err(|line| StartError { lines: vec![line], status: status::SYSTEM })?;
         let prepared = self.listeners.prepare(&self.table.services).map_err(|errors| StartError::open(&errors))?;
-        self.commit(prepared, rates, clock::monotonic());
+        let control = self.control.prepare(&self.options.control_settings(&self.table));
+        let control = control.map_err(|(line, errno)| StartError::unavailable(vec![line], [errno]))?;
+        self.commit(prepared, control, rates, clock::monotonic());
         let unclaimed = self.listeners.unclaimed();
         if unclaimed > 0 {
             self.warn(format!("{unclaimed} sockets from the service manager are in no service; closed"));

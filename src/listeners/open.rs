@@ -1,20 +1,16 @@
 //! Opening one socket: create, set options, bind, listen; or find it among those that were passed.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
 use nix::sys::socket::{self as net, AddressFamily, Backlog, SockType, SockaddrStorage, UnixAddr, sockopt};
-use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, fchownat};
 
 use super::Listener;
+use crate::socket_file::SocketFile;
 use crate::sys::{descriptor, socket};
 use crate::table::{Endpoint, Service, SocketOptions, Transport};
 
@@ -39,8 +35,8 @@ pub(super) struct Opened {
     pub(super) socket: OwnedFd,
     /// `opened` or `adopted`.
     pub(super) how: &'static str,
-    /// The file of a Unix socket that we have made: its path, device and inode.
-    file: Option<(PathBuf, u64, u64)>,
+    /// The file of a Unix socket that we have made.
+    file: Option<SocketFile>,
     /// The options that are set.
     options: SocketOptions,
 }
@@ -159,62 +155,21 @@ fn open_inet(
 }
 
 fn open_unix(path: &Path, kind: SockType, service: &Service) -> nix::Result<Opened> {
-    let address = UnixAddr::new(path)?;
-    remove_stale(path, &address, kind)?;
     let socket = new_socket(AddressFamily::Unix, kind, 0)?;
     set_options(&socket, false, &service.socket, &SocketOptions::default())?;
-    // The mode is right from the start, in place of being mended after others could connect.
-    let mask = Mode::from_bits_truncate(!service.socket.mode.unwrap_or(UNIX_MODE) & 0o777);
-    let before = umask(mask);
-    let bound = net::bind(socket.as_raw_fd(), &address);
-    umask(before);
-    bound?;
-    let mut opened = Opened::new(socket, "opened", &service.socket);
-    let (file, device, inode) = socket_file(path)?;
-    opened.file = Some((path.to_owned(), device, inode));
+    let file = SocketFile::bind(&socket, kind, path, service.socket.mode.unwrap_or(UNIX_MODE))?;
     give_to_owner(&file, service)?;
-    listen(&opened.socket, kind, &service.socket)?;
+    listen(&socket, kind, &service.socket)?;
+    let mut opened = Opened::new(socket, "opened", &service.socket);
+    opened.file = Some(file);
     Ok(opened)
 }
 
 /// Everyone may connect, as with a TCP port; unix(7).
 const UNIX_MODE: u32 = 0o666;
 
-/// Removes the file of a socket that nobody listens on any more; whatever else is there stays, and is in the way.
-fn remove_stale(path: &Path, address: &UnixAddr, kind: SockType) -> nix::Result<()> {
-    let Ok(file) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !file.file_type().is_socket() {
-        return Err(Errno::EADDRINUSE);
-    }
-    let probe = new_socket(AddressFamily::Unix, kind, 0)?;
-    match net::connect(probe.as_raw_fd(), address) {
-        Err(Errno::ECONNREFUSED) => fs::remove_file(path).map_err(errno),
-        _ => Err(Errno::EADDRINUSE),
-    }
-}
-
-/// The file of a socket, with its device and inode. By this descriptor one changes what one has looked at: where others
-/// may write to the directory, the path can be something else a moment later.
-fn socket_file(path: &Path) -> nix::Result<(OwnedFd, u64, u64)> {
-    let mut options = fs::File::options();
-    options.read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW);
-    let file = options.open(path).map_err(errno)?;
-    let found = file.metadata().map_err(errno)?;
-    if !found.file_type().is_socket() {
-        return Err(Errno::ENOTSOCK);
-    }
-    Ok((file.into(), found.dev(), found.ino()))
-}
-
-fn give_to_owner(file: &OwnedFd, service: &Service) -> nix::Result<()> {
-    let Some((uid, gid)) = service.socket.owner else { return Ok(()) };
-    fchownat(file, c"", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_EMPTY_PATH)
-}
-
-/// chmod(2) by an `O_PATH` descriptor, which fchmod(2) does not take.
-fn give_mode(file: &OwnedFd, mode: u32) -> nix::Result<()> {
-    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(errno)
+fn give_to_owner(file: &SocketFile, service: &Service) -> nix::Result<()> {
+    service.socket.owner.map_or(Ok(()), |(uid, gid)| file.give(Some(uid), Some(gid)))
 }
 
 fn errno(error: io::Error) -> Errno {
@@ -292,31 +247,12 @@ impl Opened {
 
     /// Takes over the mode and owner of a new table, if the file is still ours.
     fn change_file(&self, service: &Service) -> nix::Result<()> {
-        let Some((path, device, inode)) = &self.file else { return Ok(()) };
+        let Some(file) = &self.file else { return Ok(()) };
         let mode = service.socket.mode.unwrap_or(UNIX_MODE);
-        let new_mode = mode != self.options.mode.unwrap_or(UNIX_MODE);
-        let new_owner = service.socket.owner != self.options.owner;
-        if !new_mode && !new_owner {
-            return Ok(());
+        if mode != self.options.mode.unwrap_or(UNIX_MODE) {
+            file.change_mode(mode)?;
         }
-        let (file, now_device, now_inode) = socket_file(path)?;
-        if (now_device, now_inode) != (*device, *inode) {
-            return Err(Errno::ESTALE);
-        }
-        if new_mode {
-            give_mode(&file, mode)?;
-        }
-        if new_owner { give_to_owner(&file, service) } else { Ok(()) }
-    }
-}
-
-/// Nobody can connect to a socket that is gone: its file goes too, if it is still ours.
-impl Drop for Opened {
-    fn drop(&mut self) {
-        let Some((path, device, inode)) = &self.file else { return };
-        if fs::symlink_metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (*device, *inode)) {
-            let _ = fs::remove_file(path);
-        }
+        if service.socket.owner != self.options.owner { give_to_owner(file, service) } else { Ok(()) }
     }
 }
 

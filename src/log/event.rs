@@ -156,6 +156,8 @@ pub enum Event {
     Reload { added: usize, removed: usize, altered: usize, kept: usize },
     /// A new table could not be used; the old one is still in force. One event for each problem.
     ReloadFailed { problem: String },
+    /// Somebody has asked for a change over the control socket: for what, his user and process.
+    Control { command: String, uid: u32, pid: i32 },
     /// The daemon ends: the signal that asked for it, and how many handlers live on.
     Stop { signal: &'static str, handlers: usize },
     /// The books disagree: what was expected and what was found.

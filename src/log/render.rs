@@ -45,6 +45,7 @@ impl Event {
             | Self::Pause { .. }
             | Self::Kill { .. }
             | Self::Reload { .. }
+            | Self::Control { .. }
             | Self::Stop { .. }
             | Self::Status { .. } => Level::Notice,
         }
@@ -68,6 +69,7 @@ impl Event {
             Self::Kill { .. } => "kill",
             Self::Reload { .. } => "reload",
             Self::ReloadFailed { .. } => "reload_failed",
+            Self::Control { .. } => "control",
             Self::Stop { .. } => "stop",
             Self::Inconsistency { .. } => "inconsistency",
             Self::Status { .. } => "status",
@@ -185,6 +187,11 @@ impl Event {
                 put("kept", number(*kept));
             }
             Self::ReloadFailed { problem } => put("problem", Text(problem)),
+            Self::Control { command, uid, pid } => {
+                put("command", Text(command));
+                put("uid", Number((*uid).into()));
+                put("pid", Number((*pid).into()));
+            }
             Self::Stop { signal, handlers } => {
                 put("signal", Text(signal));
                 put("handlers", number(*handlers));

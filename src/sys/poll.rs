@@ -8,9 +8,30 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use super::signals::Signals;
 
-/// A set of descriptors to be waited for, level-triggered, for reading.
+/// A set of descriptors to be waited for, level-triggered.
 #[derive(Debug)]
 pub struct Poll(Epoll);
+
+/// What a descriptor is waited for. That the other end is gone is told in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// There is something to read.
+    Reading,
+    /// There is room to write.
+    Writing,
+    /// Nothing else.
+    Nothing,
+}
+
+impl From<Interest> for EpollFlags {
+    fn from(interest: Interest) -> Self {
+        match interest {
+            Interest::Reading => Self::EPOLLIN,
+            Interest::Writing => Self::EPOLLOUT,
+            Interest::Nothing => Self::empty(),
+        }
+    }
+}
 
 /// Room for what one wait finds.
 #[derive(Debug)]
@@ -42,12 +63,20 @@ impl Poll {
         Ok(Self(Epoll(super::descriptor::high(epoll.0)?)))
     }
 
-    /// Adds a descriptor.
+    /// Adds a descriptor, for reading.
     ///
     /// # Errors
     /// `ENOSPC` beyond `fs.epoll.max_user_watches`, `ENOMEM`.
     pub fn add(&self, descriptor: impl AsFd, number: u64) -> io::Result<()> {
         Ok(self.0.add(descriptor, EpollEvent::new(EpollFlags::EPOLLIN, number))?)
+    }
+
+    /// Waits for something else of a descriptor from now on.
+    ///
+    /// # Errors
+    /// `ENOENT` if it is not in the set.
+    pub fn change(&self, descriptor: impl AsFd, number: u64, interest: Interest) -> io::Result<()> {
+        Ok(self.0.modify(descriptor, &mut EpollEvent::new(interest.into(), number))?)
     }
 
     /// Removes a descriptor.

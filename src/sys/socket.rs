@@ -90,6 +90,20 @@ pub fn set_option(socket: impl AsFd, level: c_int, name: c_int, value: c_int) ->
     super::check(result.into()).map(|_| ())
 }
 
+/// The supplementary groups that the process at the other end of a Unix socket had when it connected (`SO_PEERGROUPS`,
+/// Linux 4.13), those that fit into a page; none if they can't be had.
+#[must_use]
+pub fn peer_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
+    let mut groups = vec![0_u32; 1024];
+    let mut length = libc::socklen_t::try_from(mem::size_of_val(groups.as_slice())).unwrap_or(0);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_PEERGROUPS);
+    // SAFETY: the kernel writes at most `length` bytes, and the number of those that it has written.
+    let result =
+        unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, groups.as_mut_ptr().cast(), &raw mut length) };
+    groups.truncate(if result == 0 { length as usize / mem::size_of::<u32>() } else { 0 });
+    groups
+}
+
 /// Turns an IPv6 socket whose peer is an IPv4-mapped address into an IPv4 socket (`IPV6_ADDRFORM`, ipv6(7)), because
 /// real handlers do not know mapped peers. A connection that is gone already stays as it is.
 pub fn to_ipv4(socket: impl AsFd) {

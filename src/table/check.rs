@@ -14,8 +14,8 @@ use super::problem::{At, Problem, Set};
 use super::program;
 use super::schema::{DaemonSpec, Key, ServiceSpec};
 use super::{
-    Endpoint, LogChoice, LogFormat, LogSettings, LogTarget, Program, Refuse, Resource, Service, Settings,
-    SocketOptions, Stderr, WhenFull,
+    Control, ControlPlace, Endpoint, LogChoice, LogFormat, LogSettings, LogTarget, Program, Refuse, Resource, Service,
+    Settings, SocketOptions, Stderr, WhenFull,
 };
 use crate::log::Level;
 use crate::rate::PerFamily;
@@ -234,6 +234,26 @@ impl<'a> Checker<'a> {
             self.warnings.extend(fault.map(|fault| at.problem(fault)));
         }
     }
+
+    /// The `daemon` section with its defaults.
+    pub(super) fn settings(&mut self, spec: &DaemonSpec) -> Settings {
+        let sources =
+            |family: &str| spec.sources.iter().find(|set| set.value.0 == family).map_or(SOURCES, |set| set.value.1);
+        let group = spec.control_group.as_ref().and_then(|Set { value, at }| {
+            self.accounts.group(value).map_err(|message| self.problems.push(at.problem(message))).ok()
+        });
+        Settings {
+            instances: or(&spec.instances, ALL_INSTANCES),
+            sources: PerFamily { ipv4: sources("ipv4"), ipv6: sources("ipv6") },
+            control: Control { place: or(&spec.control, ControlPlace::Default), group },
+            log: LogSettings {
+                to: or(&spec.to, LogTarget::Syslog),
+                facility: or(&spec.facility, FACILITY),
+                format: or(&spec.format, LogFormat::Text),
+                level: or(&spec.level, Level::Info),
+            },
+        }
+    }
 }
 
 /// The last component of a path, which inetd gives a program as its name.
@@ -244,20 +264,4 @@ pub(super) fn base_name(path: &str) -> &str {
 /// `None` for a NUL inside, which the index of the file has reported.
 fn c_string(text: &str) -> Option<CString> {
     CString::new(text).ok()
-}
-
-/// The `daemon` section with its defaults.
-pub(super) fn settings(spec: &DaemonSpec) -> Settings {
-    let sources =
-        |family: &str| spec.sources.iter().find(|set| set.value.0 == family).map_or(SOURCES, |set| set.value.1);
-    Settings {
-        instances: or(&spec.instances, ALL_INSTANCES),
-        sources: PerFamily { ipv4: sources("ipv4"), ipv6: sources("ipv6") },
-        log: LogSettings {
-            to: or(&spec.to, LogTarget::Syslog),
-            facility: or(&spec.facility, FACILITY),
-            format: or(&spec.format, LogFormat::Text),
-            level: or(&spec.level, Level::Info),
-        },
-    }
 }

@@ -14,8 +14,8 @@ use super::schema::LEVELS;
 use super::units::{FACILITIES, Rate, duration_text, rate_text, times_text};
 use super::values::RESOURCES;
 use super::{
-    Credentials, LogFormat, LogTarget, PerSource, RateLimit, Refuse, Rlimit, Service, Settings, SocketOptions, Stderr,
-    Table, WhenFull,
+    Control, ControlPlace, Credentials, LogFormat, LogTarget, PerSource, RateLimit, Refuse, Rlimit, Service, Settings,
+    SocketOptions, Stderr, Table, WhenFull,
 };
 use crate::penalty::Cause;
 
@@ -80,7 +80,22 @@ fn daemon_map(daemon: &Settings) -> Mapping {
     sources.put("ipv4", daemon.sources.ipv4);
     sources.put("ipv6", daemon.sources.ipv6);
     map.put("sources", sources.0);
+    map.put("control", control(&daemon.control));
     map.put("log", log.0);
+    map.0
+}
+
+fn control(control: &Control) -> Mapping {
+    let mut map = Map::default();
+    map.put(
+        "path",
+        match &control.place {
+            ControlPlace::Default => "default".to_owned(),
+            ControlPlace::None => "none".to_owned(),
+            ControlPlace::At(path) => path.display().to_string(),
+        },
+    );
+    map.may("group", control.group);
     map.0
 }
 

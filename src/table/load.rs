@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use serde_yaml::Value;
 
-use super::check::{self, Checker};
+use super::check::Checker;
 use super::clash::{self, Claim};
 use super::file::{self, Document};
 use super::files::{self, Files};
@@ -185,13 +185,13 @@ impl<'a> Reader<'a> {
             }
             services.extend(service(&mut checker, entry));
         }
+        let daemon = checker.settings(&self.daemon.map(|(spec, _)| spec).unwrap_or_default());
         clashes(&services, &mut self.problems);
         self.problems.append(&mut checker.problems);
         if !self.problems.is_empty() {
             return Err(self.files.sorted(self.problems));
         }
         self.warnings.append(&mut checker.warnings);
-        let daemon = check::settings(&self.daemon.map(|(spec, _)| spec).unwrap_or_default());
         let services = services.into_iter().map(|(service, _)| service).collect();
         Ok(Loaded { table: Table { daemon, services }, warnings: self.files.sorted(self.warnings) })
     }

@@ -63,8 +63,30 @@ pub struct Settings {
     pub instances: u32,
     /// For how many sources rates are kept, at 32 bytes each.
     pub sources: PerFamily<u32>,
+    /// The control socket.
+    pub control: Control,
     /// Where and how to log.
     pub log: LogSettings,
+}
+
+/// The control socket: where it is and whose it is besides the daemon's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Where it is.
+    pub place: ControlPlace,
+    /// A group whose members may use it too.
+    pub group: Option<u32>,
+}
+
+/// Where the control socket is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ControlPlace {
+    /// In /run/oxinetd, or for an ordinary user in his own directory for such things; nowhere if there is neither.
+    Default,
+    /// There, and the daemon does not start without it.
+    At(PathBuf),
+    /// There is none.
+    None,
 }
 
 /// The variables that the daemon sets for each connection: those of CGI, of xinetd and of UCSPI.

@@ -13,15 +13,15 @@ use super::problem::Set;
 use super::section::{Item, Section};
 use super::units::{self, Rate};
 use super::values::{
-    absolute, count, groups, host_and_port, log_target, mode, network, number, positive, rate, refuse, rlimit,
-    variable, words,
+    absolute, control_place, count, groups, host_and_port, log_target, mode, network, number, positive, rate, refuse,
+    rlimit, variable, words,
 };
-use super::{LogFormat, LogTarget, Refuse, Rlimit, Stderr, WhenFull};
+use super::{ControlPlace, LogFormat, LogTarget, Refuse, Rlimit, Stderr, WhenFull};
 use crate::access::Span;
 use crate::log::Level;
 
 /// The keys that are read and checked but have no effect yet, by section. Each gives an error until it is taken off.
-const NOT_YET: [(&str, &[&str]); 2] = [("daemon", &["control"]), ("service", &["builtin", "to"])];
+const NOT_YET: [(&str, &[&str]); 1] = [("service", &["builtin", "to"])];
 
 /// Does this key of this section have no effect yet?
 pub(super) fn not_yet(section: &str, key: &str) -> bool {
@@ -134,6 +134,8 @@ pub(super) struct LogSpec {
 pub(super) struct DaemonSpec {
     pub instances: Key<u32>,
     pub sources: Keys<u32>,
+    pub control: Key<ControlPlace>,
+    pub control_group: Key<String>,
     pub to: Key<LogTarget>,
     pub facility: Key<u8>,
     pub format: Key<LogFormat>,
@@ -346,8 +348,14 @@ pub(super) fn daemon(section: &mut Section<'_>) -> DaemonSpec {
         instances: section.take("instances", |item| number(item, 1, u32::MAX.into())),
         ..DaemonSpec::default()
     };
-    // Nobody has a use for it yet.
-    section.take("control", absolute);
+    if section.is_map("control") {
+        section.section("control", "daemon.control", |control| {
+            spec.control = control.take("path", control_place);
+            spec.control_group = control.take("group", |item| item.word("a group's name or number"));
+        });
+    } else {
+        spec.control = section.take("control", control_place);
+    }
     spec.sources = section.map("sources", |name, item| match name {
         "ipv4" | "ipv6" => Ok((name.to_owned(), number::<u32>(item, 1, 1 << 28)?)),
         _ => Err("unknown key; known here are: ipv4 or ipv6".to_owned()),

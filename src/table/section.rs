@@ -247,6 +247,11 @@ impl<'a> Section<'a> {
         self.entries.contains_key(key)
     }
 
+    /// Is the value of a key a map?
+    pub(super) fn is_map(&self, key: &str) -> bool {
+        self.entries.get(key).is_some_and(Value::is_mapping)
+    }
+
     /// Where the section is: its key, or its file.
     pub(super) fn at(&self) -> &At {
         &self.at

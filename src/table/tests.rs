@@ -16,6 +16,7 @@ const RICH: &str = r##"
 daemon:
   instances: 100
   sources: { ipv4: 1000 }
+  control: { path: /run/rich/control.sock, group: '0' }
   log: { to: /var/log/oxinetd.log, facility: local3, format: json, level: debug }
 defaults:
   umask: "077"
@@ -102,15 +103,24 @@ fn the_daemon_section_is_what_was_written() {
         format: LogFormat::Json,
         level: Level::Debug,
     };
-    assert_eq!(rich().daemon, Settings { instances: 100, sources: PerFamily { ipv4: 1000, ipv6: 65_536 }, log });
+    let sources = PerFamily { ipv4: 1000, ipv6: 65_536 };
+    let control = Control { place: ControlPlace::At("/run/rich/control.sock".into()), group: Some(0) };
+    assert_eq!(rich().daemon, Settings { instances: 100, sources, control, log });
     let default = LogSettings { to: LogTarget::Syslog, facility: 3, format: LogFormat::Text, level: Level::Info };
-    assert_eq!(
-        load_text("").unwrap().table,
-        Table {
-            daemon: Settings { instances: 4096, sources: PerFamily { ipv4: 65_536, ipv6: 65_536 }, log: default },
-            services: vec![]
-        }
-    );
+    let sources = PerFamily { ipv4: 65_536, ipv6: 65_536 };
+    let control = Control { place: ControlPlace::Default, group: None };
+    let daemon = Settings { instances: 4096, sources, control, log: default };
+    assert_eq!(load_text("").unwrap().table, Table { daemon, services: vec![] });
+}
+
+#[test]
+fn the_control_socket_may_be_a_word_a_path_or_a_map() {
+    let place = |text: &str| load_text(&format!("daemon: {{ control: {text} }}")).unwrap().table.daemon.control.place;
+    assert_eq!(place("none"), ControlPlace::None);
+    assert_eq!(place("{ group: '0' }"), ControlPlace::Default);
+    assert_eq!(place("/run/x.sock"), ControlPlace::At("/run/x.sock".into()));
+    assert_eq!(place("{ path: none }"), ControlPlace::None);
+    assert!(load_text("daemon: { control: x.sock }").is_err());
 }
 
 #[test]
@@ -169,7 +179,7 @@ fn a_service_is_what_was_written_over_the_defaults() {
         mode: Some(0o600),
     };
     assert_eq!(service.socket, socket);
-    assert_eq!(service.origin.line, 14);
+    assert_eq!(service.origin.line, 15);
 }
 
 fn unlimited() -> PerSource {

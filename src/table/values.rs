@@ -10,7 +10,7 @@ use serde_yaml::Value;
 use super::schema::Groups;
 use super::section::{Item, Read};
 use super::units::{self, Rate};
-use super::{CONNECTION_VARIABLES, LogTarget, Refuse, Resource, Rlimit};
+use super::{CONNECTION_VARIABLES, ControlPlace, LogTarget, Refuse, Resource, Rlimit};
 
 /// The most that fits into one packet that nobody waits for.
 const REFUSE_TEXT: usize = 512;
@@ -122,6 +122,15 @@ pub(super) fn log_target(item: Item<'_>) -> Read<LogTarget> {
         "journal" => Some(LogTarget::Journal),
         "stderr" => Some(LogTarget::Stderr),
         path => path.starts_with('/').then(|| LogTarget::File(path.into())),
+    })
+}
+
+/// Where the control socket is.
+pub(super) fn control_place(item: Item<'_>) -> Read<ControlPlace> {
+    item.parse("default, none or an absolute path", |text| match text {
+        "default" => Some(ControlPlace::Default),
+        "none" => Some(ControlPlace::None),
+        path => path.starts_with('/').then(|| ControlPlace::At(path.into())),
     })
 }
 

@@ -321,7 +321,7 @@ impl World {
         for exit in exits {
             let place = self.ledger.settle(exit.ticket).ok_or_else(|| format!("{exit:?} has no place"))?;
             if let Some(ended) = exit.ended {
-                self.ledger.note_ending(place.service, ended.ending);
+                self.ledger.note_ending(place.service, ended.ending, Duration::ZERO);
             }
         }
         Ok(())

@@ -103,6 +103,7 @@ impl Setup {
         let mut command = Command::new(prefix[0]);
         command.args(&prefix[1..]).arg("-c").arg(folder.path().join("table.yaml"));
         command.arg("--log").arg(folder.path().join("log"));
+        command.arg("--control").arg(folder.path().join("control.sock"));
         command.env("NOTIFY_SOCKET", folder.path().join("notify")).stdin(Stdio::null());
         command.stderr(File::create(folder.path().join("stderr")).unwrap());
         let setup = Self { command, folder, notify };

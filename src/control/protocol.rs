@@ -1,0 +1,242 @@
+//! What is said over the control socket: a request is one JSON object on a line, and so is its answer.
+//!
+//! The types are the published form, see [`crate::report`]. A request names its `command`; a `version` that this daemon
+//! does not know, and any key that it does not know, is refused, so that nobody believes to have asked what was ignored.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::report::{Drift, Snapshot, SourceCount};
+
+/// The version of the protocol. It changes only if something that was there gets another meaning.
+pub const VERSION: u32 = 1;
+
+/// What can be asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How the daemon and its services are.
+    Status {},
+    /// The sources with the most handlers.
+    Sources {
+        /// How many of them at most; 100 unless given.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        top: Option<u32>,
+        /// Of this service alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        service: Option<String>,
+    },
+    /// Works out every count anew, and compares.
+    Audit {},
+    /// Reads the table anew, and puts it in force if nothing is wrong with it.
+    Reload {},
+}
+
+/// What the answer to a request holds, beside the `version`.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(tag = "command", content = "result", rename_all = "snake_case")]
+pub enum Outcome {
+    /// To `status`.
+    Status(Box<Snapshot>),
+    /// To `sources`.
+    Sources(Sources),
+    /// To `audit`.
+    Audit(Audit),
+    /// To `reload`, if it was done.
+    Reload(Reloaded),
+}
+
+/// The sources with the most handlers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Sources {
+    /// Those, most first.
+    pub sources: Vec<SourceCount>,
+    /// How many have handlers, over all services, listed or not.
+    pub total: u64,
+}
+
+/// What an audit has found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Audit {
+    /// Live handlers, from which every count was worked out.
+    pub handlers: u32,
+    /// Counts that disagree with them.
+    pub drifts: Vec<Drift>,
+}
+
+/// What a reload has done: how many services it has …
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reloaded {
+    /// … added.
+    pub added: u64,
+    /// … removed.
+    pub removed: u64,
+    /// … altered.
+    pub altered: u64,
+    /// … left as they were.
+    pub kept: u64,
+}
+
+/// What kind of no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The request is no JSON object, or asks for something that this daemon does not know.
+    BadRequest,
+    /// The request is longer than 4096 bytes.
+    TooLong,
+    /// The request is of another version of the protocol.
+    Version,
+    /// Whoever asks is neither root, nor the daemon's own user, nor in the group of the socket.
+    NotPermitted,
+    /// There is no such service.
+    NoSuchService,
+    /// The new table can't be used; the one before it is in force.
+    ReloadFailed,
+    /// The daemon is ending.
+    Ending,
+}
+
+/// Why the answer is no.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Refused {
+    /// What kind of no.
+    pub code: Code,
+    /// What is wrong, a line each; one at least.
+    pub messages: Vec<String>,
+}
+
+impl Refused {
+    /// With one line.
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, messages: vec![message.into()] }
+    }
+}
+
+/// An answer, as it is sent: what was asked for, or why not.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Answer {
+    /// Yes.
+    Done {
+        /// Of the protocol.
+        version: u32,
+        /// What was asked for.
+        #[serde(flatten)]
+        outcome: Outcome,
+    },
+    /// No.
+    Refused {
+        /// Of the protocol.
+        version: u32,
+        /// Why.
+        error: Refused,
+    },
+}
+
+impl From<Result<Outcome, Refused>> for Answer {
+    fn from(result: Result<Outcome, Refused>) -> Self {
+        match result {
+            Ok(outcome) => Self::Done { version: VERSION, outcome },
+            Err(error) => Self::Refused { version: VERSION, error },
+        }
+    }
+}
+
+impl Answer {
+    /// The line that is sent.
+    #[must_use]
+    pub fn line(&self) -> Vec<u8> {
+        // A map whose keys are texts, and numbers, of which none is NaN.
+        let mut line = serde_json::to_vec(self).unwrap_or_default();
+        line.push(b'\n');
+        line
+    }
+}
+
+/// Reads a request, without its line end.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_request(line: &[u8]) -> Result<Request, Refused> {
+    let bad = |error: serde_json::Error| Refused::new(Code::BadRequest, error.to_string());
+    let mut value: Value = serde_json::from_slice(line).map_err(bad)?;
+    if let Some(version) = value.as_object_mut().and_then(|object| object.remove("version")) {
+        if version != VERSION {
+            let message = format!("this daemon speaks version {VERSION}, not {version}");
+            return Err(Refused::new(Code::Version, message));
+        }
+    }
+    serde_json::from_value(value).map_err(bad)
+}
+
+/// Reads an answer: the result as it was sent, so that what a newer daemon adds is not lost, or why there is none.
+///
+/// # Errors
+/// A message, if it is none of this version's.
+pub fn read_answer(line: &[u8]) -> Result<Result<Value, Refused>, String> {
+    let mut value: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
+    let object = value.as_object_mut().ok_or("no object")?;
+    match object.remove("version") {
+        Some(version) if version == VERSION => {}
+        version => return Err(format!("version {}", version.unwrap_or_default())),
+    }
+    if let Some(error) = object.remove("error") {
+        return serde_json::from_value(error).map(Err).map_err(|error| error.to_string());
+    }
+    object.remove("result").map(Ok).ok_or_else(|| "neither result nor error".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(line: &str) -> Option<Code> {
+        read_request(line.as_bytes()).err().map(|refused| refused.code)
+    }
+
+    #[test]
+    fn a_request_names_its_command_and_may_name_the_version() {
+        for line in [r#"{"command":"status"}"#, r#"{"version":1,"command":"status"}"#, " { \"command\" : \"status\" } "]
+        {
+            assert_eq!(read_request(line.as_bytes()), Ok(Request::Status {}), "{line}");
+        }
+        let sources = Request::Sources { top: Some(3), service: Some("git".to_owned()) };
+        assert_eq!(read_request(br#"{"command":"sources","top":3,"service":"git"}"#), Ok(sources));
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused_and_not_ignored() {
+        for line in [
+            "",
+            "{}",
+            "[]",
+            "status",
+            "{\"command\":\"status\"",
+            r#"{"command":"dance"}"#,
+            r#"{"command":"status","now":1}"#,
+            r#"{"command":"sources","top":-1}"#,
+            r#"{"command":"sources","top":1,"tops":2}"#,
+            "\u{0}",
+            r#"{"command":1}"#,
+        ] {
+            assert_eq!(code(line), Some(Code::BadRequest), "{line}");
+        }
+        assert_eq!(code(r#"{"version":2,"command":"status"}"#), Some(Code::Version));
+        assert_eq!(code(&"[".repeat(4000)), Some(Code::BadRequest));
+    }
+
+    #[test]
+    fn answers_are_read_as_they_are_written() {
+        let reloaded = Reloaded { added: 1, removed: 2, altered: 3, kept: 4 };
+        let line = Answer::from(Ok(Outcome::Reload(reloaded))).line();
+        assert_eq!(serde_json::from_value::<Reloaded>(read_answer(&line).unwrap().unwrap()).unwrap(), reloaded);
+        let refused = Refused::new(Code::ReloadFailed, "table.yaml:1:1: \"quoted\"\nand more");
+        let line = Answer::from(Err(refused.clone())).line();
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1, "one line");
+        assert_eq!(read_answer(&line), Ok(Err(refused)));
+        assert!(read_answer(b"{\"version\":2,\"command\":\"audit\"}").is_err());
+        assert!(read_answer(b"{\"command\":\"audit\"}").is_err());
+    }
+}

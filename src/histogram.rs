@@ -1,0 +1,95 @@
+//! How many of a kind lasted how long: counts in fixed ranges, and their sum.
+//!
+//! Who measures something holds one and is its only owner. It allocates nothing and cannot fail.
+
+use std::time::Duration;
+
+/// The upper ends of the ranges for the life of a handler: most last for a moment, a session for hours.
+pub const LIVES: [Duration; 8] = [
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+    Duration::from_secs(10),
+    Duration::from_secs(60),
+    Duration::from_secs(600),
+    Duration::from_secs(3_600),
+    Duration::from_secs(86_400),
+];
+
+/// The upper ends of the ranges for a turn of the daemon's loop, which begins new turns before it is slow.
+pub const TURNS: [Duration; 5] = [
+    Duration::from_micros(100),
+    Duration::from_millis(1),
+    Duration::from_millis(10),
+    Duration::from_millis(100),
+    Duration::from_secs(1),
+];
+
+/// Durations in `N` ranges, and one for what is longer.
+#[derive(Clone, Debug)]
+pub struct Histogram<const N: usize> {
+    ends: &'static [Duration; N],
+    counts: [u64; N],
+    count: u64,
+    sum: Duration,
+}
+
+impl<const N: usize> Histogram<N> {
+    /// Nothing measured yet. `ends` are the upper ends of the ranges, themselves included, in rising order.
+    #[must_use]
+    pub fn new(ends: &'static [Duration; N]) -> Self {
+        Self { ends, counts: [0; N], count: 0, sum: Duration::ZERO }
+    }
+
+    /// One more has lasted so long.
+    pub fn add(&mut self, time: Duration) {
+        let range = self.ends.partition_point(|end| *end < time);
+        if let Some(count) = self.counts.get_mut(range) {
+            *count += 1;
+        }
+        self.count += 1;
+        self.sum = self.sum.saturating_add(time);
+    }
+
+    /// How many have been measured.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How long they lasted together.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        self.sum
+    }
+
+    /// For each range its upper end, and how many lasted at most so long.
+    pub fn up_to(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        let mut all = 0;
+        self.ends.iter().zip(self.counts).map(move |(&end, count)| {
+            all += count;
+            (end, all)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_belongs_to_its_range_and_ranges_add_up() {
+        let mut histogram = Histogram::new(&TURNS);
+        for micros in [0, 100, 101, 1_000, 5_000, 2_000_000] {
+            histogram.add(Duration::from_micros(micros));
+        }
+        let counts: Vec<u64> = histogram.up_to().map(|(_, count)| count).collect();
+        assert_eq!((counts, histogram.count()), (vec![2, 4, 5, 5, 5], 6));
+        assert_eq!(histogram.sum(), Duration::from_micros(2_006_201));
+    }
+
+    #[test]
+    fn ranges_are_in_rising_order() {
+        assert!(LIVES.is_sorted() && TURNS.is_sorted());
+    }
+}

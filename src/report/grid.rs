@@ -1,0 +1,162 @@
+//! Columns that stand under each other, whatever is in them: each is as wide as its widest cell.
+//!
+//! Colour is an extra: what it says, the words say too.
+
+use std::fmt::Write;
+
+/// How a cell stands in its column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Texts.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// What a cell has to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    /// Nothing special.
+    #[default]
+    Plain,
+    /// All is well.
+    Good,
+    /// Look at it.
+    Warning,
+    /// Something is wrong.
+    Bad,
+    /// A heading.
+    Head,
+}
+
+impl Tone {
+    /// The number of SGR that switches it on (ECMA-48 §8.3.117), in the 16 colours that every terminal has.
+    fn sgr(self) -> Option<u8> {
+        match self {
+            Self::Plain => None,
+            Self::Good => Some(32),
+            Self::Warning => Some(33),
+            Self::Bad => Some(31),
+            Self::Head => Some(1),
+        }
+    }
+
+    /// The text in this tone, if there is to be `colour`.
+    #[must_use]
+    pub fn paint(self, text: &str, colour: bool) -> String {
+        match self.sgr().filter(|_| colour) {
+            Some(sgr) => format!("\x1b[{sgr}m{text}\x1b[0m"),
+            None => text.to_owned(),
+        }
+    }
+}
+
+/// One cell.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    text: String,
+    tone: Tone,
+}
+
+impl Cell {
+    /// A text in a tone. What would disturb a terminal is replaced.
+    pub fn new(text: impl ToString, tone: Tone) -> Self {
+        let text = text.to_string();
+        let text = if text.contains(char::is_control) { text.replace(char::is_control, "?") } else { text };
+        Self { text, tone }
+    }
+
+    fn width(&self) -> usize {
+        self.text.chars().count()
+    }
+}
+
+impl<T: ToString> From<T> for Cell {
+    fn from(text: T) -> Self {
+        Self::new(text, Tone::Plain)
+    }
+}
+
+/// A table.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    sides: Vec<Side>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Grid {
+    /// With these columns; a heading each, if any has one.
+    #[must_use]
+    pub fn new(columns: &[(&str, Side)]) -> Self {
+        let heads = columns.iter().map(|(head, _)| Cell::new(head, Tone::Head)).collect();
+        let any = columns.iter().any(|(head, _)| !head.is_empty());
+        Self {
+            sides: columns.iter().map(|(_, side)| *side).collect(),
+            rows: if any { vec![heads] } else { Vec::new() },
+        }
+    }
+
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
+        self.rows.push(cells.into());
+    }
+
+    /// The lines, without line ends and without spaces at their end.
+    #[must_use]
+    pub fn lines(&self, colour: bool) -> Vec<String> {
+        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();
+        let widths: Vec<usize> = (0..self.sides.len()).map(|column| width(column).unwrap_or(0)).collect();
+        self.rows.iter().map(|row| self.line(row, &widths, colour)).collect()
+    }
+
+    fn line(&self, row: &[Cell], widths: &[usize], colour: bool) -> String {
+        let mut line = String::new();
+        let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or(0);
+        for (column, ((cell, width), side)) in row.iter().zip(widths).zip(&self.sides).enumerate().take(last + 1) {
+            let space = width - cell.width();
+            let (before, after) = match side {
+                Side::Left => (0, if column == last { 0 } else { space }),
+                Side::Right => (space, 0),
+            };
+            let gap = if column == 0 { 0 } else { 2 };
+            let _ = write!(line, "{:1$}{2}{3:4$}", "", before + gap, cell.tone.paint(&cell.text, colour), "", after);
+        }
+        line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid() -> Grid {
+        let mut grid = Grid::new(&[("SOURCE", Side::Left), ("HANDLERS", Side::Right), ("SERVICE", Side::Left)]);
+        grid.row(["2001:db8:1:2:3:4:5:6/128".into(), 3.into(), "git".into()]);
+        grid.row(["127.0.0.1".into(), Cell::new("12/10", Tone::Bad), "".into()]);
+        grid
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let lines = [
+            "SOURCE                    HANDLERS  SERVICE",
+            "2001:db8:1:2:3:4:5:6/128         3  git",
+            "127.0.0.1                    12/10",
+        ];
+        assert_eq!(grid().lines(false), lines);
+    }
+
+    #[test]
+    fn colour_changes_no_width() {
+        let strip = |line: &String| line.replace("\x1b[1m", "").replace("\x1b[31m", "").replace("\x1b[0m", "");
+        assert_eq!(grid().lines(true).iter().map(strip).collect::<Vec<_>>(), grid().lines(false));
+        assert!(grid().lines(true)[2].contains("\x1b[31m12/10\x1b[0m"));
+    }
+
+    #[test]
+    fn nothing_disturbs_the_terminal() {
+        let mut grid = Grid::new(&[("", Side::Left)]);
+        grid.row(["a\x1b[2Jb\n".into()]);
+        assert_eq!(grid.lines(false), ["a?[2Jb?"]);
+    }
+}
