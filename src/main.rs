@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     };
     let files: Vec<_> = arguments.config.iter().map(|path| from_here(path)).collect();
     let options = table::Options { dialect: arguments.dialect, ..table::Options::default() };
-    match table::load_with(&files, &options) {
+    match table::load_with(&files, &options).loaded() {
         Err(problems) => complain(&problems, status::CONFIG),
         Ok(loaded) if arguments.dump => print(&dump::dump(&loaded.table)),
         Ok(loaded) if arguments.check => complain(&loaded.warnings, 0),

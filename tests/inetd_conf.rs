@@ -22,7 +22,7 @@ fn understood(file: &Path) -> String {
     let text = |problems: &[Problem], before: &str| -> String {
         problems.iter().map(|problem| format!("{before}{problem}\n").replace(DIRECTORY, "")).collect()
     };
-    match load_with(&[file.to_owned()], &options) {
+    match load_with(&[file.to_owned()], &options).loaded() {
         Ok(loaded) => text(&loaded.warnings, "warning: ") + &loaded.table.services.iter().map(line).collect::<String>(),
         Err(problems) => text(&problems, ""),
     }

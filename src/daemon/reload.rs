@@ -115,7 +115,7 @@ impl Daemon {
             problems.iter().map(ToString::to_string).collect()
         }
         let options = table::Options { dialect: self.options.dialect, ..table::Options::default() };
-        let loaded = table::load_with(&self.options.files, &options).map_err(lines)?;
+        let loaded = table::load_with(&self.options.files, &options).loaded().map_err(lines)?;
         let rates = self.prepare_rates(&loaded.table).map_err(|line| vec![line])?;
         let prepared = self.listeners.prepare(&loaded.table.services).map_err(lines)?;
         let control = self.control.prepare(&self.options.control_settings(&loaded.table));

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use nix::net::if_::if_nametoindex;
 
-use super::machine::Machine;
+use super::machine::{Machine, list};
 use super::units::digits;
 use super::{Endpoint, Transport};
 
@@ -84,7 +84,7 @@ impl<'a> Ports<'a> {
     /// The port that /etc/services gives a name for a protocol.
     pub(super) fn named(&mut self, name: &str, protocol: &str) -> Option<u16> {
         let machine = self.machine;
-        let services = self.services.get_or_insert_with(|| parse_services(&machine.list("/etc/services")));
+        let services = self.services.get_or_insert_with(|| parse_services(&list(machine, "/etc/services")));
         services.get(&(name.to_owned(), protocol.to_owned())).copied()
     }
 }

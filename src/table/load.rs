@@ -52,21 +52,39 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
+/// What files say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The table, or all that is wrong, in the order of files and lines.
+    pub table: Result<Table, Vec<Problem>>,
+    /// As [`Loaded::warnings`].
+    pub warnings: Vec<Problem>,
+}
+
+impl Reading {
+    /// The table with its warnings.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong.
+    pub fn loaded(self) -> Result<Loaded, Vec<Problem>> {
+        let Self { table, warnings } = self;
+        table.map(|table| Loaded { table, warnings })
+    }
+}
+
 /// Loads a table from files, for the machine that this runs on.
 ///
 /// # Errors
 ///
 /// Every problem of every file, in the order in which files were read, then by line and column.
 pub fn load(files: &[PathBuf]) -> Result<Loaded, Vec<Problem>> {
-    load_with(files, &Options::default())
+    load_with(files, &Options::default()).loaded()
 }
 
-/// Loads a table from files.
-///
-/// # Errors
-///
-/// As [`load()`].
-pub fn load_with(files: &[PathBuf], options: &Options<'_>) -> Result<Loaded, Vec<Problem>> {
+/// Loads a table from files, and says what should be looked at even if the table can't be used.
+#[must_use]
+pub fn load_with(files: &[PathBuf], options: &Options<'_>) -> Reading {
     let mut reader = Reader::new(*options);
     for file in files {
         reader.file(file, &At::file(&file.as_path().into(), Mark::default()), None, &Rc::default(), 0);
@@ -150,7 +168,12 @@ impl<'a> Reader<'a> {
     fn old(&mut self, mut old: Old, defaults: &ServiceSpec) {
         self.problems.append(&mut old.problems);
         self.warnings.append(&mut old.warnings);
-        self.daemon(old.daemon);
+        if let (Some(Set { at, .. }), Some((_, first))) = (&old.daemon, &self.daemon) {
+            let message = format!("this has no effect: what concerns the daemon is said at {}", first.origin());
+            self.warnings.push(at.problem(message));
+        } else {
+            self.daemon(old.daemon);
+        }
         // A rate of theirs comes with a burst of theirs.
         if defaults.per_source.rate.is_some() {
             old.base.per_source.burst = None;
@@ -173,7 +196,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<Loaded, Vec<Problem>> {
+    fn finish(mut self) -> Reading {
         let mut checker = Checker::new(self.options.machine);
         let mut places: HashMap<&str, &At> = HashMap::new();
         let mut services = Vec::with_capacity(self.entries.len());
@@ -188,12 +211,13 @@ impl<'a> Reader<'a> {
         let daemon = checker.settings(&self.daemon.map(|(spec, _)| spec).unwrap_or_default());
         clashes(&services, &mut self.problems);
         self.problems.append(&mut checker.problems);
-        if !self.problems.is_empty() {
-            return Err(self.files.sorted(self.problems));
-        }
         self.warnings.append(&mut checker.warnings);
+        let warnings = self.files.sorted(self.warnings);
+        if !self.problems.is_empty() {
+            return Reading { table: Err(self.files.sorted(self.problems)), warnings };
+        }
         let services = services.into_iter().map(|(service, _)| service).collect();
-        Ok(Loaded { table: Table { daemon, services }, warnings: self.files.sorted(self.warnings) })
+        Reading { table: Ok(Table { daemon, services }), warnings }
     }
 }
 

@@ -5,11 +5,12 @@
 //! place that named the thing.
 
 use std::ffi::CString;
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
-use super::program;
+use super::{file, program};
 
 /// A user, as far as a table needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,8 +52,17 @@ pub trait Machine {
     /// Why the program `path` cannot be run inside `root`; `None` if it can.
     fn program_fault(&self, root: Option<&str>, path: &str) -> Option<String>;
 
-    /// The content of a list such as /etc/services or /etc/hosts; nothing if it cannot be read.
-    fn list(&self, path: &str) -> String;
+    /// What is in a file: a list such as /etc/services, or a banner.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    fn content(&self, path: &str) -> Result<Vec<u8>, String>;
+}
+
+/// A list of names in /etc as text; an empty one if it cannot be read.
+pub(super) fn list(machine: &dyn Machine, path: &str) -> String {
+    String::from_utf8_lossy(&machine.content(path).unwrap_or_default()).into_owned()
 }
 
 /// The machine that this runs on.
@@ -84,8 +94,9 @@ impl Machine for Local {
         program::fault(root, path)
     }
 
-    fn list(&self, path: &str) -> String {
-        String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+    fn content(&self, path: &str) -> Result<Vec<u8>, String> {
+        let (file, _) = file::open(Path::new(path))?;
+        file::bytes(file, Path::new(path))
     }
 }
 

@@ -27,7 +27,7 @@ mod values;
 mod xinetd_conf;
 
 pub use inetd_conf::{DIALECTS, Dialect};
-pub use load::{Loaded, Options, load, load_with};
+pub use load::{Loaded, Options, Reading, load, load_with};
 pub use problem::Problem;
 pub use units::{duration_text, times_text};
 

@@ -1,6 +1,6 @@
 //! A machine that is not there: what tables mean on it does not depend on what the tests run on.
 //!
-//! Every program, user and group exists but those whose names begin with `no-such`; `/etc/services` and `/etc/hosts` are
+//! Every program, user and group exists but those whose names begin with `no-such` or stand in a template; `/etc/services` and `/etc/hosts` are
 //! given.
 #![allow(dead_code, unreachable_pub, reason = "a module of several tests, none of which uses all of it")]
 
@@ -36,7 +36,8 @@ pub fn number(name: &str) -> u32 {
 
 fn exists(name: &str) -> bool {
     let number = name.bytes().all(|byte| byte.is_ascii_digit());
-    !name.is_empty() && !number && !name.starts_with("no-such")
+    let template = name.contains(['@', '<', '>', '$', '{', '%']);
+    !name.is_empty() && !number && !template && !name.starts_with("no-such")
 }
 
 impl Machine for Elsewhere {
@@ -58,18 +59,15 @@ impl Machine for Elsewhere {
     }
 
     fn program_fault(&self, _root: Option<&str>, path: &str) -> Option<String> {
-        path.rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .starts_with("no-such")
-            .then(|| format!("there is no program {path}"))
+        let name = path.rsplit('/').next().unwrap_or_default();
+        (name.starts_with("no-such") || path.contains(['@', '<', '$'])).then(|| format!("there is no program {path}"))
     }
 
-    fn list(&self, path: &str) -> String {
+    fn content(&self, path: &str) -> Result<Vec<u8>, String> {
         match path {
-            "/etc/services" => self.services.clone(),
-            "/etc/hosts" => self.hosts.clone(),
-            _ => String::new(),
+            "/etc/services" => Ok(self.services.clone().into_bytes()),
+            "/etc/hosts" => Ok(self.hosts.clone().into_bytes()),
+            _ => Err(format!("cannot read {path}: No such file or directory")),
         }
     }
 }

@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use super::super::machine::list;
 use super::super::problem::Set;
 use super::super::units::digits;
 use super::Reading;
@@ -103,7 +104,7 @@ impl Reading<'_> {
         let itself = family(host).map(|v6| vec![(v6, host.to_owned())]);
         itself.unwrap_or_else(|| {
             let machine = self.machine;
-            let list = self.names.get_or_insert_with(|| hosts_file(&machine.list("/etc/hosts")));
+            let list = self.names.get_or_insert_with(|| hosts_file(&list(machine, "/etc/hosts")));
             list.get(&host.to_ascii_lowercase()).cloned().unwrap_or_default()
         })
     }

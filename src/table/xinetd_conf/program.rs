@@ -1,0 +1,184 @@
+//! What a service runs: a program with its arguments, a builtin, or a redirection. Steps of [`super::service`].
+
+use std::path::Path;
+
+use super::super::check::base_name;
+use super::super::problem::Set;
+use super::super::schema::not_yet;
+use super::draft::{Flag, Kind};
+use super::service::{Maker, Step};
+
+/// The services that xinetd serves itself, over streams and datagrams.
+const INTERNAL: [&str; 5] = ["echo", "discard", "daytime", "time", "chargen"];
+
+/// Is everything there that a service needs?
+pub(super) fn required(maker: &Maker<'_, '_>) -> Step {
+    let draft = maker.draft;
+    let internal = draft.has_kind(Kind::Internal) || draft.has_flag(Flag::Sensor);
+    let external = !internal && draft.redirect.is_none();
+    if external && draft.server.is_none() {
+        return maker.broken("service", "server is missing, such as server = /bin/cat");
+    }
+    if !internal && draft.user.is_none() {
+        return maker.broken("service", "user is missing, such as user = nobody");
+    }
+    if draft.wait.is_none() {
+        return maker.broken("service", "wait is missing; expected wait = no or wait = yes");
+    }
+    if draft.has_flag(Flag::NameInArgs) {
+        let message = match (internal, draft.redirect.is_some(), draft.server_args.is_some()) {
+            (true, ..) => "an internal service has no arguments for NAMEINARGS",
+            (_, true, _) => "a redirection has no arguments for NAMEINARGS",
+            (_, _, false) => "NAMEINARGS needs server_args, which begin with the program's name",
+            _ => return Ok(()),
+        };
+        return maker.broken("flags", message);
+    }
+    Ok(())
+}
+
+/// What to run.
+pub(super) fn program(maker: &mut Maker<'_, '_>) -> Step {
+    let draft = maker.draft;
+    maker.spec.wait = maker.at("wait", draft.wait == Some(true));
+    if draft.has_kind(Kind::Tcpmux) || draft.has_kind(Kind::TcpmuxPlus) {
+        return maker.refused("type", "services behind tcpmux are not supported; give the service a port of its own");
+    }
+    if draft.has_flag(Flag::Sensor) {
+        return sensor(maker);
+    }
+    if draft.has_kind(Kind::Internal) {
+        return internal(maker);
+    }
+    if draft.redirect.is_some() {
+        return redirect(maker);
+    }
+    external(maker);
+    Ok(())
+}
+
+fn internal(maker: &mut Maker<'_, '_>) -> Step {
+    let name = maker.draft.name.to_ascii_lowercase();
+    let stream = maker.draft.socket_type.as_deref() != Some("dgram");
+    let known = INTERNAL.contains(&name.as_str()) || (stream && name == "tcpmux");
+    if !known {
+        return maker.broken("type", format!("xinetd has no internal service {:?}", maker.draft.name));
+    }
+    builtin(maker, "type", &name)
+}
+
+fn builtin(maker: &mut Maker<'_, '_>, attribute: &str, name: &str) -> Step {
+    if not_yet("service", "builtin") {
+        return maker.refused(attribute, "not supported yet");
+    }
+    maker.spec.builtin = maker.at(attribute, name.to_owned());
+    Ok(())
+}
+
+fn sensor(maker: &mut Maker<'_, '_>) -> Step {
+    maker.refused("flags", "SENSOR is not supported yet")
+}
+
+fn redirect(maker: &mut Maker<'_, '_>) -> Step {
+    let draft = maker.draft;
+    if draft.socket_type.as_deref() == Some("dgram") || draft.protocol.as_deref() == Some("udp") {
+        return maker.broken("redirect", "only streams can be redirected");
+    }
+    if draft.wait == Some(true) {
+        return maker.broken("redirect", "a redirection cannot wait; write wait = no");
+    }
+    if draft.server.is_some() {
+        let at = draft.place("server");
+        maker.note(&at, "this has no effect beside redirect");
+    }
+    builtin(maker, "redirect", "redirect")?;
+    maker.spec.to = draft.redirect.clone().map(|value| Set { value, at: draft.place("redirect") });
+    Ok(())
+}
+
+/// A program of its own.
+fn external(maker: &mut Maker<'_, '_>) {
+    let draft = maker.draft;
+    let Some(server) = &draft.server else { return };
+    let mut arguments = draft.server_args.clone().unwrap_or_default();
+    let named = draft.has_flag(Flag::NameInArgs);
+    if named {
+        maker.spec.argv0 = maker.at("server_args", arguments.remove(0));
+    }
+    let argv0 = maker.spec.argv0.as_ref().map_or_else(|| base_name(server).to_owned(), |set| set.value.clone());
+    if let Some(doubt) = doubt(server, &argv0, &arguments) {
+        let at = draft.place("server_args");
+        maker.note(&at, doubt);
+    }
+    let words = std::iter::once(server.clone()).chain(arguments).collect();
+    maker.spec.program = maker.at("server", words);
+}
+
+/// Programs that run a script.
+const INTERPRETERS: [&str; 13] =
+    ["sh", "bash", "dash", "ksh", "zsh", "python", "python2", "python3", "perl", "ruby", "php", "node", "tclsh"];
+
+/// Arguments of which the first is surely not meant as the program's name.
+fn doubt(path: &str, argv0: &str, rest: &[String]) -> Option<String> {
+    let base = base_name(path);
+    let script = Path::new(argv0).extension().is_some() || argv0.contains('/');
+    if base == "tcpd" && base_name(argv0) == "tcpd" {
+        let meant = rest.first().map(|first| format!("; {first} is surely meant")).unwrap_or_default();
+        return Some(format!(
+            "tcpd runs the program that it is called by the name of, and would run itself for ever: add flags = NAMEINARGS, \
+             so that server_args begin with that name{meant}"
+        ));
+    }
+    if argv0.starts_with('-') && argv0.trim_start_matches('-') != base {
+        return Some(format!(
+            "with NAMEINARGS the program gets {argv0} as its name and not as an argument; {base} {argv0} is surely meant"
+        ));
+    }
+    if INTERPRETERS.contains(&base) && script && base_name(argv0) != base {
+        return Some(format!(
+            "with NAMEINARGS {base} gets {argv0} as its name, and no script to run; {base} {argv0} is surely meant"
+        ));
+    }
+    None
+}
+
+/// Turns a service away of which the TCP wrappers have a rule: xinetd asks them, this daemon does not.
+pub(super) fn wrapped(maker: &mut Maker<'_, '_>) -> Step {
+    let draft = maker.draft;
+    let server = draft.server.as_deref().filter(|_| draft.redirect.is_none());
+    if draft.has_flag(Flag::NoLibwrap) || server.is_some_and(|server| base_name(server) == "tcpd") {
+        return Ok(());
+    }
+    let argv0 = maker.spec.argv0.as_ref().map(|set| base_name(&set.value).to_owned());
+    let name = draft.libwrap.clone().or(argv0).or_else(|| server.map(|server| base_name(server).to_owned()));
+    let name = name.unwrap_or_else(|| draft.name.clone());
+    match maker.world.wrapped(&name) {
+        None => Ok(()),
+        Some(rule) => maker.refused(
+            if draft.libwrap.is_some() { "libwrap" } else { "service" },
+            format!(
+                "xinetd asks the TCP wrappers about {name}, which have a rule at {rule}, and nobody asks them here: write the \
+                 rule as only_from or no_access and add flags = NOLIBWRAP, or run the program through tcpd(8)"
+            ),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_no_names_are_doubted() {
+        let doubtful = |path, argv0, rest: &[&str]| {
+            doubt(path, argv0, &rest.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+        };
+        assert!(doubtful("/usr/bin/python3", "/home/x.py", &[]).unwrap().contains("no script to run"));
+        assert!(doubtful("/usr/sbin/nullidentd", "-u", &["ident"]).unwrap().contains("nullidentd -u is surely meant"));
+        assert!(doubtful("/usr/sbin/tcpd", "tcpd", &["in.ftpd"]).unwrap().contains("in.ftpd is surely meant"));
+        assert_eq!(doubtful("/usr/sbin/tcpd", "/usr/sbin/in.ftpd", &[]), None);
+        assert_eq!(doubtful("/bin/sh", "-sh", &[]), None);
+        assert_eq!(doubtful("/usr/bin/python3", "python3", &["/home/x.py"]), None);
+        assert_eq!(doubtful("/usr/sbin/in.ftpd", "in.ftpd", &["-l"]), None);
+    }
+}
