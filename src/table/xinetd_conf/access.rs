@@ -24,6 +24,9 @@ pub(super) fn access(maker: &mut Maker<'_, '_>) -> Step {
     unseen(maker, &allow)?;
     unseen(maker, &deny)?;
     maker.spec.deny.clone_from(&deny);
+    if maker.spec.allow.is_some() {
+        return Ok(());
+    }
     if let Some(Set { value: mut allow, at }) = allow {
         let before = allow.len();
         let denied = deny.map(|list| list.value).unwrap_or_default();
@@ -75,7 +78,8 @@ fn no_room(maker: &mut Maker<'_, '_>) {
     }
 }
 
-fn nobody(maker: &mut Maker<'_, '_>, at: At) {
+/// Admits nobody.
+pub(super) fn nobody(maker: &mut Maker<'_, '_>, at: At) {
     let network = NOBODY.parse::<IpNet>().ok();
     let value = network.map(|value| Set { value, at: at.clone() }).into_iter().collect();
     maker.spec.allow = Some(Set { value, at });

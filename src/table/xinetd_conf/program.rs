@@ -1,12 +1,21 @@
 //! What a service runs: a program with its arguments, a builtin, or a redirection. Steps of [`super::service`].
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::super::check::base_name;
 use super::super::problem::Set;
 use super::super::schema::not_yet;
+use super::access;
 use super::draft::{Flag, Kind};
 use super::service::{Maker, Step};
+
+/// For ever: nobody will wait for its end.
+const FOREVER: Duration = Duration::from_secs(3650 * 86_400);
+/// Something, where it is never asked for.
+const FREE: Duration = Duration::from_secs(1);
+/// The debt that has no effect; as short as it may be.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// The services that xinetd serves itself, over streams and datagrams.
 const INTERNAL: [&str; 5] = ["echo", "discard", "daytime", "time", "chargen"];
@@ -75,8 +84,29 @@ fn builtin(maker: &mut Maker<'_, '_>, attribute: &str, name: &str) -> Step {
     Ok(())
 }
 
+/// A port that nobody honest comes to: all services turn away who did, for `deny_time`.
 fn sensor(maker: &mut Maker<'_, '_>) -> Step {
-    maker.refused("flags", "SENSOR is not supported yet")
+    if maker.draft.socket_type.as_deref() == Some("dgram") {
+        let message =
+            "SENSOR is refused for datagrams: their sources can be forged, so anybody could have others shut out";
+        return maker.refused("flags", message);
+    }
+    let minutes = maker.draft.deny_time.unwrap_or(Some(0));
+    let place = if maker.draft.deny_time.is_some() { "deny_time" } else { "flags" };
+    let cost = match minutes {
+        Some(0) => FREE,
+        Some(minutes) => Duration::from_secs(60 * u64::from(minutes)),
+        None => FOREVER,
+    };
+    if minutes == Some(0) {
+        let at = maker.draft.place(place);
+        maker.note(&at, "without deny_time nothing follows from a visit; it is only logged");
+        access::nobody(maker, at);
+    }
+    let set = |value| Some(Set { value, at: maker.draft.place(place) });
+    let penalties = &mut maker.spec.penalties;
+    (penalties.trap, penalties.min, penalties.max) = (set(cost), set(LEAST), set(cost.max(2 * LEAST)));
+    Ok(())
 }
 
 fn redirect(maker: &mut Maker<'_, '_>) -> Step {
