@@ -145,7 +145,7 @@ fn ours(case: &Case, machine: &Elsewhere) -> Ours {
     let text = replace(&case.text, b"/etc/xinetd.d", folder.path().join("d").to_str().unwrap().as_bytes());
     let load = |text: &[u8]| {
         fs::write(&file, text).unwrap();
-        load_with(std::slice::from_ref(&file), &Options { machine })
+        load_with(std::slice::from_ref(&file), &Options { machine, ..Options::default() })
     };
     let on = |table: Table| table.services.into_iter().filter(|service| service.enabled).collect();
     let Reading { table, warnings: mut said } = load(&text);
