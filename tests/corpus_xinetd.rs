@@ -226,7 +226,7 @@ fn networks(list: &str) -> Vec<String> {
     if ["All sites", "No blocked sites"].contains(&list) {
         return Vec::new();
     }
-    let mut networks: Vec<String> = list.split_ascii_whitespace().map(|word| network(word)).collect();
+    let mut networks: Vec<String> = list.split_ascii_whitespace().map(network).collect();
     if networks.is_empty() {
         networks.push("255.255.255.255/32".to_owned());
     }
