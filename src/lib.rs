@@ -25,6 +25,7 @@ pub mod log;
 pub mod access;
 pub mod rate;
 pub mod penalty;
+pub mod builtin;
 pub mod table;
 pub mod histogram;
 pub mod ledger;

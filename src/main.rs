@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, Parser};
 
+use oxinetd::builtin;
 use oxinetd::daemon::{self, Inherited, Options, StartError, status};
 use oxinetd::log::Target;
 use oxinetd::sys::descriptor;
@@ -52,7 +53,15 @@ struct Arguments {
     verbose: u8,
 }
 
+/// The first word of the command lines of builtins.
+const BUILTIN: &str = "builtin";
+
 fn main() -> ExitCode {
+    // Handlers begin here, so before anything that only the daemon needs.
+    if std::env::args_os().nth(1).is_some_and(|word| word == BUILTIN) {
+        let words: Vec<String> = std::env::args_os().skip(2).map(|word| word.to_string_lossy().into_owned()).collect();
+        return ExitCode::from(builtin::run(&words));
+    }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -41,6 +41,8 @@ const KEYS: [(&str, &str, &str); 79] = [
     ("service", "argv0", "cat"),
     ("service", "builtin", "echo"),
     ("service", "to", "192.0.2.1:80"),
+    ("service", "connect_timeout", "3s"),
+    ("service", "idle_timeout", "1h"),
     ("service", "wait", "false"),
     ("service", "enabled", "true"),
     ("service", "user", "root"),
@@ -317,6 +319,9 @@ fn table_with(section: &str, key: &str, value: &str) -> String {
         ("service", "program") => format!("services:\n  x:\n    listen: 10007\n    program: {value}\n"),
         ("service", "builtin") => "services:\n  x:\n    listen: 10007\n    builtin: echo\n".to_owned(),
         ("service", "to") => format!("services:\n  x:\n    listen: 10007\n    builtin: redirect\n    to: {value}\n"),
+        ("service", "connect_timeout" | "idle_timeout") => format!(
+            "services:\n  x:\n    listen: 10007\n    builtin: redirect\n    to: 192.0.2.1:80\n    {key}: {value}\n"
+        ),
         ("service", "group" | "groups") => service(&format!("    user: root\n    {key}: {value}\n")),
         ("service", "burst") => service("    rate: 5/s\n    burst: 5\n"),
         ("service", _) => service(&format!("    {key}: {value}\n")),

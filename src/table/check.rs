@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 
 use super::accounts::Accounts;
+use super::builtins::Muxes;
 use super::endpoint::Ports;
 use super::limits::{origins, values};
 use super::machine::Machine;
@@ -14,8 +15,8 @@ use super::problem::{At, Problem, Set};
 use super::program;
 use super::schema::{DaemonSpec, Key, ServiceSpec};
 use super::{
-    Control, ControlPlace, Endpoint, LogChoice, LogFormat, LogSettings, LogTarget, Program, Refuse, Resource, Service,
-    Settings, SocketOptions, Stderr, WhenFull,
+    Control, ControlPlace, Endpoint, LogChoice, LogFormat, LogSettings, LogTarget, MuxName, Program, Refuse, Resource,
+    Service, Settings, SocketOptions, Stderr, WhenFull,
 };
 use crate::log::Level;
 use crate::rate::PerFamily;
@@ -40,6 +41,7 @@ pub(super) struct Checker<'a> {
     ports: Ports<'a>,
     /// Why programs cannot be run, by root and path.
     faults: HashMap<(Option<String>, String), Option<String>>,
+    pub(super) muxes: Muxes,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
 }
@@ -62,6 +64,7 @@ impl<'a> Checker<'a> {
             accounts: Accounts::new(machine),
             ports: Ports::new(machine),
             faults: HashMap::new(),
+            muxes: Muxes::default(),
             problems: Vec::new(),
             warnings: Vec::new(),
         }
@@ -72,8 +75,18 @@ impl<'a> Checker<'a> {
         self.name(name, at);
         let (listen, places) = self.listen(spec);
         let wait = self.wait(spec, &listen);
-        let program = self.program(spec);
-        let credentials = self.accounts.credentials(spec).map_err(|problem| self.problems.push(problem)).ok();
+        let tcpmux = self.mux_names(spec, &listen);
+        self.belong(spec);
+        let program = match &spec.builtin {
+            Some(_) => self.builtin(spec, &listen, &tcpmux),
+            None => self.program(spec),
+        };
+        let whose = Self::as_nobody(spec);
+        let credentials = self
+            .accounts
+            .credentials(whose.as_ref().unwrap_or(spec))
+            .map_err(|problem| self.problems.push(problem))
+            .ok();
         let socket = self.socket(spec);
         self.look_around(spec, wait);
         self.access(spec, &listen, wait, at);
@@ -83,6 +96,7 @@ impl<'a> Checker<'a> {
             origin: at.origin(),
             origins: origins(spec),
             enabled: or(&spec.enabled, true),
+            tcpmux,
             program: program?,
             wait,
             credentials: credentials?,
@@ -133,7 +147,7 @@ impl<'a> Checker<'a> {
             return (Vec::new(), Vec::new());
         };
         let (mut endpoints, mut places) = (Vec::new(), Vec::new());
-        for Set { value: text, at } in entries {
+        for Set { value: text, at } in entries.iter().filter(|set| !set.value.starts_with(MuxName::PREFIX)) {
             match self.ports.endpoints(text) {
                 Ok(found) => {
                     places.extend(found.iter().map(|_| at.clone()));
@@ -169,9 +183,6 @@ impl<'a> Checker<'a> {
         let Some(Set { value: words, at: place }) = &spec.program else {
             return spec.penalties.trap.as_ref().map(|_| Program::none());
         };
-        if let Some(builtin) = &spec.builtin {
-            self.problems.push(builtin.at.problem("a service has either program or builtin, not both"));
-        }
         let path = words.first()?;
         if !path.starts_with('/') {
             let message = format!("expected the absolute path of a program first, such as /bin/cat, not {path:?}");
@@ -186,10 +197,10 @@ impl<'a> Checker<'a> {
         }
         let argv0 = value(&spec.argv0).unwrap_or_else(|| base_name(path).to_owned());
         let argv = std::iter::once(&argv0).chain(&words[1..]).map(|word| c_string(word)).collect::<Option<_>>()?;
-        Some(Program { path: c_string(path)?, argv })
+        Some(Program { path: c_string(path)?, argv, builtin: None })
     }
 
-    fn fault(&mut self, root: Option<&str>, path: &str) -> Option<String> {
+    pub(super) fn fault(&mut self, root: Option<&str>, path: &str) -> Option<String> {
         let key = (root.map(str::to_owned), path.to_owned());
         self.faults.entry(key).or_insert_with(|| self.machine.program_fault(root, path)).clone()
     }

@@ -17,6 +17,7 @@ use super::{
     Control, ControlPlace, Credentials, LogFormat, LogTarget, PerSource, RateLimit, Refuse, Rlimit, Service, Settings,
     SocketOptions, Stderr, Table, WhenFull,
 };
+use crate::builtin::{Builtin, What};
 use crate::penalty::Cause;
 
 /// The table as YAML.
@@ -102,9 +103,14 @@ fn control(control: &Control) -> Mapping {
 fn service_map(service: &Service) -> Mapping {
     let mut map = Map::default();
     map.put("enabled", service.enabled);
-    map.put("listen", service.listen.iter().map(|endpoint| endpoint.to_string().into()).collect::<Vec<Value>>());
+    let sockets = service.listen.iter().map(ToString::to_string);
+    let names = service.tcpmux.iter().map(ToString::to_string);
+    map.put("listen", sockets.chain(names).map(Value::from).collect::<Vec<_>>());
     map.put("wait", service.wait);
-    program(&mut map, service);
+    match &service.program.builtin {
+        Some(builtin) => put_builtin(&mut map, builtin),
+        None => program(&mut map, service),
+    }
     if let Some(credentials) = &service.credentials {
         put_credentials(&mut map, credentials);
     }
@@ -136,6 +142,15 @@ fn program(map: &mut Map, service: &Service) {
     if argv0 != base_name(&path) {
         map.put("argv0", argv0);
     }
+}
+
+fn put_builtin(map: &mut Map, builtin: &Builtin) {
+    map.put("builtin", builtin.what.name());
+    if let What::Redirect(target) = &builtin.what {
+        map.put("to", target.place());
+        map.put("connect_timeout", duration_text(target.connect_timeout));
+    }
+    map.put("idle_timeout", duration_text(builtin.idle_timeout));
 }
 
 fn put_credentials(map: &mut Map, credentials: &Credentials) {

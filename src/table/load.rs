@@ -209,6 +209,7 @@ impl<'a> Reader<'a> {
             services.extend(service(&mut checker, entry));
         }
         let daemon = checker.settings(&self.daemon.map(|(spec, _)| spec).unwrap_or_default());
+        checker.introduce(&mut services.iter_mut().map(|(service, _)| service).collect::<Vec<_>>());
         clashes(&services, &mut self.problems);
         self.problems.append(&mut checker.problems);
         self.warnings.append(&mut checker.warnings);

@@ -5,6 +5,7 @@
 //! starts a process or keeps state; a table is a value, compared by [`change`] when it is reloaded.
 
 mod accounts;
+mod builtins;
 pub mod change;
 mod check;
 mod clash;
@@ -42,6 +43,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::access::Span;
+use crate::builtin::Builtin;
 use crate::log::{Format as LogFormat, Settings as LogSettings, Target as LogTarget};
 use crate::penalty::{Cause, Charge};
 use crate::rate::{PerFamily, Rate};
@@ -118,8 +120,10 @@ pub struct Service {
     pub origins: Origins,
     /// Off services are checked like the others, but not served.
     pub enabled: bool,
-    /// The sockets to listen on; one for each address and family, at least one.
+    /// The sockets to listen on; one for each address and family. None for a service that only `tcpmux` leads to.
     pub listen: Vec<Endpoint>,
+    /// The names by which clients of `tcpmux` can ask for it.
+    pub tcpmux: Vec<MuxName>,
     /// What to run; [`Program::none`] for a trap.
     pub program: Program,
     /// Lend the listening socket to one handler, in place of accepting here.
@@ -298,6 +302,28 @@ impl fmt::Display for Endpoint {
     }
 }
 
+/// A name by which clients of `tcpmux` can ask for a service (RFC 1078), in lower case: case does not matter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MuxName {
+    /// The name.
+    pub name: String,
+    /// Does `tcpmux` tell the client that it may go on? If not, the service does.
+    pub plus: bool,
+}
+
+impl MuxName {
+    /// What it begins with in the grammar of `listen`.
+    const PREFIX: &str = "tcpmux/";
+}
+
+/// Prints in the grammar of `listen`.
+impl fmt::Display for MuxName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plus = if self.plus { "+" } else { "" };
+        write!(f, "{}{plus}{}", Self::PREFIX, self.name)
+    }
+}
+
 /// What to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -305,13 +331,15 @@ pub struct Program {
     pub path: CString,
     /// The arguments, the first word included (by default the last component of `path`, as inetd does).
     pub argv: Vec<CString>,
+    /// The builtin that this is the command line of.
+    pub builtin: Option<Builtin>,
 }
 
 impl Program {
     /// Nothing: who comes is turned away.
     #[must_use]
     pub fn none() -> Self {
-        Self { path: CString::default(), argv: Vec::new() }
+        Self { path: CString::default(), argv: Vec::new(), builtin: None }
     }
 
     /// Is there nothing to run?

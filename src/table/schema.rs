@@ -13,15 +13,16 @@ use super::problem::Set;
 use super::section::{Item, Section};
 use super::units::{self, Rate};
 use super::values::{
-    absolute, control_place, count, groups, host_and_port, log_target, mode, network, number, positive, rate, refuse,
-    rlimit, variable, words,
+    absolute, control_place, count, groups, log_target, mode, network, number, positive, rate, refuse, rlimit,
+    variable, words,
 };
 use super::{ControlPlace, LogFormat, LogTarget, Refuse, Rlimit, Stderr, WhenFull};
 use crate::access::Span;
+use crate::builtin::host_and_port;
 use crate::log::Level;
 
 /// The keys that are read and checked but have no effect yet, by section. Each gives an error until it is taken off.
-const NOT_YET: [(&str, &[&str]); 1] = [("service", &["builtin", "to"])];
+const NOT_YET: [(&str, &[&str]); 0] = [];
 
 /// Does this key of this section have no effect yet?
 pub(super) fn not_yet(section: &str, key: &str) -> bool {
@@ -41,6 +42,8 @@ pub(super) struct ServiceSpec {
     pub argv0: Key<String>,
     pub builtin: Key<String>,
     pub to: Key<(String, u16)>,
+    pub connect_timeout: Key<Duration>,
+    pub idle_timeout: Key<Duration>,
     pub wait: Key<bool>,
     pub enabled: Key<bool>,
     pub user: Key<String>,
@@ -153,7 +156,7 @@ impl ServiceSpec {
     /// This service with `defaults` underneath: maps merge key by key, everything else is replaced as a whole.
     #[must_use]
     pub(super) fn over(mut self, defaults: &Self) -> Self {
-        fill!(self, defaults, listen, program, argv0, builtin, to, wait, enabled, user, group, groups);
+        fill!(self, defaults, listen, program, argv0, wait, enabled, user, group, groups);
         fill!(self, defaults, directory, chroot, umask, nice, pass_env, stderr, instances, rate, burst, when_full);
         fill!(self, defaults, allow, deny, times, max_load, refuse, banner, lifetime, dry_run);
         fill!(self.log, defaults.log, accept, exit, refuse);
@@ -184,7 +187,7 @@ fn merge<T: Clone>(own: &mut Keys<T>, below: &Keys<T>) {
 
 /// Reads `defaults`: a service without what makes it one.
 pub(super) fn defaults(section: &mut Section<'_>) -> ServiceSpec {
-    for key in ["listen", "program", "argv0", "builtin", "to"] {
+    for key in ["listen", "program", "argv0", "builtin", "to", "connect_timeout", "idle_timeout"] {
         section.forbid(key, "this belongs to one service and cannot be a default");
     }
     keys(section, Whose::All)
@@ -196,9 +199,13 @@ pub(super) fn service(section: &mut Section<'_>) -> ServiceSpec {
         section.report("listen is missing; it says where clients come in, such as listen: 9418");
     }
     let runs = section.has("program") || section.has("builtin");
+    let leads_somewhere = section.has("to");
     let spec = keys(section, Whose::One);
     if !runs && spec.penalties.trap.is_none() {
         section.report("program is missing; it says what to run, such as program: /bin/cat");
+    }
+    if !leads_somewhere && spec.builtin.as_ref().is_some_and(|set| set.value == "redirect") {
+        section.report("to is missing; it says where redirect leads, such as to: 192.0.2.1:80");
     }
     spec
 }
@@ -230,6 +237,8 @@ fn identity(section: &mut Section<'_>, spec: &mut ServiceSpec) {
     spec.argv0 = section.take("argv0", |item| item.word("a word"));
     spec.builtin = section.take("builtin", |item| item.one_of(&BUILTINS.map(|name| (name, name))).map(str::to_owned));
     spec.to = section.take("to", |item| item.parse("HOST:PORT, such as 192.0.2.1:80", host_and_port));
+    spec.connect_timeout = section.take("connect_timeout", positive);
+    spec.idle_timeout = section.take("idle_timeout", positive);
     spec.wait = section.take("wait", |item| item.boolean());
     spec.enabled = section.take("enabled", |item| item.boolean());
 }

@@ -107,14 +107,6 @@ pub(super) fn variable(name: &str) -> Read<String> {
     Ok(name.to_owned())
 }
 
-/// `HOST:PORT`; HOST in brackets if it is an IPv6 address.
-pub(super) fn host_and_port(text: &str) -> Option<(String, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let port = u16::try_from(units::digits(port)?).ok().filter(|port| *port > 0)?;
-    (!host.is_empty()).then(|| (host.to_owned(), port))
-}
-
 /// Where logs go.
 pub(super) fn log_target(item: Item<'_>) -> Read<LogTarget> {
     item.parse("syslog, journal, stderr or an absolute path", |text| match text {
