@@ -7,6 +7,9 @@
 
 mod birth;
 mod connection;
+mod mux;
+
+pub use mux::Kept;
 
 #[cfg(test)]
 pub(crate) use birth::{born, start_handler, stillborn};
@@ -21,7 +24,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::admission::{Admission, Client, Decision, Now, Prepared, Refusal};
-use crate::ledger::{Ledger, Place, ServiceId};
+use crate::ledger::{Ledger, Place, ServiceId, Ticket};
 use crate::listeners::{ListenerId, Listeners, State};
 use crate::log::{Burst, Event, Log, Reason};
 use crate::penalty::Cause;
@@ -103,6 +106,10 @@ pub struct Acceptor {
     full: HashMap<ServiceId, Vec<ListenerId>>,
     /// Listeners that wait until the daemon has fewer handlers.
     crowded: Vec<ListenerId>,
+    /// Connections that their handlers may give back.
+    kept: HashMap<Ticket, Kept>,
+    /// What clients of `tcpmux` can ask for.
+    muxed: HashMap<String, mux::Wanted>,
 }
 
 /// Is there more to be had from a listener in this turn?
@@ -128,6 +135,8 @@ impl Acceptor {
             last_served: ListenerId::default(),
             full: HashMap::new(),
             crowded: Vec::new(),
+            kept: HashMap::new(),
+            muxed: HashMap::new(),
         })
     }
 
@@ -135,6 +144,7 @@ impl Acceptor {
     /// listeners have all been resumed ([`Listeners::commit`]); those whose service is full will find out again.
     pub fn serve(&mut self, entries: Vec<Entry>, instances: u32, rates: Prepared, now: Now) {
         self.admission.serve(entries.iter().map(|entry| (entry.id, &entry.service)), instances, rates, now);
+        self.muxed = mux::names(&entries).collect();
         self.entries = entries.into_iter().map(|entry| (entry.id, Rc::new(entry))).collect();
         self.full.clear();
         self.crowded.clear();

@@ -132,7 +132,8 @@ impl Daemon {
 
     /// Drains the exit queue: here, and nowhere else, the counts of ended handlers go down.
     fn settle(&mut self, now: Duration) {
-        for exit in self.reaper.drain() {
+        for mut exit in self.reaper.drain() {
+            let given_back = self.acceptor.given_back(&mut exit);
             let Some(place) = self.ledger.settle(exit.ticket) else {
                 self.inconsistent(&exit);
                 continue;
@@ -146,7 +147,10 @@ impl Daemon {
             }
             log_exit(&self.log, &exit);
             self.take_back(&exit, now);
-            self.with_desk(now, |acceptor, desk| acceptor.ended(desk, place, &exit));
+            self.with_desk(now, |acceptor, desk| {
+                acceptor.ended(desk, place, &exit);
+                given_back.into_iter().for_each(|connection| acceptor.pass_on(desk, connection));
+            });
         }
     }
 

@@ -82,8 +82,12 @@ impl Acceptor {
         let local = listener.local.or_else(|| local_of(&listener.endpoint, &connection));
         let endpoint = listener.endpoint.clone();
         let to = Connection { endpoint: &endpoint, peer, local, peer_path: peer_path.as_deref(), number: 0 };
+        let kept = self.keep(entry, &connection, id, peer);
         match self.begin(desk, id, entry, client, connection, to, false) {
-            Ok(_) => Next::More,
+            Ok(ticket) => {
+                self.kept.extend(kept.map(|kept| (ticket, kept)));
+                Next::More
+            }
             Err((failure, connection)) => {
                 turn_away(&connection, &entry.service.refuse);
                 self.not_started(desk, id, entry, peer, failure)
@@ -156,6 +160,7 @@ impl Acceptor {
             return log_accept(desk, &entry, &client, pid, counts);
         };
         let place = stillborn(desk.ledger, desk.reaper, ticket);
+        self.kept.remove(&ticket);
         if !lent {
             turn_away(&socket, &entry.service.refuse);
         } else if desk.listeners.get(listener).is_some_and(|listener| listener.state == State::Lent(ticket)) {

@@ -63,7 +63,7 @@ pub(super) fn turn_away(connection: &OwnedFd, how: &Refuse) {
 
 /// Reads what the client has sent so far: closing a socket with unread data sends a reset, which would overtake the
 /// text (RFC 2525 §2.17).
-fn discard_received(connection: BorrowedFd<'_>) {
+pub(super) fn discard_received(connection: BorrowedFd<'_>) {
     let mut bytes = [0; 4096];
     for _ in 0..4 {
         if !matches!(recv(connection.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT), Ok(1..)) {

@@ -33,8 +33,10 @@ pub fn request(bytes: &[u8]) -> Option<(String, usize)> {
 pub(super) fn serve(client: &TcpStream, names: &[String], idle: Duration) -> Outcome {
     let (name, length) = match wait_for_request(client, idle) {
         Ok(found) => found,
-        Err(Nothing::Gone) => return Ok(status::DONE),
-        Err(Nothing::Idle) => return Ok(status::IDLE),
+        Err(nothing @ (Nothing::Gone | Nothing::Idle)) => {
+            let _ = stream::goodbye(client);
+            return Ok(if matches!(nothing, Nothing::Idle) { status::IDLE } else { status::DONE });
+        }
         Err(Nothing::TooLong) => return answer(client, "-That is too long for the name of a service\r\n"),
     };
     if names.contains(&name) {

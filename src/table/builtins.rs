@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::time::Duration;
 
-use nix::unistd::{User, geteuid};
+use nix::unistd::geteuid;
 
 use super::check::{Checker, or};
 use super::problem::{At, Set};
 use super::schema::ServiceSpec;
-use super::{Endpoint, MuxName, Program, Service, Transport};
+use super::{Endpoint, MuxName, Program, Service, Transport, program};
 use crate::builtin::{Builtin, Target, What};
 
 /// The executable of the process that looks (proc(5)); after the fork that is a child of the daemon.
@@ -92,7 +92,7 @@ impl Checker<'_> {
                            out, or write chroot: / where defaults have another";
             self.problems.push(chroot.at.problem(message));
         }
-        if let Some(fault) = self.fault(None, SELF) {
+        if let Some(fault) = program::fault(None, SELF) {
             self.problems.push(place.problem(format!("{fault}; builtins need /proc")));
         }
         let what = match &spec.to {
@@ -167,12 +167,12 @@ impl Checker<'_> {
     }
 
     /// The service as it is to be run: nobody's, where it would be root's for no reason.
-    pub(super) fn as_nobody(spec: &ServiceSpec) -> Option<ServiceSpec> {
+    pub(super) fn as_nobody(&self, spec: &ServiceSpec) -> Option<ServiceSpec> {
         let at = &spec.builtin.as_ref()?.at;
         if spec.user.is_some() || !geteuid().is_root() {
             return None;
         }
-        let known = matches!(User::from_name(NOBODY.0), Ok(Some(_)));
+        let known = matches!(self.machine.user(NOBODY.0), Ok(Some(_)));
         let set = |value: &str| Some(Set { value: value.to_owned(), at: at.clone() });
         let user = set(if known { NOBODY.0 } else { NOBODY.1 });
         let group = spec.group.clone().or_else(|| set(NOBODY.1).filter(|_| !known));

@@ -36,7 +36,7 @@ const FEW_FILES: u64 = 1024;
 
 /// Checks services one after the other and collects what is wrong with them.
 pub(super) struct Checker<'a> {
-    machine: &'a dyn Machine,
+    pub(super) machine: &'a dyn Machine,
     accounts: Accounts<'a>,
     ports: Ports<'a>,
     /// Why programs cannot be run, by root and path.
@@ -81,7 +81,7 @@ impl<'a> Checker<'a> {
             Some(_) => self.builtin(spec, &listen, &tcpmux),
             None => self.program(spec),
         };
-        let whose = Self::as_nobody(spec);
+        let whose = self.as_nobody(spec);
         let credentials = self
             .accounts
             .credentials(whose.as_ref().unwrap_or(spec))
@@ -200,7 +200,7 @@ impl<'a> Checker<'a> {
         Some(Program { path: c_string(path)?, argv, builtin: None })
     }
 
-    pub(super) fn fault(&mut self, root: Option<&str>, path: &str) -> Option<String> {
+    fn fault(&mut self, root: Option<&str>, path: &str) -> Option<String> {
         let key = (root.map(str::to_owned), path.to_owned());
         self.faults.entry(key).or_insert_with(|| self.machine.program_fault(root, path)).clone()
     }
