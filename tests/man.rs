@@ -21,7 +21,7 @@ const TABLE: &str = "man/oxinetd.yaml.5";
 const CONTROL: &str = "man/oxinetctl.8";
 
 /// Every key with a value that makes sense for it: the section it stands in, as [`entries`] names them, the key, the value.
-const KEYS: [(&str, &str, &str); 79] = [
+const KEYS: [(&str, &str, &str); 81] = [
     ("top", "include", "[services.d/*.yaml]"),
     ("top", "daemon", "{}"),
     ("top", "defaults", "{}"),
