@@ -155,6 +155,11 @@ impl Acceptor {
         self.entries.values().map(AsRef::as_ref)
     }
 
+    /// A service that is being served.
+    pub fn entry(&self, id: ServiceId) -> Option<Rc<Entry>> {
+        self.entries.get(&id).cloned()
+    }
+
     /// How many handlers are still being started.
     pub fn starting(&self) -> usize {
         self.births.count()

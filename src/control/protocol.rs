@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::report::{Drift, Snapshot, SourceCount};
+use crate::report::{Ban, Drift, Penalties, Snapshot, SourceCount};
 
 /// The version of the protocol. It changes only if something that was there gets another meaning.
 pub const VERSION: u32 = 1;
@@ -29,8 +29,40 @@ pub enum Request {
     },
     /// Works out every count anew, and compares.
     Audit {},
+    /// Asks all the questions about a client of a service, and says why each is answered as it is. Changes nothing.
+    Explain {
+        /// The service.
+        service: String,
+        /// The client: an IP address, or `uid:N` for a local user.
+        address: String,
+    },
     /// Reads the table anew, and puts it in force if nothing is wrong with it.
     Reload {},
+    /// Turns the clients of a service away from now on. Its handlers live on.
+    Drain {
+        /// The service.
+        service: String,
+    },
+    /// Ends what `drain` began.
+    Resume {
+        /// The service.
+        service: String,
+    },
+    /// Turns a network away in every service.
+    Ban {
+        /// The network, or an address.
+        network: String,
+        /// For so long; without it until `unban`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seconds: Option<u64>,
+    },
+    /// Takes the ban of exactly this network back, and forgives its sources their penalties.
+    Unban {
+        /// The network, or an address.
+        network: String,
+    },
+    /// The bans in force, and who is refused for what he owes.
+    Bans {},
 }
 
 /// What the answer to a request holds, beside the `version`.
@@ -43,8 +75,64 @@ pub enum Outcome {
     Sources(Sources),
     /// To `audit`.
     Audit(Audit),
+    /// To `explain`.
+    Explain(Explanation),
     /// To `reload`, if it was done.
     Reload(Reloaded),
+    /// To `drain`.
+    Drain(Changed),
+    /// To `resume`.
+    Resume(Changed),
+    /// To `ban`.
+    Ban(Changed),
+    /// To `unban`.
+    Unban(Changed),
+    /// To `bans`.
+    Bans(Bans),
+}
+
+/// Whether something was not so already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Changed {
+    /// It was not.
+    pub changed: bool,
+}
+
+/// Who is turned away everywhere.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Bans {
+    /// By the administrator.
+    pub bans: Vec<Ban>,
+    /// For what they owe.
+    pub penalties: Penalties,
+}
+
+/// Why a client would be let in or not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Explanation {
+    /// The service.
+    pub service: String,
+    /// The client's source in this service.
+    pub source: String,
+    /// Would he be let in?
+    pub admitted: bool,
+    /// Only because of `dry_run`?
+    pub dry_run: bool,
+    /// Every question, in order; the first no decides.
+    pub questions: Vec<Question>,
+}
+
+/// A question that is asked about a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Question {
+    /// By the reason that its no would be.
+    pub question: String,
+    /// Would it be answered with yes?
+    pub yes: bool,
+    /// After this time, with nothing else happening, it would; where that is known.
+    pub retry_seconds: Option<f64>,
+    /// What the answer is by, and in brackets where in the table that stands.
+    pub rule: String,
 }
 
 /// The sources with the most handlers.
@@ -92,6 +180,10 @@ pub enum Code {
     NotPermitted,
     /// There is no such service.
     NoSuchService,
+    /// A network, or an address, is none.
+    NoSuchAddress,
+    /// There are so many bans that no more can be had.
+    TooManyBans,
     /// The new table can't be used; the one before it is in force.
     ReloadFailed,
     /// The daemon is ending.

@@ -5,8 +5,11 @@
 //! is part of the daemon.
 
 mod audit;
+mod bans;
 mod completions;
 mod connection;
+mod drain;
+mod explain;
 mod metrics;
 mod output;
 mod reload;
@@ -52,12 +55,24 @@ enum Command {
     Services(services::Services),
     /// Show the sources with the most handlers
     Sources(sources::Sources),
+    /// Say whether a client would be let in, and why; fail if not
+    Explain(explain::Explain),
     /// Work out every count anew, and fail if one is wrong
     Audit(audit::Audit),
     /// Write metrics for Prometheus and the like
     Metrics(metrics::Metrics),
     /// Take a changed table into use, and wait for the outcome
     Reload(reload::Reload),
+    /// Turn the clients of a service away from now on
+    Drain(drain::Service),
+    /// Let the clients of a drained service in again
+    Resume(drain::Service),
+    /// Turn a network away in every service
+    Ban(bans::Ban),
+    /// Take a ban back, and forgive penalties
+    Unban(bans::Unban),
+    /// Show who is banned or penalised
+    Bans(bans::Bans),
     /// Write a completion script for a shell
     Completions(completions::Completions),
 }
@@ -72,6 +87,11 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Nothing is wrong, but the answer is no, and has been given.
+    fn quiet() -> Self {
+        Self { lines: Vec::new(), status: exit::FAILURE }
+    }
+
     /// One line, and the exit status.
     fn new(status: u8, line: impl Display) -> Self {
         Self { lines: vec![line.to_string()], status }
@@ -82,7 +102,7 @@ impl Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::BrokenPipe => Self { lines: Vec::new(), status: exit::FAILURE },
+            io::ErrorKind::BrokenPipe => Self::quiet(),
             _ => Self::new(exit::FAILURE, format!("standard output: {error}")),
         }
     }
@@ -107,6 +127,12 @@ pub fn main() -> ExitCode {
         Command::Audit(command) => command.run(&daemon, &mut output),
         Command::Metrics(command) => command.run(&daemon, &mut output),
         Command::Reload(command) => command.run(&daemon, &mut output),
+        Command::Explain(command) => command.run(&daemon, &mut output),
+        Command::Drain(service) => service.drain(&daemon, &mut output),
+        Command::Resume(service) => service.resume(&daemon, &mut output),
+        Command::Ban(command) => command.run(&daemon, &mut output),
+        Command::Unban(command) => command.run(&daemon, &mut output),
+        Command::Bans(command) => command.run(&daemon, &mut output),
         Command::Completions(command) => command.run(&mut output, &mut Arguments::command()),
     };
     // What there is to see is seen even if it is a failure.

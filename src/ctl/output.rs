@@ -6,7 +6,9 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::Failure;
-use crate::report::grid::Grid;
+use super::connection::read;
+use crate::control::protocol::Changed;
+use crate::report::grid::{Grid, Side};
 
 /// How to write what the daemon has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -45,6 +47,16 @@ impl Output {
             Format::Json => Ok(writeln!(self.out, "{result:#}")?),
             Format::Table => self.grid(&table(result)?),
         }
+    }
+
+    /// Says what has been done, or that it was so before.
+    pub(super) fn changed(&mut self, result: Value, done: &str, already: &str) -> Result<(), Failure> {
+        self.show(result, |result| {
+            let Changed { changed } = read(result)?;
+            let mut grid = Grid::new(&[("", Side::Left)]);
+            grid.row([if changed { done } else { already }.into()]);
+            Ok(grid)
+        })
     }
 
     pub(super) fn grid(&mut self, grid: &Grid) -> Result<(), Failure> {

@@ -4,12 +4,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::{
-    AtMost, Drift, Durations, Exits, Listener, ListenerState, NetworkCount, RateTable, Rates, Reloads, Service,
-    Snapshot, SourceCount,
+    AtMost, Ban, Drift, Durations, Exits, Forgotten, Listener, ListenerState, NetworkCount, Penalised, Penalties,
+    RateTable, Rates, Reloads, Service, Snapshot, SourceCount,
 };
 use crate::acceptor::{Acceptor, Entry};
-use crate::admission::Admission;
+use crate::admission::{Admission, Now};
 use crate::histogram::{Histogram, TURNS};
 use crate::ledger::{Ledger, ServiceId, Tally};
 use crate::listeners::{self, Listeners, State};
@@ -75,6 +77,8 @@ pub fn snapshot(facts: &Facts<'_>, books: &Books<'_>, now: Duration) -> Snapshot
         sources: sources(books, None, SOURCES),
         networks: networks(books),
         rates: rates(books.acceptor.admission(), now),
+        bans: bans(books.acceptor.admission(), now),
+        penalties: penalties(books.acceptor.admission(), now),
         audit: audit(facts, ledger),
     }
 }
@@ -85,7 +89,8 @@ fn services(books: &Books<'_>) -> BTreeMap<String, Service> {
     let entries = entries(books);
     let report = |(id, tally): (ServiceId, &Tally)| {
         let own = open.remove(&id).unwrap_or_default();
-        (tally.name.to_string(), service(tally, entries.get(&id).copied(), own))
+        let drained = books.acceptor.admission().is_drained(id);
+        (tally.name.to_string(), Service { drained, ..service(tally, entries.get(&id).copied(), own) })
     };
     books.ledger.tallies().map(report).collect()
 }
@@ -101,6 +106,7 @@ fn service(tally: &Tally, entry: Option<&Entry>, mut listeners: Vec<&listeners::
     listeners.sort_by(|one, two| one.endpoint.cmp(&two.endpoint));
     Service {
         listed: tally.listed,
+        drained: false,
         handlers: tally.live,
         instances: entry.and_then(|entry| entry.service.instances),
         peak: tally.peak(),
@@ -189,6 +195,29 @@ fn rates(admission: &Admission, now: Duration) -> Rates {
         lost_in_debt,
     };
     Rates { ipv4: table(entries.ipv4, indebted.ipv4, lost.ipv4), ipv6: table(entries.ipv6, indebted.ipv6, lost.ipv6) }
+}
+
+/// The bans in force.
+#[must_use]
+pub fn bans(admission: &Admission, now: Duration) -> Vec<Ban> {
+    let left = |until: Option<Duration>| until.map(|until| until.saturating_sub(now).as_secs_f64());
+    let ban = |(network, until): (IpNet, _)| Ban { network: network.to_string(), left_seconds: left(until) };
+    admission.bans(Now { monotonic: now, wall: Duration::ZERO }).into_iter().map(ban).collect()
+}
+
+/// How many sources are refused for what they owe, and those for whom it takes longest.
+#[must_use]
+pub fn penalties(admission: &Admission, now: Duration) -> Penalties {
+    let mut all: Vec<_> = admission.penalised(Now { monotonic: now, wall: Duration::ZERO }).collect();
+    all.sort_by(|one, two| two.left.cmp(&one.left).then(one.source.cmp(&two.source)));
+    let (penalised, forgotten) = (all.len() as u64, admission.forgotten_debtors());
+    let longest = all.into_iter().take(SOURCES).map(|one| Penalised {
+        source: one.source.to_string(),
+        left_seconds: one.left.as_secs_f64(),
+        times: one.times,
+    });
+    let longest = longest.collect();
+    Penalties { penalised, longest, forgotten: Forgotten { ipv4: forgotten.ipv4, ipv6: forgotten.ipv6 } }
 }
 
 /// Every count that disagrees with the tickets, and the tickets with the handlers that the reaper knows.

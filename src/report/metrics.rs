@@ -55,6 +55,7 @@ pub fn metrics(snapshot: &Snapshot, format: Format) -> String {
     connections(&mut page, snapshot);
     listeners(&mut page, snapshot);
     rates(&mut page, snapshot);
+    turned_away(&mut page, snapshot);
     page.end()
 }
 
@@ -84,6 +85,8 @@ fn handlers(page: &mut Page, snapshot: &Snapshot) {
     page.put(&[], snapshot.instances);
     page.family("daemon_handlers_peak", Kind::Gauge, "The most live handlers that there have been, over all services.");
     page.put(&[], snapshot.peak);
+    page.family("daemon_handlers_starting", Kind::Gauge, "Live handlers that are still being started.");
+    page.put(&[], snapshot.starting);
     page.family("handlers", Kind::Gauge, "Live handlers of a service.");
     page.each(snapshot, |page, name, service| page.put(&[("service", name)], service.handlers));
     page.family("handlers_limit", Kind::Gauge, "The most live handlers that a service may have; absent if unlimited.");
@@ -134,6 +137,19 @@ fn rates(page: &mut Page, snapshot: &Snapshot) {
     let help = "Sources whose rate had to be forgotten before its time, for lack of room.";
     page.family("rate_evictions", Kind::Counter, help);
     tables.iter().for_each(|(family, table)| page.put(&[("family", family)], table.lost_in_debt));
+}
+
+fn turned_away(page: &mut Page, snapshot: &Snapshot) {
+    page.family("service_drained", Kind::Gauge, "1 if the administrator has drained the service.");
+    page.each(snapshot, |page, name, service| page.put(&[("service", name)], u8::from(service.drained)));
+    page.family("bans", Kind::Gauge, "Networks that are banned.");
+    page.put(&[], snapshot.bans.len());
+    page.family("penalised_sources", Kind::Gauge, "Sources that are turned away for what they owe.");
+    page.put(&[], snapshot.penalties.penalised);
+    page.family("penalty_evictions", Kind::Counter, "Debtors that were forgotten for lack of room.");
+    let forgotten = &snapshot.penalties.forgotten;
+    page.put(&[("family", "ipv4")], forgotten.ipv4);
+    page.put(&[("family", "ipv6")], forgotten.ipv6);
 }
 
 impl Page {

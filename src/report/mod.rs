@@ -54,8 +54,52 @@ pub struct Snapshot {
     pub networks: Vec<NetworkCount>,
     /// How full the tables of rates are.
     pub rates: Rates,
+    /// Networks that are refused in every service.
+    pub bans: Vec<Ban>,
+    /// Sources that are refused for what they owe.
+    pub penalties: Penalties,
     /// Counts that disagree with the live handlers; empty, or there is a bug.
     pub audit: Vec<Drift>,
+}
+
+/// A network that is refused in every service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Ban {
+    /// The network.
+    pub network: String,
+    /// For how long from now; null without an end.
+    pub left_seconds: Option<f64>,
+}
+
+/// Sources that are refused for what they owe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Penalties {
+    /// How many.
+    pub penalised: u64,
+    /// Those for whom it takes longest.
+    pub longest: Vec<Penalised>,
+    /// How many debtors were forgotten for lack of room.
+    pub forgotten: Forgotten,
+}
+
+/// A source that is refused for what it owes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Penalised {
+    /// Who.
+    pub source: String,
+    /// For how long from now.
+    pub left_seconds: f64,
+    /// The how many-th time it is.
+    pub times: u32,
+}
+
+/// How many were forgotten, by family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Forgotten {
+    /// IPv4 and local users.
+    pub ipv4: u64,
+    /// IPv6.
+    pub ipv6: u64,
 }
 
 /// Durations in ranges.
@@ -92,6 +136,8 @@ pub struct Reloads {
 pub struct Service {
     /// Is it in the table and enabled? If not, it goes with its last handler.
     pub listed: bool,
+    /// Has the administrator drained it?
+    pub drained: bool,
     /// Live handlers.
     pub handlers: u32,
     /// The most live handlers that there may be; null if unlimited or not listed.

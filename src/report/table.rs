@@ -59,6 +59,8 @@ pub fn status(snapshot: &Snapshot) -> Grid {
         let text = format!("{} of {} sources, {} forgotten early", table.in_debt, table.entries, table.lost_in_debt);
         put(family, Cell::new(text, if table.lost_in_debt > 0 { Tone::Warning } else { Tone::Plain }));
     }
+    let penalised = snapshot.penalties.penalised;
+    put("turned away", format!("{} networks banned, {penalised} sources penalised", snapshot.bans.len()).into());
     let (text, tone) = match snapshot.audit.len() {
         0 => ("clean".to_owned(), Tone::Good),
         count => (format!("{count} counts are wrong, see oxinetctl audit"), Tone::Bad),

@@ -30,7 +30,7 @@ mod xinetd_conf;
 pub use inetd_conf::{DIALECTS, Dialect};
 pub use load::{Loaded, Options, Reading, load, load_with};
 pub use problem::Problem;
-pub use units::{duration_text, times_text};
+pub use units::{duration, duration_text, network, times_text};
 
 use std::collections::BTreeMap;
 use std::ffi::CString;

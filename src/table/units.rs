@@ -23,7 +23,7 @@ pub(super) struct Rate {
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads `500ms 10s 5m 1h30m`: numbers with units, longest unit first, each at most once.
-pub(super) fn duration(text: &str) -> Option<Duration> {
+pub fn duration(text: &str) -> Option<Duration> {
     let (mut rest, mut units, mut total) = (text, UNITS.iter(), 0_u64);
     leading_number(text)?;
     while !rest.is_empty() {
@@ -130,7 +130,7 @@ fn minute(text: &str) -> Option<u16> {
 
 /// Reads a network, or an address as the network that holds nothing else. `Err` is the network that was meant, if host
 /// bits are set.
-pub(super) fn network(text: &str) -> Option<Result<IpNet, IpNet>> {
+pub fn network(text: &str) -> Option<Result<IpNet, IpNet>> {
     let network: IpNet = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
     Some(if network == network.trunc() { Ok(network) } else { Err(network.trunc()) })
 }
