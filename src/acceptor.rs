@@ -211,8 +211,7 @@ impl Acceptor {
         };
         let Some(entry) = self.entries.get(&listener.service).cloned() else { return Next::Enough };
         if listener.wait {
-            self.offer(desk, id, &entry);
-            return Next::Enough;
+            return self.offer(desk, id, &entry);
         }
         if let Err(refusal) = self.admission.room(desk.ledger, entry.id, desk.moment()) {
             // Who comes too soon for the service as a whole is not to blame, so nobody is refused for that.
@@ -257,6 +256,8 @@ impl Acceptor {
     /// made room, it is listened again.
     pub fn ended(&mut self, desk: &mut Desk<'_>, place: Place, exit: &Exit) {
         let cause = exit.ended.and_then(|ended| Cause::of_ending(ended.ending));
+        // Nobody knows which of its clients a lent socket's handler has failed for, and a datagram's sender can be forged.
+        let cause = cause.filter(|_| exit.about.lent.is_none());
         if let Some(entry) = self.entries.get(&place.service).cloned().filter(|_| cause.is_some()) {
             self.charge(desk, &entry, exit.about.peer, cause);
         }
@@ -333,6 +334,7 @@ impl Acceptor {
     /// Admits a connection or turns it away.
     fn judge(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Rc<Entry>, accepted: Accepted) -> Next {
         let client = self.admission.client(entry.id, peer_of(&accepted));
+        self.admission.note_arrival(entry.id, &client, desk.moment());
         match self.admit(desk, entry, &client) {
             Ok(()) => {
                 self.charge(desk, entry, client.peer, Some(Cause::Trap));
@@ -365,6 +367,7 @@ impl Acceptor {
     fn refuse(&mut self, desk: &mut Desk<'_>, entry: &Entry, client: &Client, refusal: Refusal) {
         desk.ledger.note_refusal(entry.id, refusal.reason);
         self.log_refusal(desk, entry, client, refusal, false);
+        // A service that lends its sockets charges nobody.
         self.charge(desk, entry, client.peer, Cause::of_refusal(refusal.reason));
     }
 

@@ -17,11 +17,13 @@
 mod bans;
 mod explain;
 mod load;
+mod meter;
 mod questions;
 mod rules;
 
 pub use bans::TooManyBans;
 pub use explain::Finding;
+pub use meter::PeakRate;
 pub use questions::QUESTIONS;
 
 use std::collections::{BTreeMap, HashMap, HashSet, TryReserveError};
@@ -37,6 +39,7 @@ use crate::source::{Peer, Source};
 use crate::table::Service;
 use bans::Bans;
 use load::Load;
+use meter::Meter;
 use questions::{Asked, HARD, SHARED};
 use rules::Rules;
 
@@ -117,6 +120,7 @@ pub struct Admission {
     size: PerFamily<u32>,
     penalties: Penalties,
     debtors: PerFamily<u32>,
+    meter: Meter,
     load: Load,
 }
 
@@ -145,6 +149,7 @@ impl Admission {
             size: NONE,
             penalties: Penalties::new(NONE)?,
             debtors: NONE,
+            meter: Meter::new()?,
             load: Load::of_system(),
         })
     }
@@ -204,6 +209,7 @@ impl Admission {
         }
         self.rates.adjust(&changes, now.nanos());
         self.drained.retain(|id| self.services.contains_key(id));
+        self.meter.retain(|id| self.services.contains_key(&id));
     }
 
     /// The client with this address, as a service sees him.
@@ -218,7 +224,8 @@ impl Admission {
     /// The limit that has been reached. Of a service with `dry_run`, only that of the daemon counts here.
     pub fn room(&mut self, ledger: &Ledger, id: ServiceId, now: Now) -> Result<(), Refusal> {
         let load = self.load(id, now);
-        let Some(rules) = self.services.get(&id) else { return Ok(()) };
+        // Who comes to a drained service is told so, in place of being left to wait.
+        let Some(rules) = self.services.get(&id).filter(|_| !self.is_drained(id)) else { return Ok(()) };
         let asked = Asked { rules, id, client: &Client::NOBODY, ledger, now, load };
         let questions = if rules.dry_run { &[Reason::DaemonInstances][..] } else { &SHARED };
         self.first_no(questions, &asked)
@@ -238,6 +245,17 @@ impl Admission {
             },
             Err(refusal) => Decision::Refuse(refusal),
         }
+    }
+
+    /// A client has come, whatever becomes of him.
+    pub fn note_arrival(&mut self, id: ServiceId, client: &Client, now: Now) {
+        self.meter.note(id, client.source, now);
+    }
+
+    /// The most connections of one source in one minute that a service has seen, refused ones included.
+    #[must_use]
+    pub fn peak_rate(&self, id: ServiceId) -> Option<PeakRate> {
+        self.meter.peak(id)
     }
 
     /// A client who was answered with [`Decision::Admit`] is about to be served: he has used up his share of the rates.

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::connection::{local_of, path_of, send_banner, turn_away};
+use super::connection::{local_of, path_of, send_banner, sender_of, turn_away};
 use super::{Acceptor, Desk, Entry, Next, SHORTAGE};
 use crate::admission::Client;
 use crate::ledger::{Ledger, Place, Ticket};
@@ -20,6 +20,7 @@ use crate::reaper::{About, Kernel, Reaper};
 use crate::source::Peer;
 use crate::spawner::Connection;
 use crate::sys::exec::{Failure, Start, Step};
+use crate::sys::socket;
 
 /// So many starts may be under way before the oldest is waited for: enough to keep a few processors busy.
 const UNDER_WAY: usize = 8;
@@ -194,23 +195,36 @@ impl Acceptor {
         Next::Enough
     }
 
-    /// Lends a listener, unless admission has something against it.
-    pub(super) fn offer(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Rc<Entry>) {
-        match self.admit(desk, entry, &Client::NOBODY) {
-            Ok(()) => self.lend(desk, id, entry),
+    /// Lends a listener, unless admission has something against it. A datagram whose sender is not to be served is
+    /// thrown away here, and the next one looked at.
+    pub(super) fn offer(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Rc<Entry>) -> Next {
+        let Some(listener) = desk.listeners.get(id) else { return Next::Enough };
+        let Ok(sender) = sender_of(listener) else { return Next::Enough };
+        let client = sender.map_or(Client::NOBODY, |peer| self.admission.client(entry.id, peer));
+        if sender.is_some() {
+            self.admission.note_arrival(entry.id, &client, desk.moment());
+        }
+        match self.admit(desk, entry, &client) {
+            Ok(()) => self.lend(desk, id, entry, client),
+            Err(refusal) if sender.is_some() && refusal.reason.is_personal() => {
+                desk.listeners.get(id).into_iter().for_each(|listener| socket::discard(listener.as_fd()));
+                self.refuse(desk, entry, &client, refusal);
+                return Next::More;
+            }
             Err(refusal) => self.hold(desk, id, entry, refusal),
         }
+        Next::Enough
     }
 
     /// Lends a listener to a handler of its own. One that can't be started is tried again with growing pauses.
-    fn lend(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Rc<Entry>) {
+    fn lend(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Rc<Entry>, client: Client) {
         desk.listeners.before_lending(id);
         let Some(listener) = desk.listeners.get(id) else { return };
         let (endpoint, local, peer) = (listener.endpoint.clone(), listener.local, Peer::Unknown);
         let to = Connection { endpoint: &endpoint, peer, local, peer_path: None, number: 0 };
         // A copy with a low number: what lies below it is copied for the child.
         let result = match listener.as_fd().try_clone_to_owned() {
-            Ok(socket) => self.begin(desk, id, entry, Client::NOBODY, socket, to, true).map_err(|(failure, _)| failure),
+            Ok(socket) => self.begin(desk, id, entry, client, socket, to, true).map_err(|(failure, _)| failure),
             Err(error) => Err(Failure { step: Step::Clone, errno: error.raw_os_error().unwrap_or(libc::EMFILE) }),
         };
         match result {

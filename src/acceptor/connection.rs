@@ -3,15 +3,17 @@
 //!
 //! Only the acceptor calls this. Nothing here waits or fails: what can't be sent or found out is left.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::sys::socket::{MsgFlags, Shutdown, UnixAddr, getpeername, getsockopt, recv, send, shutdown, sockopt};
 
+use crate::listeners::Listener;
 use crate::source::Peer;
 use crate::sys::socket::{self, Accepted};
-use crate::table::{Endpoint, Refuse};
+use crate::table::{Endpoint, Refuse, Transport};
 
 /// The other end of a connection. An IPv4 client of an IPv6 socket becomes one of an IPv4 socket.
 pub(super) fn peer_of(accepted: &Accepted) -> Peer {
@@ -22,6 +24,24 @@ pub(super) fn peer_of(accepted: &Accepted) -> Peer {
     }
     Peer::Inet(canonical, address.port())
 }
+
+/// The sender of the first datagram that waits in a listener; `None` if he can't be known, and for other listeners.
+///
+/// # Errors
+/// No datagram waits after all: one with a wrong checksum, say.
+pub(super) fn sender_of(listener: &Listener) -> Result<Option<Peer>, NoDatagram> {
+    if !matches!(listener.endpoint, Endpoint::Inet { transport: Transport::Udp, .. }) {
+        return Ok(None);
+    }
+    match socket::sender(listener.as_fd()) {
+        Ok(sender) => Ok(sender.map(|address| Peer::Inet(address.ip().to_canonical(), address.port()))),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(NoDatagram),
+        Err(_) => Ok(None),
+    }
+}
+
+/// There is none.
+pub(super) struct NoDatagram;
 
 fn unix_peer(connection: &OwnedFd) -> Peer {
     match getsockopt(connection, sockopt::PeerCredentials) {

@@ -87,6 +87,21 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Is it about the client alone, so that another may fare otherwise at the same moment?
+    #[must_use]
+    pub fn is_personal(self) -> bool {
+        matches!(
+            self,
+            Self::Access
+                | Self::Ban
+                | Self::Penalty
+                | Self::SourceInstances
+                | Self::SourceRate
+                | Self::NetworkInstances
+                | Self::NetworkRate
+        )
+    }
+
     /// The word in logs, status and metrics.
     #[must_use]
     pub fn word(self) -> &'static str {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{
-    AtMost, Ban, Drift, Durations, Exits, Forgotten, Listener, ListenerState, NetworkCount, Penalised, Penalties,
-    RateTable, Rates, Reloads, Service, Snapshot, SourceCount,
+    AtMost, Ban, Drift, Durations, Exits, Forgotten, Listener, ListenerState, NetworkCount, PeakRate, Penalised,
+    Penalties, RateTable, Rates, Reloads, Service, Snapshot, SourceCount,
 };
 use crate::acceptor::{Acceptor, Entry};
 use crate::admission::{Admission, Now};
@@ -90,7 +90,8 @@ fn services(books: &Books<'_>) -> BTreeMap<String, Service> {
     let report = |(id, tally): (ServiceId, &Tally)| {
         let own = open.remove(&id).unwrap_or_default();
         let drained = books.acceptor.admission().is_drained(id);
-        (tally.name.to_string(), Service { drained, ..service(tally, entries.get(&id).copied(), own) })
+        let peak_rate = peak_rate(books.acceptor.admission(), id);
+        (tally.name.to_string(), Service { drained, peak_rate, ..service(tally, entries.get(&id).copied(), own) })
     };
     books.ledger.tallies().map(report).collect()
 }
@@ -110,6 +111,7 @@ fn service(tally: &Tally, entry: Option<&Entry>, mut listeners: Vec<&listeners::
         handlers: tally.live,
         instances: entry.and_then(|entry| entry.service.instances),
         peak: tally.peak(),
+        peak_rate: None,
         accepted: tally.accepted,
         refused: by_reason(&tally.refused),
         would_refuse: by_reason(&tally.would_refuse),
@@ -195,6 +197,11 @@ fn rates(admission: &Admission, now: Duration) -> Rates {
         lost_in_debt,
     };
     Rates { ipv4: table(entries.ipv4, indebted.ipv4, lost.ipv4), ipv6: table(entries.ipv6, indebted.ipv6, lost.ipv6) }
+}
+
+fn peak_rate(admission: &Admission, id: ServiceId) -> Option<PeakRate> {
+    let peak = admission.peak_rate(id)?;
+    Some(PeakRate { source: peak.source.to_string(), connections_per_minute: peak.connections })
 }
 
 /// The bans in force.

@@ -53,6 +53,7 @@ pub fn metrics(snapshot: &Snapshot, format: Format) -> String {
     daemon(&mut page, snapshot);
     handlers(&mut page, snapshot);
     connections(&mut page, snapshot);
+    sources(&mut page, snapshot);
     listeners(&mut page, snapshot);
     rates(&mut page, snapshot);
     turned_away(&mut page, snapshot);
@@ -116,6 +117,14 @@ fn connections(page: &mut Page, snapshot: &Snapshot) {
     let help = "Connections that were let in because of dry_run alone, by the reason to turn them away.";
     page.family("connections_would_refuse", Kind::Counter, help);
     page.each(snapshot, |page, name, service| page.counts(name, "reason", &service.would_refuse));
+}
+
+fn sources(page: &mut Page, snapshot: &Snapshot) {
+    page.family("source_connections_peak", Kind::Gauge, "The most connections of one source in one minute.");
+    page.each(snapshot, |page, name, service| {
+        let peak = service.peak_rate.as_ref().map_or(0, |peak| peak.connections_per_minute);
+        page.put(&[("service", name)], peak);
+    });
 }
 
 fn listeners(page: &mut Page, snapshot: &Snapshot) {

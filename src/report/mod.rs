@@ -144,6 +144,8 @@ pub struct Service {
     pub instances: Option<u32>,
     /// The most live handlers that there have been.
     pub peak: u32,
+    /// The busiest minute of the busiest source; null before the first connection.
+    pub peak_rate: Option<PeakRate>,
     /// Handlers that were started.
     pub accepted: u64,
     /// Clients that were turned away, by reason.
@@ -250,6 +252,15 @@ pub struct RateTable {
     pub in_debt: u64,
     /// How many had to be forgotten before their time, and could come sooner than allowed.
     pub lost_in_debt: u64,
+}
+
+/// The most connections of one source in one minute, those that were turned away included.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PeakRate {
+    /// The source.
+    pub source: String,
+    /// So many.
+    pub connections_per_minute: u32,
 }
 
 /// A count that disagrees with the live handlers.

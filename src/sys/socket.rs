@@ -44,6 +44,29 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Accepted> {
     Ok(Accepted { socket, peer: internet(unsafe { address.assume_init_ref() }) })
 }
 
+/// The sender of the first datagram that waits, which stays there; `None` if it has no Internet address.
+///
+/// # Errors
+/// `EAGAIN` when none waits; the errors of recvfrom(2).
+pub fn sender(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
+    let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let mut length = size_of_socklen::<libc::sockaddr_storage>();
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    // SAFETY: no data is asked for, and the kernel writes at most `length` bytes of address and its true length.
+    let result = unsafe {
+        let place = address.as_mut_ptr().cast();
+        libc::recvfrom(socket.as_raw_fd(), std::ptr::null_mut(), 0, flags, place, &raw mut length)
+    };
+    super::check(result as i64)?;
+    // SAFETY: zeroed is a valid sockaddr_storage.
+    Ok(internet(unsafe { address.assume_init_ref() }))
+}
+
+/// Throws the first datagram that waits away, if there is one.
+pub fn discard(socket: BorrowedFd<'_>) {
+    let _ = nix::sys::socket::recv(socket.as_raw_fd(), &mut [], MsgFlags::MSG_DONTWAIT);
+}
+
 /// The address that a socket is bound to; `None` for a Unix socket.
 ///
 /// # Errors

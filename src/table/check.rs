@@ -9,7 +9,7 @@ use std::ffi::CString;
 use super::accounts::Accounts;
 use super::builtins::Muxes;
 use super::endpoint::Ports;
-use super::limits::{origins, values};
+use super::limits::{Sight, origins, values};
 use super::machine::Machine;
 use super::problem::{At, Problem, Set};
 use super::program;
@@ -89,8 +89,9 @@ impl<'a> Checker<'a> {
             .ok();
         let socket = self.socket(spec);
         self.look_around(spec, wait);
-        self.access(spec, &listen, wait, at);
-        let (per_source, per_network) = self.per_source(spec, wait, at);
+        let sight = Sight::of(&listen, wait);
+        self.access(spec, &listen, sight, at);
+        let (per_source, per_network) = self.per_source(spec, sight, at);
         let service = Service {
             name: name.to_owned(),
             origin: at.origin(),

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde_yaml::{Mapping, Value};
 
 use super::check::base_name;
+use super::limits::Sight;
 use super::schema::LEVELS;
 use super::units::{FACILITIES, Rate, duration_text, rate_text, times_text};
 use super::values::RESOURCES;
@@ -183,11 +184,20 @@ fn limits(map: &mut Map, service: &Service) {
     rate(map, service.rate);
     if !service.wait {
         map.put("per_source", per_source(&service.per_source));
+    } else if Sight::of(&service.listen, true) == Sight::First {
+        map.put("per_source", without_instances(per_source(&service.per_source)));
     }
-    map.may("per_network", service.per_network.as_ref().map(per_source));
+    let per_network = service.per_network.as_ref().map(per_source);
+    map.may("per_network", if service.wait { per_network.map(without_instances) } else { per_network });
     map.may("max_load", service.max_load);
     map.some("penalties", penalties(service));
     map.may("lifetime", service.lifetime.map(duration_text));
+}
+
+/// A socket that is lent to one handler has no handlers of a source to be counted.
+fn without_instances(mut limits: Mapping) -> Mapping {
+    limits.remove("instances");
+    limits
 }
 
 fn per_source(limits: &PerSource) -> Mapping {

@@ -8,15 +8,18 @@ use super::check::{Checker, or, value};
 use super::problem::{At, Set};
 use super::schema::{Key, PenaltySpec, ServiceSpec, SourceSpec};
 use super::units;
-use super::{Endpoint, Origin, Origins, Penalties, PerSource, RateLimit};
+use super::{Endpoint, Origin, Origins, Penalties, PerSource, RateLimit, Transport};
 use crate::rate::Rate;
 use crate::source::Prefixes;
 
 /// The most that may come at once where nobody has said how many, at a rate for more than a second.
 const BURST: u32 = 20;
 
-/// Why a service that lends its socket can't be told who may come.
+/// Why a service that lends sockets other than those for UDP can't be told who may come.
 const UNSEEN: &str = "a service with wait does not see its clients, its program does";
+
+/// Why handlers of a source can't be counted where they are lent sockets.
+const ONE_FOR_ALL: &str = "a socket for datagrams is lent to one handler, whoever sends them";
 
 /// Why nobody is charged for a datagram.
 const FORGED: &str = "the source of a datagram can be forged, so nobody is charged for one";
@@ -43,18 +46,29 @@ impl Checker<'_> {
         }
     }
 
-    /// `per_source` and `per_network` of the service that was written at `at`. A service with `wait` has neither: in
-    /// `defaults` they are for its neighbours.
-    pub(super) fn per_source(&mut self, spec: &ServiceSpec, wait: bool, at: &At) -> (PerSource, Option<PerSource>) {
-        let all = PerSource { prefix: Prefixes::SOURCE, instances: None, rate: None, exempt: Vec::new() };
-        if wait {
-            for at in places(&spec.per_source).chain(places(&spec.per_network)).filter(|place| place.is_below(at)) {
-                self.problems.push(at.problem(UNSEEN));
+    /// `per_source` and `per_network` of the service that was written at `at`. One that does not see its clients has
+    /// neither, and one that sees the first of them only counts no handlers: in `defaults` they are for its neighbours.
+    pub(super) fn per_source(&mut self, spec: &ServiceSpec, sight: Sight, at: &At) -> (PerSource, Option<PerSource>) {
+        let (source, network) = (&spec.per_source, &spec.per_network);
+        let (useless, why): (Vec<&At>, _) = match sight {
+            Sight::All => (Vec::new(), ""),
+            Sight::First => {
+                ([place(&source.instances), place(&network.instances)].into_iter().flatten().collect(), ONE_FOR_ALL)
             }
-            return (all, None);
+            Sight::None => (places(source).chain(places(network)).collect(), UNSEEN),
+        };
+        for at in useless.into_iter().filter(|place| place.is_below(at)) {
+            self.problems.push(at.problem(why));
         }
-        let source = self.level(&spec.per_source, Prefixes::SOURCE);
-        let network = self.level(&spec.per_network, Prefixes::NETWORK);
+        if sight == Sight::None {
+            let none = PerSource { prefix: Prefixes::SOURCE, instances: None, rate: None, exempt: Vec::new() };
+            return (none, None);
+        }
+        let mut source = self.level(source, Prefixes::SOURCE);
+        let mut network = self.level(network, Prefixes::NETWORK);
+        if sight == Sight::First {
+            (source.instances, network.instances) = (None, None);
+        }
         let limits = network.instances.is_some() || network.rate.is_some();
         (source, limits.then_some(network))
     }
@@ -105,9 +119,10 @@ impl Checker<'_> {
 
     /// What makes no sense in `allow` and `deny`. That they have no effect would be a hole, so it is an error even
     /// where they are defaults.
-    pub(super) fn access(&mut self, spec: &ServiceSpec, listen: &[Endpoint], wait: bool, at: &At) {
+    pub(super) fn access(&mut self, spec: &ServiceSpec, listen: &[Endpoint], sight: Sight, at: &At) {
         let local = !listen.is_empty() && listen.iter().all(|endpoint| matches!(endpoint, Endpoint::UnixStream(_)));
-        for list in [&spec.allow, &spec.deny].into_iter().flatten().filter(|list| wait && !list.value.is_empty()) {
+        let unseen = sight == Sight::None;
+        for list in [&spec.allow, &spec.deny].into_iter().flatten().filter(|list| unseen && !list.value.is_empty()) {
             self.problems.push(list.at.problem(UNSEEN));
         }
         for list in [&spec.allow, &spec.deny].into_iter().flatten().filter(|list| local && list.at.is_below(at)) {
@@ -117,6 +132,29 @@ impl Checker<'_> {
         if let Some(Set { at, .. }) = spec.allow.as_ref().filter(|allow| allow.value.is_empty()) {
             let message = "this list is empty, so nobody could come; leave it out, or use enabled: false";
             self.problems.push(at.problem(message));
+        }
+    }
+}
+
+/// Which of its clients the daemon sees before a handler does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// Each.
+    All,
+    /// The sender of the datagram for which a socket is lent.
+    First,
+    /// None of them.
+    None,
+}
+
+impl Sight {
+    /// Of a service with these sockets.
+    pub(super) fn of(listen: &[Endpoint], wait: bool) -> Self {
+        let udp = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Inet { transport: Transport::Udp, .. });
+        match wait {
+            false => Self::All,
+            true if listen.iter().all(udp) => Self::First,
+            true => Self::None,
         }
     }
 }
