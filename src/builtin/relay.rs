@@ -147,3 +147,69 @@ impl Way {
 }
 
 const MOVE: SpliceFFlags = SpliceFFlags::SPLICE_F_MOVE.union(SpliceFFlags::SPLICE_F_NONBLOCK);
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        one.set_nodelay(true).unwrap();
+        let (other, _) = listener.accept().unwrap();
+        other.set_nonblocking(true).unwrap();
+        (one, other)
+    }
+
+    fn wait_readable(end: &TcpStream) {
+        let mut set = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut set, 10_000_u16), Ok(1));
+    }
+
+    #[test]
+    fn a_pipe_that_is_full_of_small_packets_takes_no_more_until_it_is_emptied() {
+        let ((mut sender, from), (to, mut receiver)) = (pair(), pair());
+        let mut way = Way::new().unwrap();
+        let mut sent = 0;
+        while way.takes() {
+            sender.write_all(b"x").unwrap();
+            wait_readable(&from);
+            way.fill(&from);
+            sent += 1;
+            assert!(sent < 1000, "a pipe has room for {} packets", way.held);
+        }
+        // Of the size that it could hold it is nowhere near; waiting for more to come in would be a busy loop.
+        assert!(way.full && way.held == sent - 1 && way.held < CHUNK, "{} of {sent}", way.held);
+        assert_eq!(wanted(&way, &Way::new().unwrap()), Some(PollFlags::empty()));
+        way.empty(&to);
+        assert!(way.takes() && way.held == 0);
+        way.step(&from, &to);
+        let mut bytes = vec![0; sent];
+        receiver.set_nonblocking(false).unwrap();
+        receiver.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes, vec![b'x'; sent]);
+    }
+
+    #[test]
+    fn what_was_sent_before_a_cut_arrives() {
+        let ((mut sender, from), (to, mut receiver)) = (pair(), pair());
+        let mut way = Way::new().unwrap();
+        sender.write_all(b"half").unwrap();
+        wait_readable(&from);
+        way.fill(&from);
+        socket::reset_on_close(&sender);
+        drop(sender);
+        wait_readable(&from);
+        way.fill(&from);
+        assert!(way.no_more && way.cut_off && !way.ended);
+        way.step(&from, &to);
+        assert!(way.ended);
+        let mut bytes = [0; 4];
+        receiver.set_nonblocking(false).unwrap();
+        receiver.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"half");
+    }
+}
