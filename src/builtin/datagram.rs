@@ -12,7 +12,7 @@
 //! What is not answered is read and dropped; the first one of each handler is told on standard error.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -110,10 +110,12 @@ impl Receiver {
         for control in message.cmsgs().ok()? {
             match control {
                 ControlMessageOwned::Ipv4PacketInfo(info) => {
-                    // The two differ for what was sent to many: then the second is one of our addresses (ip(7)).
                     let (sent_to, ours) = (info.ipi_addr.s_addr, info.ipi_spec_dst.s_addr);
-                    to = Some(IpAddr::V4(Ipv4Addr::from_bits(u32::from_be(sent_to))));
-                    to_us_alone = sent_to == ours;
+                    let address = Ipv4Addr::from_bits(u32::from_be(sent_to));
+                    // The two differ for what was sent to many: then the second is one of our addresses (ip(7)). It is
+                    // missing from what came before the kernel was asked for it.
+                    to_us_alone = if ours == 0 { is_single(address) } else { sent_to == ours };
+                    to = Some(IpAddr::V4(address));
                 }
                 ControlMessageOwned::Ipv6PacketInfo(info) => {
                     let address = IpAddr::from(info.ipi6_addr.s6_addr);
@@ -125,6 +127,13 @@ impl Receiver {
         let from = internet(&address)?;
         Some(Received { size: message.bytes, address, from, to: to?, to_us_alone, interface })
     }
+}
+
+/// Is this the address of one machine? The kernel refuses to connect to those of many (connect(2), `EACCES`), and sends
+/// nothing when it does connect a socket of datagrams.
+fn is_single(address: Ipv4Addr) -> bool {
+    let connected = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| socket.connect((address, 9)));
+    connected.is_ok() && !address.is_multicast()
 }
 
 fn internet(address: &SockaddrStorage) -> Option<SocketAddr> {
@@ -239,6 +248,14 @@ mod tests {
         }
         for from in ["192.0.2.1:1024", "192.0.2.1:65535", "[2001:db8::1]:5000"] {
             assert_eq!(received(from, true).suspicion(&own), None, "{from}");
+        }
+    }
+
+    #[test]
+    fn the_address_of_a_crowd_is_known() {
+        assert!(is_single(Ipv4Addr::LOCALHOST) && is_single(Ipv4Addr::new(127, 5, 6, 7)));
+        for crowd in ["127.255.255.255", "255.255.255.255", "224.0.0.1"] {
+            assert!(!is_single(crowd.parse().unwrap()), "{crowd}");
         }
     }
 
