@@ -1,7 +1,7 @@
 //! A machine that is not there: what tables mean on it does not depend on what the tests run on.
 //!
 //! Every program, user and group exists but those whose names begin with `no-such` or stand in a template; `/etc/services` and `/etc/hosts` are
-//! given.
+//! given, there are two banners in /etc, and the TCP wrappers have a rule about in.wrapped.
 #![allow(dead_code, unreachable_pub, reason = "a module of several tests, none of which uses all of it")]
 
 use oxinetd::table::machine::{Account, Machine};
@@ -67,6 +67,9 @@ impl Machine for Elsewhere {
         match path {
             "/etc/services" => Ok(self.services.clone().into_bytes()),
             "/etc/hosts" => Ok(self.hosts.clone().into_bytes()),
+            "/etc/hosts.deny" => Ok(b"in.wrapped: ALL\n".to_vec()),
+            "/etc/banner" => Ok(b"Welcome.\n".to_vec()),
+            "/etc/go-away" => Ok(b"Go away.\n".to_vec()),
             _ => Err(format!("cannot read {path}: No such file or directory")),
         }
     }

@@ -82,7 +82,7 @@ impl Reading<'_> {
 }
 
 /// Does this program run scripts? Versions may follow its name, as in python3.11.
-fn interpreter(path: &str) -> bool {
+pub(in super::super) fn interpreter(path: &str) -> bool {
     let name = base_name(path).trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
     INTERPRETERS.contains(&name)
 }

@@ -20,6 +20,7 @@ mod places;
 mod service;
 
 pub use dialect::{DIALECTS, Dialect};
+pub(super) use doubts::interpreter;
 
 use std::collections::HashMap;
 use std::path::Path;

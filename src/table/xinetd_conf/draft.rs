@@ -141,8 +141,6 @@ pub(super) struct Draft {
     pub notes: Vec<Problem>,
     /// What this daemon cannot do, of which nobody need know while the service is off.
     pub refused: Vec<Problem>,
-    /// For `defaults`: how many services stand above.
-    pub earlier: Option<usize>,
     pub id: Option<String>,
     pub kinds: BTreeSet<Kind>,
     pub flags: BTreeSet<Flag>,
@@ -197,7 +195,6 @@ impl Draft {
             harmless: true,
             notes: Vec::new(),
             refused: Vec::new(),
-            earlier: None,
             id: None,
             kinds: BTreeSet::new(),
             flags: BTreeSet::new(),

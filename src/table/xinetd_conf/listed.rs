@@ -26,7 +26,7 @@ pub(super) fn members(
     world: &mut World<'_>,
 ) -> Result<Vec<Set<Member>>, Fault> {
     let mut members = Vec::new();
-    for word in given.before_comment(draft, "xinetd takes the words for names of hosts") {
+    for word in given.before_comment(draft, "takes the words for names of hosts") {
         let at = given.at.moved(word.mark);
         let member = |networks| Set { value: Member { text: word.text.clone(), networks }, at: at.clone() };
         match addresses::read(&word.text) {
@@ -58,7 +58,7 @@ fn doubtful(word: &str, Doubt { meant, xinetd }: &Doubt, list: List) -> String {
         meant => format!("; if {} is meant, write that", meant.join(" ")),
     };
     let here = if list == List::NoAccess { "; here both are turned away" } else { "" };
-    format!("{word}: xinetd {xinetd}{meant}{here}")
+    format!("{word:?}: xinetd {xinetd}{meant}{here}")
 }
 
 fn refusal(word: &str, list: List) -> String {

@@ -149,7 +149,8 @@ impl Reader<'_, '_> {
     }
 
     fn service(&mut self, lines: &mut Lines<'_>, name: Word, file: &Rc<Path>) -> Result<(), Broken> {
-        let at = At::file(file, Mark::default()).under("services", Mark::default()).under(&name.text, name.mark);
+        let at =
+            At::file(file, Mark::default()).under("services", Mark::default()).under(&printable(&name.text), name.mark);
         let mut draft = Draft::new(name.text, at);
         let end = self.entry(lines, &mut draft, Place::Service);
         // A service that was disabled before its mistake is still a disabled service.
@@ -163,8 +164,9 @@ impl Reader<'_, '_> {
         let place = At::file(file, Mark::default()).under("defaults", at.mark());
         let mut draft = std::mem::replace(&mut self.defaults, Draft::new(String::new(), place.clone()));
         draft.at = place;
-        draft.earlier = draft.earlier.or(Some(self.drafts.len()));
+        let before: Vec<&str> = draft.set.keys().copied().collect();
         let end = self.entry(lines, &mut draft, Place::Defaults);
+        self.too_late(&draft, &before);
         if end.is_err() {
             let message = "xinetd would use only a part of these defaults; correct the line that it cannot read";
             self.old.problems.push(draft.at.problem(message));
@@ -276,7 +278,6 @@ impl Reader<'_, '_> {
     /// Makes services of the drafts.
     fn finish(mut self) -> Old {
         let drafts = std::mem::take(&mut self.drafts);
-        self.order_of_defaults(&drafts);
         self.old.daemon = service::daemon(&self.defaults, &mut self.old.warnings);
         self.old.base = service::base();
         let mut names = HashSet::new();
@@ -290,14 +291,15 @@ impl Reader<'_, '_> {
             }
             let mut spec = match made.spec {
                 Ok(spec) => spec,
-                Err((at, Fault::Refused(message))) if on => {
+                Err((at, Fault::Refused(message))) if on && draft.refused.is_empty() => {
                     self.old.problems.push(at.problem(message));
                     continue;
                 }
-                Err((at, Fault::Ignored(message) | Fault::Broken(message))) if on => {
+                Err((at, Fault::Ignored(message) | Fault::Broken(message))) if on && draft.refused.is_empty() => {
                     self.warn(&at, format!("{message}; xinetd does not start the service"));
                     continue;
                 }
+                // One reason is enough.
                 Err(_) => continue,
             };
             if !on {
@@ -316,32 +318,33 @@ impl Reader<'_, '_> {
     }
 
     /// xinetd hands some of the defaults only to services that stand below them. Here they hold for all.
-    fn order_of_defaults(&mut self, drafts: &[Draft]) {
-        let Some(earlier) = self.defaults.earlier.filter(|earlier| *earlier > 0) else { return };
-        let early: Vec<&str> = drafts[..earlier]
-            .iter()
-            .filter(|draft| draft.state == State::On)
-            .map(|draft| draft.name.as_str())
-            .collect();
-        let late = [
-            "only_from",
-            "no_access",
-            "log_on_success",
-            "log_on_failure",
-            "passenv",
-            "banner",
-            "banner_success",
-            "banner_fail",
-        ];
-        let late: Vec<&str> = late.into_iter().filter(|name| self.defaults.set.contains_key(name)).collect();
-        if !early.is_empty() && !late.is_empty() {
-            let message = format!(
-                "xinetd does not apply {} to services that stand above: {}; here they hold for all",
-                late.join(", "),
-                early.join(", ")
-            );
-            let at = self.defaults.at.clone();
-            self.warn(&at, message);
+    fn too_late(&mut self, defaults: &Draft, before: &[&str]) {
+        let late = |name: &&&str| defaults.set.contains_key(**name) && !before.contains(*name);
+        let late: Vec<&str> = BELOW.iter().filter(late).copied().collect();
+        let above = self.drafts.iter().filter(|draft| draft.state == State::On);
+        let above: Vec<&str> = above.map(|draft| draft.name.as_str()).collect();
+        if !above.is_empty() && !late.is_empty() {
+            let (late, above) = (late.join(", "), above.join(", "));
+            let message =
+                format!("xinetd does not apply {late} to services that stand above: {above}; here they hold for all");
+            self.warn(&defaults.at, message);
         }
     }
+}
+
+/// The defaults that xinetd hands to what stands below them.
+const BELOW: [&str; 8] = [
+    "only_from",
+    "no_access",
+    "log_on_success",
+    "log_on_failure",
+    "passenv",
+    "banner",
+    "banner_success",
+    "banner_fail",
+];
+
+/// A name for messages.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -1,9 +1,9 @@
 //! What a service runs: a program with its arguments, a builtin, or a redirection. Steps of [`super::service`].
 
-use std::path::Path;
 use std::time::Duration;
 
 use super::super::check::base_name;
+use super::super::inetd_conf::interpreter;
 use super::super::problem::Set;
 use super::super::schema::not_yet;
 use super::access;
@@ -62,8 +62,7 @@ pub(super) fn program(maker: &mut Maker<'_, '_>) -> Step {
     if draft.redirect.is_some() {
         return redirect(maker);
     }
-    external(maker);
-    Ok(())
+    external(maker)
 }
 
 fn internal(maker: &mut Maker<'_, '_>) -> Step {
@@ -127,47 +126,61 @@ fn redirect(maker: &mut Maker<'_, '_>) -> Step {
 }
 
 /// A program of its own.
-fn external(maker: &mut Maker<'_, '_>) {
+fn external(maker: &mut Maker<'_, '_>) -> Step {
     let draft = maker.draft;
-    let Some(server) = &draft.server else { return };
-    let mut arguments = draft.server_args.clone().unwrap_or_default();
-    let named = draft.has_flag(Flag::NameInArgs);
-    if named {
-        maker.spec.argv0 = maker.at("server_args", arguments.remove(0));
-    }
-    let argv0 = maker.spec.argv0.as_ref().map_or_else(|| base_name(server).to_owned(), |set| set.value.clone());
-    if let Some(doubt) = doubt(server, &argv0, &arguments) {
+    let Some(server) = &draft.server else { return Ok(()) };
+    let arguments = draft.server_args.clone().unwrap_or_default();
+    let name = base_name(server).to_owned();
+    let mut argv = if draft.has_flag(Flag::NameInArgs) { arguments } else { [vec![name], arguments].concat() };
+    if let Some(Doubt { message, meant }) = doubt(server, &argv) {
         let at = draft.place("server_args");
-        maker.note(&at, doubt);
+        maker.note(&at, message);
+        argv = meant.unwrap_or(argv);
     }
-    let words = std::iter::once(server.clone()).chain(arguments).collect();
+    if base_name(server) == "tcpd" && base_name(&argv[0]) == "tcpd" {
+        return maker
+            .broken("server", "tcpd would run itself for ever: it runs the program that it is called by the name of");
+    }
+    let argv0 = argv.remove(0);
+    if argv0 != base_name(server) {
+        maker.spec.argv0 = maker.at("server_args", argv0);
+    }
+    let words = std::iter::once(server.clone()).chain(argv).collect();
     maker.spec.program = maker.at("server", words);
+    Ok(())
 }
 
-/// Programs that run a script.
-const INTERPRETERS: [&str; 13] =
-    ["sh", "bash", "dash", "ksh", "zsh", "python", "python2", "python3", "perl", "ruby", "php", "node", "tclsh"];
+/// Arguments that are surely not meant as they stand.
+struct Doubt {
+    message: String,
+    /// What the program gets in their place, where they are dangerous.
+    meant: Option<Vec<String>>,
+}
 
-/// Arguments of which the first is surely not meant as the program's name.
-fn doubt(path: &str, argv0: &str, rest: &[String]) -> Option<String> {
+fn doubt(path: &str, argv: &[String]) -> Option<Doubt> {
     let base = base_name(path);
-    let script = Path::new(argv0).extension().is_some() || argv0.contains('/');
-    if base == "tcpd" && base_name(argv0) == "tcpd" {
-        let meant = rest.first().map(|first| format!("; {first} is surely meant")).unwrap_or_default();
-        return Some(format!(
-            "tcpd runs the program that it is called by the name of, and would run itself for ever: add flags = NAMEINARGS, \
-             so that server_args begin with that name{meant}"
-        ));
+    let [name, rest @ ..] = argv else { return None };
+    if let ("tcpd", "tcpd", [program, ..]) = (base, base_name(name), rest) {
+        let message = format!(
+            "xinetd calls tcpd by its own name, so that it runs itself for ever; here it runs {program}, as was surely meant: \
+             add flags = NAMEINARGS"
+        );
+        return Some(Doubt { message, meant: Some(rest.to_vec()) });
     }
-    if argv0.starts_with('-') && argv0.trim_start_matches('-') != base {
-        return Some(format!(
-            "with NAMEINARGS the program gets {argv0} as its name and not as an argument; {base} {argv0} is surely meant"
-        ));
+    if interpreter(path) && name.starts_with('/') && base_name(name) != base {
+        let message = format!(
+            "with NAMEINARGS the first of server_args is the program's own name, so {base} gets no script and runs whatever the \
+             client sends; here it runs {name}, as was surely meant: write {base} {name}"
+        );
+        return Some(Doubt { message, meant: Some([&[base.to_owned()], argv].concat()) });
     }
-    if INTERPRETERS.contains(&base) && script && base_name(argv0) != base {
-        return Some(format!(
-            "with NAMEINARGS {base} gets {argv0} as its name, and no script to run; {base} {argv0} is surely meant"
-        ));
+    if name.starts_with('-') && name.trim_start_matches('-') != base {
+        let message = format!(
+            "with NAMEINARGS the first of server_args is the program's own name: it is called {name:?} and gets {} \
+             argument(s), as it does here; surely its name was forgotten: write {base} {name}",
+            rest.len()
+        );
+        return Some(Doubt { message, meant: None });
     }
     None
 }
@@ -198,17 +211,33 @@ pub(super) fn wrapped(maker: &mut Maker<'_, '_>) -> Step {
 mod tests {
     use super::*;
 
+    fn doubts(path: &str, argv: &str) -> Option<(String, Option<String>)> {
+        let argv: Vec<String> = argv.split(' ').map(str::to_owned).collect();
+        doubt(path, &argv).map(|doubt| (doubt.message, doubt.meant.map(|argv| argv.join(" "))))
+    }
+
     #[test]
     fn names_that_are_no_names_are_doubted() {
-        let doubtful = |path, argv0, rest: &[&str]| {
-            doubt(path, argv0, &rest.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
-        };
-        assert!(doubtful("/usr/bin/python3", "/home/x.py", &[]).unwrap().contains("no script to run"));
-        assert!(doubtful("/usr/sbin/nullidentd", "-u", &["ident"]).unwrap().contains("nullidentd -u is surely meant"));
-        assert!(doubtful("/usr/sbin/tcpd", "tcpd", &["in.ftpd"]).unwrap().contains("in.ftpd is surely meant"));
-        assert_eq!(doubtful("/usr/sbin/tcpd", "/usr/sbin/in.ftpd", &[]), None);
-        assert_eq!(doubtful("/bin/sh", "-sh", &[]), None);
-        assert_eq!(doubtful("/usr/bin/python3", "python3", &["/home/x.py"]), None);
-        assert_eq!(doubtful("/usr/sbin/in.ftpd", "in.ftpd", &["-l"]), None);
+        let (message, meant) = doubts("/usr/bin/python3", "/home/x.py -v").unwrap();
+        assert!(message.ends_with("write python3 /home/x.py"), "{message}");
+        assert_eq!(meant.as_deref(), Some("python3 /home/x.py -v"));
+        let (message, meant) = doubts("/usr/sbin/nullidentd", "-u ident").unwrap();
+        assert!(message.ends_with("write nullidentd -u") && meant.is_none(), "{message}");
+        let (message, meant) = doubts("/usr/sbin/tcpd", "tcpd /usr/sbin/in.ftpd -l").unwrap();
+        assert!(message.contains("it runs /usr/sbin/in.ftpd, as was surely meant"), "{message}");
+        assert_eq!(meant.as_deref(), Some("/usr/sbin/in.ftpd -l"));
+    }
+
+    #[test]
+    fn other_names_are_the_administrators_business() {
+        for (path, argv) in [
+            ("/usr/sbin/tcpd", "/usr/sbin/in.ftpd"),
+            ("/bin/sh", "-sh"),
+            ("/usr/bin/python3", "python3 /home/x.py"),
+            ("/usr/sbin/in.ftpd", "in.ftpd -l"),
+            ("/usr/sbin/in.ftpd", "ftpd"),
+        ] {
+            assert!(doubts(path, argv).is_none(), "{argv}");
+        }
     }
 }

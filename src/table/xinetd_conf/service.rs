@@ -187,7 +187,7 @@ impl Maker<'_, '_> {
             ),
             (None, port) => {
                 let port = port.map_or_else(|| "a port and type = UNLISTED".to_owned(), |_| "type = UNLISTED".to_owned());
-                self.broken("port", format!("there is no service {name}/{protocol} in /etc/services; add {port}"))
+                self.broken("port", format!("there is no service {name:?} for {protocol} in /etc/services; add {port}"))
             }
         }
     }
