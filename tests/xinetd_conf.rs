@@ -39,13 +39,19 @@ fn line(service: &Service) -> String {
     let mut words = vec![format!("{name}:")];
     words.extend((!service.enabled).then(|| "off".to_owned()));
     words.extend(listen.iter().map(ToString::to_string));
+    words.extend(service.tcpmux.iter().map(ToString::to_string));
     words.extend(service.wait.then(|| "wait".to_owned()));
     if let Some(credentials) = &service.credentials {
         let group = Some(credentials.gid).filter(|gid| *gid != elsewhere::number(&credentials.user));
         words.push(format!("as {}{}", credentials.user, group.map_or_else(String::new, |gid| format!(":{gid}"))));
         words.extend((!credentials.groups.is_empty()).then(|| "with groups".to_owned()));
     }
-    if !program.path.is_empty() {
+    if program.builtin.is_some() {
+        // The first word is the program's name, and the second says that a builtin is meant.
+        let rest = program.argv[2..].iter().map(|word| word.to_string_lossy());
+        words.push("builtin".to_owned());
+        words.extend(rest.filter(|word| !word.starts_with("--")).map(std::borrow::Cow::into_owned));
+    } else if !program.path.is_empty() {
         words.push(format!("run {}", program.path.to_str().unwrap()));
         words.push(format!("{:?}", program.argv.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>()));
     }

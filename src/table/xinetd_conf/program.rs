@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::super::check::base_name;
 use super::super::inetd_conf::interpreter;
 use super::super::problem::Set;
-use super::super::schema::not_yet;
 use super::access;
 use super::draft::{Flag, Kind};
 use super::service::{Maker, Step};
@@ -50,9 +49,6 @@ pub(super) fn required(maker: &Maker<'_, '_>) -> Step {
 pub(super) fn program(maker: &mut Maker<'_, '_>) -> Step {
     let draft = maker.draft;
     maker.spec.wait = maker.at("wait", draft.wait == Some(true));
-    if draft.has_kind(Kind::Tcpmux) || draft.has_kind(Kind::TcpmuxPlus) {
-        return maker.refused("type", "services behind tcpmux are not supported; give the service a port of its own");
-    }
     if draft.has_flag(Flag::Sensor) {
         return sensor(maker);
     }
@@ -72,15 +68,12 @@ fn internal(maker: &mut Maker<'_, '_>) -> Step {
     if !known {
         return maker.broken("type", format!("xinetd has no internal service {:?}", maker.draft.name));
     }
-    builtin(maker, "type", &name)
+    builtin(maker, "type", &name);
+    Ok(())
 }
 
-fn builtin(maker: &mut Maker<'_, '_>, attribute: &str, name: &str) -> Step {
-    if not_yet("service", "builtin") {
-        return maker.refused(attribute, "not supported yet");
-    }
+fn builtin(maker: &mut Maker<'_, '_>, attribute: &str, name: &str) {
     maker.spec.builtin = maker.at(attribute, name.to_owned());
-    Ok(())
 }
 
 /// A port that nobody honest comes to: all services turn away who did, for `deny_time`.
@@ -120,7 +113,7 @@ fn redirect(maker: &mut Maker<'_, '_>) -> Step {
         let at = draft.place("server");
         maker.note(&at, "this has no effect beside redirect");
     }
-    builtin(maker, "redirect", "redirect")?;
+    builtin(maker, "redirect", "redirect");
     maker.spec.to = draft.redirect.clone().map(|value| Set { value, at: draft.place("redirect") });
     Ok(())
 }

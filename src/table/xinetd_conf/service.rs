@@ -71,8 +71,12 @@ impl Maker<'_, '_> {
         self.possible()?;
         program::required(self)?;
         let datagrams = self.transport()?;
-        let port = self.port(datagrams)?;
-        self.listen(datagrams, port)?;
+        if self.draft.has_kind(Kind::Tcpmux) || self.draft.has_kind(Kind::TcpmuxPlus) {
+            self.tcpmux(datagrams)?;
+        } else {
+            let port = self.port(datagrams)?;
+            self.listen(datagrams, port)?;
+        }
         program::program(self)?;
         if on {
             program::wrapped(self)?;
@@ -190,6 +194,18 @@ impl Maker<'_, '_> {
                 self.broken("port", format!("there is no service {name:?} for {protocol} in /etc/services; add {port}"))
             }
         }
+    }
+
+    /// No socket, but a name that clients of tcpmux ask for.
+    fn tcpmux(&mut self, datagrams: bool) -> Step {
+        if datagrams || !self.draft.has_kind(Kind::Unlisted) {
+            return self.broken("type", "a service behind tcpmux is of protocol = tcp, and type has UNLISTED too");
+        }
+        let plus = if self.draft.has_kind(Kind::TcpmuxPlus) { "+" } else { "" };
+        let at = self.draft.place("type");
+        let text = format!("tcpmux/{plus}{}", self.draft.name);
+        self.spec.listen = Some(Set { value: vec![Set { value: text, at: at.clone() }], at });
+        Ok(())
     }
 
     /// The sockets, in the grammar of `listen`.
