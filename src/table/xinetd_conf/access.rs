@@ -53,9 +53,12 @@ fn everybody(maker: &Maker<'_, '_>, list: &[Set<IpNet>]) -> bool {
     all(true) && (only_v4 || all(false))
 }
 
-/// A service that waits is lent the socket, and nobody else sees who comes.
+/// A service that waits for connections is lent the socket, and nobody else sees who comes. Of datagrams the sender of
+/// the first is looked at, as xinetd does.
 fn unseen(maker: &Maker<'_, '_>, list: &Key<Vec<Set<IpNet>>>) -> Step {
-    let Some(Set { at, .. }) = list.as_ref().filter(|_| maker.draft.wait == Some(true)) else { return Ok(()) };
+    let datagrams = maker.spec.listen.iter().flat_map(|list| &list.value).all(|set| set.value.starts_with("udp"));
+    let blind = maker.draft.wait == Some(true) && !datagrams;
+    let Some(Set { at, .. }) = list.as_ref().filter(|_| blind) else { return Ok(()) };
     let own = at.is_below(&maker.draft.at);
     let (place, whose) = if own { (at, String::new()) } else { (&maker.draft.at, format!(" of {}", at.origin())) };
     let message = format!(
