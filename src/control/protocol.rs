@@ -4,8 +4,9 @@
 //! does not know, and any key that it does not know, is refused, so that nobody believes to have asked what was ignored.
 
 use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::report::{Ban, Drift, Penalties, Snapshot, SourceCount};
 
@@ -245,6 +246,25 @@ impl Answer {
         line.push(b'\n');
         line
     }
+}
+
+/// What may be said, as JSON Schema draft 7.
+#[must_use]
+pub fn schema() -> Value {
+    let mut generator = SchemaSettings::draft07().into_generator();
+    let said = json!({ "anyOf": [generator.subschema_for::<Request>(), generator.subschema_for::<Answer>()] });
+    let mut definitions = Value::Object(generator.take_definitions(true));
+    let version = json!({ "description": "The version of the protocol.", "const": VERSION });
+    for request in definitions["Request"]["oneOf"].as_array_mut().into_iter().flatten() {
+        request["properties"]["version"] = version.clone();
+    }
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "Control protocol of oxinetd",
+        "description": "A line that is sent over the control socket, or that comes back; see oxinetctl(8).",
+        "anyOf": said["anyOf"],
+        "definitions": definitions,
+    })
 }
 
 /// Reads a request, without its line end.

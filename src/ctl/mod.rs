@@ -13,6 +13,7 @@ mod explain;
 mod metrics;
 mod output;
 mod reload;
+mod schema;
 mod services;
 mod sources;
 mod status;
@@ -73,6 +74,8 @@ enum Command {
     Unban(bans::Unban),
     /// Show who is banned or penalised
     Bans(bans::Bans),
+    /// Write a JSON Schema of the service table, for editors
+    Schema(schema::Schema),
     /// Write a completion script for a shell
     Completions(completions::Completions),
 }
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Ban(command) => command.run(&daemon, &mut output),
         Command::Unban(command) => command.run(&daemon, &mut output),
         Command::Bans(command) => command.run(&daemon, &mut output),
+        Command::Schema(command) => command.run(&mut output),
         Command::Completions(command) => command.run(&mut output, &mut Arguments::command()),
     };
     // What there is to see is seen even if it is a failure.

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use serde_json::json;
 use serde_yaml::Value;
 
 use super::check::Checker;
@@ -20,7 +21,7 @@ use super::clash::{self, Claim};
 use super::file::{self, Document};
 use super::files::{self, Files};
 use super::format::{self, Entry, Format, Old};
-use super::inetd_conf::{self, Dialect};
+use super::inetd_conf::{self, DIALECTS, Dialect};
 use super::machine::{Local, Machine};
 use super::problem::{At, Mark, Problem, Set};
 use super::schema::{self, DaemonSpec, ServiceSpec};
@@ -103,7 +104,7 @@ struct Reader<'a> {
 
 /// What one YAML file holds.
 #[derive(Default)]
-struct Contents {
+pub(super) struct Contents {
     daemon: Option<Set<DaemonSpec>>,
     defaults: ServiceSpec,
     services: Vec<Entry>,
@@ -249,6 +250,15 @@ fn contents(document: Document, name: &Rc<Path>, problems: &mut Vec<Problem>) ->
     let Document { value, node } = document;
     let value = if value == Value::String(String::new()) { Value::Null } else { value };
     let mut section = Section::new("file", value, Some(&node), at, problems);
+    let mut contents = sections(&mut section);
+    section.finish();
+    // Merge keys disturb the order.
+    contents.services.sort_by_key(|entry| entry.at.mark());
+    contents
+}
+
+/// Reads what may stand in a file.
+pub(super) fn sections(section: &mut Section<'_>) -> Contents {
     let mut contents = Contents { daemon: section.section("daemon", "daemon", schema::daemon), ..Contents::default() };
     if let Some(set) = section.section("defaults", "service", schema::defaults) {
         contents.defaults = set.value;
@@ -263,14 +273,20 @@ fn contents(document: Document, name: &Rc<Path>, problems: &mut Vec<Problem>) ->
     let include = section.list("include", include).map(|set| set.value).unwrap_or_default();
     // All entries may be commented out.
     contents.include = include.into_iter().filter(|set| !set.value.pattern.is_empty()).collect();
-    section.finish();
-    // Merge keys disturb the order.
-    contents.services.sort_by_key(|entry| entry.at.mark());
     contents
 }
 
 /// `PATTERN`, or `{ path: PATTERN, dialect: DIALECT }`.
 fn include(item: Item<'_>) -> Read<Include> {
+    item.note(|| {
+        let dialects = DIALECTS.map(|(name, _)| name);
+        let keys = json!({
+            "path": { "type": "string", "description": "A path, or a pattern of paths." },
+            "dialect": { "enum": dialects, "description": "Whose inetd.conf it is." },
+        });
+        let map = json!({ "type": "object", "properties": keys, "required": ["path"], "additionalProperties": false });
+        json!({ "anyOf": [{ "type": ["string", "null"] }, map] })
+    });
     let Value::Mapping(map) = item.value else {
         let pattern = if item.value.is_null() { String::new() } else { item.text()? };
         return Ok(Include { pattern, dialect: None });

@@ -15,6 +15,7 @@ mod file;
 mod files;
 mod format;
 mod index;
+pub mod json_schema;
 mod inetd_conf;
 mod limits;
 mod load;

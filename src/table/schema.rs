@@ -8,13 +8,14 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde_json::json;
 
 use super::problem::Set;
 use super::section::{Item, Section};
 use super::units::{self, Rate};
 use super::values::{
-    absolute, control_place, count, groups, log_target, mode, network, number, positive, rate, refuse, rlimit,
-    variable, words,
+    RESOURCES, absolute, control_place, count, groups, log_target, mode, network, number, positive, rate, refuse,
+    rlimit, variable, words,
 };
 use super::{ControlPlace, LogFormat, LogTarget, Refuse, Rlimit, Stderr, WhenFull};
 use crate::access::Span;
@@ -195,9 +196,7 @@ pub(super) fn defaults(section: &mut Section<'_>) -> ServiceSpec {
 
 /// Reads a service.
 pub(super) fn service(section: &mut Section<'_>) -> ServiceSpec {
-    if !section.has("listen") {
-        section.report("listen is missing; it says where clients come in, such as listen: 9418");
-    }
+    section.require("listen", "listen is missing; it says where clients come in, such as listen: 9418");
     let runs = section.has("program") || section.has("builtin");
     let leads_somewhere = section.has("to");
     let spec = keys(section, Whose::One);
@@ -251,8 +250,9 @@ fn surroundings(section: &mut Section<'_>, spec: &mut ServiceSpec) {
     spec.chroot = section.take("chroot", absolute);
     spec.umask = section.take("umask", |item| mode(item, "022"));
     spec.nice = section.take("nice", |item| number(item, -20, 19));
-    spec.rlimits = section.map("rlimits", |name, item| Ok((name.to_owned(), rlimit(name, item)?)));
-    spec.env = section.map("env", |name, item| Ok((variable(name)?, item.word("a text")?)));
+    let resources = RESOURCES.map(|(name, ..)| name);
+    spec.rlimits = section.map("rlimits", &resources, |name, item| Ok((name.to_owned(), rlimit(name, item)?)));
+    spec.env = section.map("env", &[], |name, item| Ok((variable(name)?, item.word("a text")?)));
     spec.pass_env = section.list("pass_env", |item| variable(&item.word("a variable's name, such as LANG")?));
     spec.stderr = section.take("stderr", |item| {
         item.one_of(&[("daemon", Stderr::Daemon), ("connection", Stderr::Connection), ("null", Stderr::Null)])
@@ -269,6 +269,7 @@ fn limits(section: &mut Section<'_>, spec: &mut ServiceSpec) {
         *place = section.section(key, key, source).map_or_else(SourceSpec::default, |set| set.value);
     }
     spec.max_load = section.take("max_load", |item| {
+        item.note(|| json!({ "type": "number", "exclusiveMinimum": 0 }));
         let load = item.value.as_f64().filter(|load| load.is_finite() && *load > 0.0);
         load.ok_or_else(|| item.not("a load average above 0, such as 8 or 2.5"))
     });
@@ -357,23 +358,26 @@ pub(super) fn daemon(section: &mut Section<'_>) -> DaemonSpec {
         instances: section.take("instances", |item| number(item, 1, u32::MAX.into())),
         ..DaemonSpec::default()
     };
-    if section.is_map("control") {
-        section.section("control", "daemon.control", |control| {
-            spec.control = control.take("path", control_place);
-            spec.control_group = control.take("group", |item| item.word("a group's name or number"));
-        });
-    } else {
-        spec.control = section.take("control", control_place);
-    }
-    spec.sources = section.map("sources", |name, item| match name {
+    let (mut path, mut group) = (None, None);
+    let map = |control: &mut Section<'_>| {
+        path = control.take("path", control_place);
+        group = control.take("group", |item| item.word("a group's name or number"));
+    };
+    spec.control = section.section_or("control", "daemon.control", map, control_place).or(path);
+    spec.control_group = group;
+    spec.sources = section.map("sources", &["ipv4", "ipv6"], |name, item| match name {
         "ipv4" | "ipv6" => Ok((name.to_owned(), number::<u32>(item, 1, 1 << 28)?)),
         _ => Err("unknown key; known here are: ipv4 or ipv6".to_owned()),
     });
     section.section("log", "daemon.log", |log| {
         spec.to = log.take("to", log_target);
-        spec.facility = log.take("facility", |item| match item.value.as_i64() {
-            Some(_) => number(item, 0, 23),
-            None => item.one_of(&units::FACILITIES),
+        spec.facility = log.take("facility", |item| {
+            let names = units::FACILITIES.map(|(name, _)| name);
+            item.note(|| json!({ "anyOf": [{ "enum": names }, { "type": "integer", "minimum": 0, "maximum": 23 }] }));
+            match item.value.as_i64() {
+                Some(_) => number(item, 0, 23),
+                None => item.one_of(&units::FACILITIES),
+            }
         });
         spec.format = log.take("format", |item| item.one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)]));
         spec.level = log.take("level", |item| item.one_of(&LEVELS));

@@ -4,10 +4,15 @@
 //! Only [`super::schema`] and [`super::load()`] use this. It knows no key itself, except that it asks
 //! [`super::schema::not_yet`] about each. It never stops at a problem.
 
+use std::path::Path;
+use std::rc::Rc;
+
+use serde_json::json;
 use serde_yaml::{Mapping, Value};
 
 use super::index::Node;
-use super::problem::{At, Problem, Set};
+use super::json_schema::{self, Note, Sketch};
+use super::problem::{At, Mark, Problem, Set};
 use super::schema;
 
 /// A value about to be read. `node` is absent only where the two YAML parsers disagree.
@@ -15,14 +20,41 @@ use super::schema;
 pub(super) struct Item<'a> {
     pub value: &'a Value,
     pub node: Option<&'a Node>,
+    /// Where a reader notes what it reads, while a schema is being made; there is nothing to read then.
+    note: Option<&'a Note>,
 }
 
 /// What a reader of values gives: the value, or what was expected.
 pub(super) type Read<T> = Result<T, String>;
 
-impl Item<'_> {
+impl<'a> Item<'a> {
+    pub(super) fn new(value: &'a Value, node: Option<&'a Node>) -> Self {
+        Self { value, node, note: None }
+    }
+
+    /// An element of a list.
+    pub(super) fn element(&self, index: usize, value: &'a Value) -> Self {
+        Self::new(value, self.node.and_then(|node| node.element(index)))
+    }
+
+    /// Notes what is read here, if a schema is being made, and nothing is noted yet.
+    pub(super) fn note(&self, schema: impl FnOnce() -> serde_json::Value) {
+        if let Some(note) = self.note {
+            note.borrow_mut().get_or_insert_with(schema);
+        }
+    }
+
+    /// What a reader notes.
+    fn noted<T>(read: impl FnOnce(Item<'_>) -> Read<T>) -> serde_json::Value {
+        let note = Note::default();
+        // It reads nothing, so it has nothing to give.
+        let _ = read(Item { value: &Value::Null, node: None, note: Some(&note) });
+        note.into_inner().unwrap_or_default()
+    }
+
     /// A text; nothing else is taken for one.
     pub(super) fn text(&self) -> Read<String> {
+        self.note(|| json!({ "type": "string" }));
         match self.value {
             Value::String(text) => Ok(text.clone()),
             _ => Err(self.not("a text")),
@@ -31,6 +63,7 @@ impl Item<'_> {
 
     /// A text, number or boolean, as written.
     pub(super) fn word(&self, expected: &str) -> Read<String> {
+        self.note(|| json_schema::word(expected));
         let raw = self.node.and_then(Node::raw);
         match (self.value, raw) {
             (Value::String(text), _) => Ok(text.clone()),
@@ -49,6 +82,7 @@ impl Item<'_> {
     pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Read<T> {
         let found = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        self.note(|| json!({ "enum": names }));
         let text = match self.value {
             Value::String(text) => text.as_str(),
             _ => self.node.and_then(Node::raw).unwrap_or_default(),
@@ -58,11 +92,13 @@ impl Item<'_> {
 
     /// `true` or `false`.
     pub(super) fn boolean(&self) -> Read<bool> {
+        self.note(|| json!({ "type": "boolean" }));
         self.value.as_bool().ok_or_else(|| self.not("true or false"))
     }
 
     /// A whole number in a range.
     pub(super) fn integer(&self, least: i64, most: i64) -> Read<i64> {
+        self.note(|| json!({ "type": "integer", "minimum": least, "maximum": most }));
         let inside = |number: &i64| (least..=most).contains(number);
         self.value.as_i64().filter(inside).ok_or_else(|| self.not(&format!("a whole number from {least} to {most}")))
     }
@@ -111,6 +147,8 @@ pub(super) struct Section<'a> {
     at: At,
     known: Vec<&'static str>,
     problems: &'a mut Vec<Problem>,
+    /// Only while a schema is being made.
+    sketch: Option<Sketch>,
 }
 
 impl<'a> Section<'a> {
@@ -126,19 +164,37 @@ impl<'a> Section<'a> {
             Value::Mapping(entries) => entries,
             Value::Null => Mapping::new(),
             other => {
-                let message = Item { value: &other, node }.not("a map of keys and values");
+                let message = Item::new(&other, node).not("a map of keys and values");
                 problems.push(at.problem(message));
                 Mapping::new()
             }
         };
-        Self { kind, entries, node, at, known: Vec::new(), problems }
+        Self { kind, entries, node, at, known: Vec::new(), problems, sketch: None }
+    }
+
+    /// Begins to note what is read, in place of reading.
+    pub(super) fn sketching(kind: &'static str, problems: &'a mut Vec<Problem>) -> Self {
+        let at = At::file(&Rc::from(Path::new("")), Mark::default());
+        Self { sketch: Some(Sketch::default()), ..Self::new(kind, Value::Null, None, at, problems) }
+    }
+
+    /// What has been noted.
+    pub(super) fn sketch(self) -> serde_json::Value {
+        self.sketch.map_or(serde_json::Value::Null, |sketch| sketch.json())
+    }
+
+    fn note(&mut self, key: &str, schema: impl FnOnce() -> serde_json::Value) {
+        if let Some(sketch) = &mut self.sketch {
+            sketch.key(self.kind, key, schema());
+        }
     }
 
     /// Reads the value of a key, if it is there.
     pub(super) fn take<T>(&mut self, key: &'static str, read: impl Fn(Item<'_>) -> Read<T>) -> Option<Set<T>> {
+        self.note(key, || Item::noted(&read));
         let (value, node) = self.remove(key)?;
         let at = self.place(key, node);
-        let item = Item { value: &value, node };
+        let item = Item::new(&value, node);
         let value = self.judge(&at, read(item))?;
         self.supported(key, &at);
         Some(Set { value, at })
@@ -150,12 +206,13 @@ impl<'a> Section<'a> {
         key: &'static str,
         read: impl Fn(Item<'_>) -> Read<T>,
     ) -> Option<Set<Vec<Set<T>>>> {
+        self.note(key, || json_schema::one_or_more(Item::noted(&read)));
         let (value, node) = self.remove(key)?;
         let at = self.place(key, node);
         let elements = match value {
             Value::Sequence(elements) => elements,
             single => {
-                return self.judge(&at, read(Item { value: &single, node })).map(|value| {
+                return self.judge(&at, read(Item::new(&single, node))).map(|value| {
                     self.supported(key, &at);
                     Set { value: vec![Set { value, at: at.clone() }], at }
                 });
@@ -166,7 +223,7 @@ impl<'a> Section<'a> {
         for (index, element) in elements.iter().enumerate() {
             let node = node.and_then(|node| node.element(index));
             let at = node.map_or_else(|| at.clone(), |node| at.moved(node.at));
-            let value = self.judge(&at, read(Item { value: element, node }));
+            let value = self.judge(&at, read(Item::new(element, node)));
             values.extend(value.map(|value| Set { value, at }));
         }
         if self.problems.len() == before {
@@ -176,8 +233,21 @@ impl<'a> Section<'a> {
         (elements.is_empty() || !values.is_empty()).then_some(Set { value: values, at })
     }
 
-    /// Reads a map whose keys are the administrator's, in the order written.
-    pub(super) fn map<T>(&mut self, key: &'static str, read: impl Fn(&str, Item<'_>) -> Read<T>) -> Vec<Set<T>> {
+    /// Reads a map whose keys are `known` to the reader, or if there are none the administrator's, in the order written.
+    pub(super) fn map<T>(
+        &mut self,
+        key: &'static str,
+        known: &[&str],
+        read: impl Fn(&str, Item<'_>) -> Read<T>,
+    ) -> Vec<Set<T>> {
+        self.note(key, || {
+            let mut map = Sketch::default();
+            known.iter().for_each(|name| map.key(key, name, Item::noted(|item| read(name, item))));
+            if known.is_empty() {
+                map.others(Item::noted(|item| read("NAME", item)));
+            }
+            map.json()
+        });
         let Some((value, node)) = self.remove(key) else {
             return Vec::new();
         };
@@ -198,7 +268,7 @@ impl<'a> Section<'a> {
             let Some(name) = self.name(&name) else { continue };
             let node = self.node.and_then(|node| node.entry(&name)).map(|entry| entry.value.as_ref());
             let at = self.place(&name, node);
-            let value = self.judge(&at, read(&name, Item { value: &value, node }));
+            let value = self.judge(&at, read(&name, Item::new(&value, node)));
             values.extend(value.map(|value| Set { value, at }));
         }
         values
@@ -206,6 +276,12 @@ impl<'a> Section<'a> {
 
     /// Reads every key that is left as a section of its own, placed at its key.
     pub(super) fn each(&mut self, kind: &'static str, mut read: impl FnMut(String, &mut Section<'_>)) {
+        if let Some(sketch) = &mut self.sketch {
+            let mut problems = Vec::new();
+            let mut section = Section::sketching(kind, &mut problems);
+            read(String::new(), &mut section);
+            return sketch.others(section.sketch());
+        }
         for (name, value) in std::mem::take(&mut self.entries) {
             let Some(name) = self.name(&name) else { continue };
             let node = self.node.and_then(|node| node.entry(&name)).map(|entry| entry.value.as_ref());
@@ -222,6 +298,15 @@ impl<'a> Section<'a> {
         kind: &'static str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> Option<Set<T>> {
+        if self.sketch.is_some() {
+            let mut problems = Vec::new();
+            let mut section = Section::sketching(kind, &mut problems);
+            // Nothing is read, so nothing is kept.
+            let _ = read(&mut section);
+            let schema = section.sketch();
+            self.note(key, || schema);
+            return None;
+        }
         let (value, node) = self.remove(key)?;
         let at = self.key_place(key);
         let before = self.problems.len();
@@ -234,8 +319,34 @@ impl<'a> Section<'a> {
         Some(Set { value, at })
     }
 
+    /// Reads the map under a key as a section, or any other value by `read`.
+    pub(super) fn section_or<T>(
+        &mut self,
+        key: &'static str,
+        kind: &'static str,
+        section: impl FnOnce(&mut Section<'_>),
+        read: impl Fn(Item<'_>) -> Read<T>,
+    ) -> Option<Set<T>> {
+        if self.sketch.is_some() {
+            let mut problems = Vec::new();
+            let mut map = Section::sketching(kind, &mut problems);
+            section(&mut map);
+            let map = map.sketch();
+            self.note(key, || json!({ "anyOf": [Item::noted(read), map] }));
+            return None;
+        }
+        if !self.entries.get(key).is_some_and(Value::is_mapping) {
+            return self.take(key, read);
+        }
+        self.section(key, kind, section);
+        None
+    }
+
     /// Turns a key away that has no place here.
     pub(super) fn forbid(&mut self, key: &'static str, message: &str) {
+        if let Some(sketch) = &mut self.sketch {
+            sketch.forbid(key);
+        }
         if self.remove(key).is_some() {
             let at = self.key_place(key);
             self.problems.push(at.problem(message));
@@ -247,9 +358,13 @@ impl<'a> Section<'a> {
         self.entries.contains_key(key)
     }
 
-    /// Is the value of a key a map?
-    pub(super) fn is_map(&self, key: &str) -> bool {
-        self.entries.get(key).is_some_and(Value::is_mapping)
+    /// Notes that a key is missing, if it is.
+    pub(super) fn require(&mut self, key: &'static str, message: &str) {
+        if let Some(sketch) = &mut self.sketch {
+            sketch.require(key);
+        } else if !self.has(key) {
+            self.report(message);
+        }
     }
 
     /// Where the section is: its key, or its file.
@@ -291,7 +406,7 @@ impl<'a> Section<'a> {
         if let Value::String(name) = key {
             return Some(name.clone());
         }
-        let text = Item { value: key, node: None }.not("a text");
+        let text = Item::new(key, None).not("a text");
         self.problems.push(self.at.problem(format!("each key must be a text, in quotes if need be: {text}")));
         None
     }

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde_json::json;
 use serde_yaml::Value;
 
 use super::schema::Groups;
@@ -23,6 +24,9 @@ pub(super) fn number<T: TryFrom<i64>>(item: Item<'_>, least: i64, most: i64) -> 
 
 /// A limit on handlers: at least 1, or `unlimited` (`None`).
 pub(super) fn count(item: Item<'_>) -> Read<Option<u32>> {
+    item.note(
+        || json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": u32::MAX }, { "const": "unlimited" }] }),
+    );
     if item.value.as_str() == Some("unlimited") {
         return Ok(None);
     }
@@ -33,13 +37,15 @@ pub(super) fn count(item: Item<'_>) -> Read<Option<u32>> {
 /// `program`: a list of words, or a text to be split into them.
 pub(super) fn words(item: Item<'_>) -> Read<Vec<String>> {
     let expected = "a command, such as [/bin/cat, -u] or \"/bin/cat -u\"";
+    item.note(|| {
+        let word = json!({ "type": ["string", "number", "boolean"] });
+        json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": word, "minItems": 1 }], "description": expected })
+    });
     let words = match item.value {
         Value::Sequence(elements) => elements
             .iter()
             .enumerate()
-            .map(|(index, value)| {
-                Item { value, node: item.node.and_then(|node| node.element(index)) }.word("a word as argument")
-            })
+            .map(|(index, value)| item.element(index, value).word("a word as argument"))
             .collect::<Read<Vec<_>>>()?,
         Value::String(text) => {
             shlex::split(text).ok_or_else(|| format!("a quotation mark or backslash is left open in {text:?}"))?
@@ -51,15 +57,17 @@ pub(super) fn words(item: Item<'_>) -> Read<Vec<String>> {
 
 /// `groups`: `all`, `none` or a list.
 pub(super) fn groups(item: Item<'_>) -> Read<Groups> {
+    item.note(|| {
+        let word = json!({ "type": ["string", "number", "boolean"] });
+        json!({ "anyOf": [{ "enum": ["all", "none"] }, { "type": "array", "items": word }] })
+    });
     match item.value {
         Value::String(word) if word == "all" => Ok(Groups::All),
         Value::String(word) if word == "none" => Ok(Groups::These(Vec::new())),
         Value::Sequence(elements) => elements
             .iter()
             .enumerate()
-            .map(|(index, value)| {
-                Item { value, node: item.node.and_then(|node| node.element(index)) }.word("a group's name or number")
-            })
+            .map(|(index, value)| item.element(index, value).word("a group's name or number"))
             .collect::<Read<Vec<_>>>()
             .map(Groups::These),
         _ => Err(item.not("all, none or a list of groups")),
@@ -74,6 +82,7 @@ pub(super) fn absolute(item: Item<'_>) -> Read<String> {
 /// A file mode or mask. A YAML number would lose its leading zero, and its meaning with it.
 pub(super) fn mode(item: Item<'_>, example: &str) -> Read<u32> {
     let expected = format!("an octal number up to 777 in quotes, such as \"{example}\"");
+    item.note(|| json!({ "type": "string", "pattern": "^(0o)?[0-7]+$", "description": expected }));
     match item.value {
         Value::String(text) => units::mode(text).ok_or_else(|| item.not(&expected)),
         _ => Err(item.not(&expected)),
@@ -82,11 +91,19 @@ pub(super) fn mode(item: Item<'_>, example: &str) -> Read<u32> {
 
 /// A duration above 0.
 pub(super) fn positive(item: Item<'_>) -> Read<Duration> {
+    item.note(|| {
+        let pattern = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
+        json!({ "type": "string", "pattern": pattern, "description": "a duration, such as 90s or 1h30m" })
+    });
     item.parse("a duration, such as 90s or 1h30m", |text| units::duration(text).filter(|time| !time.is_zero()))
 }
 
 /// So many in a time.
 pub(super) fn rate(item: Item<'_>) -> Read<Rate> {
+    item.note(|| {
+        let expected = "a rate, such as 50/s, 30/min, 1000/h or 5000/day";
+        json!({ "type": "string", "pattern": "^[0-9]+/(s|min|h|day)$", "description": expected })
+    });
     item.parse("a rate, such as 50/s, 30/min, 1000/h or 5000/day", units::rate)
 }
 
@@ -129,6 +146,11 @@ pub(super) fn control_place(item: Item<'_>) -> Read<ControlPlace> {
 /// `reset`, `close` or `{ text: "…" }`.
 pub(super) fn refuse(item: Item<'_>) -> Read<Refuse> {
     let expected = "reset, close or { text: \"…\" }";
+    item.note(|| {
+        let text = json!({ "text": { "type": "string", "maxLength": REFUSE_TEXT, "description": "What he is sent." } });
+        let text = json!({ "type": "object", "properties": text, "required": ["text"], "additionalProperties": false });
+        json!({ "anyOf": [{ "enum": ["reset", "close"] }, text], "description": expected })
+    });
     match item.value {
         Value::String(word) if word == "reset" => Ok(Refuse::Reset),
         Value::String(word) if word == "close" => Ok(Refuse::Close),
