@@ -67,8 +67,11 @@ fn must_be_valid(schema: &Value, documents: &[(String, Value)]) {
     }
 }
 
+/// A table as JSON, merge keys merged as editors merge them.
 fn yaml(text: &str) -> Value {
-    serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    let mut table: serde_yaml::Value = serde_yaml::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    table.apply_merge().unwrap();
+    serde_json::to_value(table).unwrap()
 }
 
 /// The literal blocks of manual pages and the fenced ones of the README that are tables.

@@ -91,6 +91,12 @@ pub(super) fn word(expected: &str) -> Json {
     json!({ "type": ["string", "number", "boolean"], "description": expected })
 }
 
+/// One of some words; `null` without quotes is a word here, and to YAML nothing.
+pub(super) fn one_of(words: &[&str]) -> Json {
+    let words = words.iter().flat_map(|word| [Some(json!(word)), (*word == "null").then_some(Json::Null)]).flatten();
+    json!({ "enum": words.collect::<Vec<_>>() })
+}
+
 fn description(kind: &str, key: &str) -> Option<&'static str> {
     let kind = if kind == "per_network" { "per_source" } else { kind };
     DESCRIPTIONS.iter().find(|(section, name, _)| (*section, *name) == (kind, key)).map(|(.., text)| *text)

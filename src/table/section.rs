@@ -82,7 +82,7 @@ impl<'a> Item<'a> {
     pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Read<T> {
         let found = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        self.note(|| json!({ "enum": names }));
+        self.note(|| json_schema::one_of(&names));
         let text = match self.value {
             Value::String(text) => text.as_str(),
             _ => self.node.and_then(Node::raw).unwrap_or_default(),
