@@ -233,8 +233,6 @@ struct Entry {
     /// `top`, `daemon`, `service`, or the key whose value it stands in, `daemon.log` for that one.
     section: String,
     key: String,
-    /// Marked as not supported yet.
-    not_yet: bool,
 }
 
 /// The keys of one `.Sh`; nested lists belong to the key they stand in.
@@ -257,12 +255,10 @@ fn entries_of(page: &str, name: &str, top: &str) -> Vec<Entry> {
                 (Some(parent), _) => format!("{top}.{parent}"),
             };
             let first = entries.len();
-            entries.extend(keys.map(|key| Entry { section: section.clone(), key: key.to_owned(), not_yet: false }));
+            entries.extend(keys.map(|key| Entry { section: section.clone(), key: key.to_owned() }));
             if let Some(list) = open.last_mut() {
                 *list = (first..entries.len()).collect();
             }
-        } else if line == "Not supported yet." {
-            open.last().into_iter().flatten().for_each(|&index| entries[index].not_yet = true);
         }
     }
     entries
@@ -275,14 +271,13 @@ fn entries() -> Vec<Entry> {
 }
 
 #[test]
-fn entries_know_their_section_and_their_mark() {
-    let page = ".Sh S\n.Bl -tag\n.It Ic a\n.Bl -tag\n.It Cm x\nNot supported yet.\n.It Ic b , c\nText.\nNot supported yet.\n\
-                .El\n.It Ic d\n.El\n.Sh T\n.Bl -tag\n.It Ic e\n.El\n";
-    let entry = |section: &str, key: &str, not_yet| Entry { section: section.into(), key: key.into(), not_yet };
-    let inner =
-        [entry("service", "a", false), entry("a", "b", true), entry("a", "c", true), entry("service", "d", false)];
+fn entries_know_their_section() {
+    let page = ".Sh S\n.Bl -tag\n.It Ic a\n.Bl -tag\n.It Cm x\nText.\n.It Ic b , c\nText.\n.El\n.It Ic d\n.El\n\
+                .Sh T\n.Bl -tag\n.It Ic e\n.El\n";
+    let entry = |section: &str, key: &str| Entry { section: section.into(), key: key.into() };
+    let inner = [entry("service", "a"), entry("a", "b"), entry("a", "c"), entry("service", "d")];
     assert_eq!(entries_of(page, "S", "service"), inner);
-    assert_eq!(entries_of(page, "S", "daemon")[1], entry("daemon.a", "b", true));
+    assert_eq!(entries_of(page, "S", "daemon")[1], entry("daemon.a", "b"));
 }
 
 #[test]
@@ -334,19 +329,14 @@ fn table_with(section: &str, key: &str, value: &str) -> String {
 }
 
 #[test]
-fn keys_are_taken_unless_the_page_says_not_yet() {
-    let marked: BTreeSet<_> =
-        entries().into_iter().filter(|entry| entry.not_yet).map(|entry| (entry.section, entry.key)).collect();
+fn every_key_is_taken() {
     for (section, key, value) in keys() {
         if FOR_ROOT.contains(&key) && !geteuid().is_root() {
             eprintln!("skipped: {key} can be checked by root alone");
             continue;
         }
         let (errors, good) = check(&table_with(section, key, value));
-        let not_yet = errors.lines().any(|line| line.contains(&format!(".{key}: not supported yet")));
-        let expected = marked.contains(&(section.to_owned(), key.to_owned()));
-        assert_eq!(not_yet, expected, "{section}.{key}: does the page mark it? --check says: {errors:?}");
-        assert_eq!(good, !expected, "{section}.{key}: {errors}");
+        assert!(good, "{section}.{key}: {errors}");
     }
 }
 

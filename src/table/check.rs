@@ -168,7 +168,10 @@ impl<'a> Checker<'a> {
         let datagrams = listen.iter().filter(|endpoint| endpoint.is_datagram()).count();
         match &spec.wait {
             Some(Set { value: false, at }) if datagrams > 0 => {
-                self.problems.push(at.problem("wait: false for datagrams is not supported yet; leave it out"));
+                self.problems.push(at.problem(
+                    "who takes one datagram from a socket takes those of all others too, so wait: false \
+                           cannot be had; leave it out",
+                ));
             }
             None if datagrams > 0 && datagrams < listen.len() => {
                 let at = spec.listen.as_ref().map(|set| &set.at);

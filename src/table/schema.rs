@@ -22,14 +22,6 @@ use crate::access::Span;
 use crate::builtin::host_and_port;
 use crate::log::Level;
 
-/// The keys that are read and checked but have no effect yet, by section. Each gives an error until it is taken off.
-const NOT_YET: [(&str, &[&str]); 0] = [];
-
-/// Does this key of this section have no effect yet?
-pub(super) fn not_yet(section: &str, key: &str) -> bool {
-    NOT_YET.iter().any(|(name, keys)| *name == section && keys.contains(&key))
-}
-
 /// A key that may be absent.
 pub(super) type Key<T> = Option<Set<T>>;
 /// A map whose keys are the administrator's.

@@ -1,8 +1,8 @@
 //! Reads a map key after key: each key is taken once with a reader for its value, each bad one becomes a problem at
 //! its exact place, and what nobody took is unknown.
 //!
-//! Only [`super::schema`] and [`super::load()`] use this. It knows no key itself, except that it asks
-//! [`super::schema::not_yet`] about each. It never stops at a problem.
+//! Only [`super::schema`] and [`super::load()`] use this. It knows no key itself, and never stops at a
+//! problem.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -13,7 +13,6 @@ use serde_yaml::{Mapping, Value};
 use super::index::Node;
 use super::json_schema::{self, Note, Sketch};
 use super::problem::{At, Mark, Problem, Set};
-use super::schema;
 
 /// A value about to be read. `node` is absent only where the two YAML parsers disagree.
 #[derive(Clone, Copy)]
@@ -140,7 +139,7 @@ fn shorten(text: &str) -> String {
 
 /// A map that is being read.
 pub(super) struct Section<'a> {
-    /// What it is called in the schema: `service`, `socket` …; the key of [`schema::not_yet`].
+    /// What it is called in the schema: `service`, `socket` ….
     kind: &'static str,
     entries: Mapping,
     node: Option<&'a Node>,
@@ -196,7 +195,6 @@ impl<'a> Section<'a> {
         let at = self.place(key, node);
         let item = Item::new(&value, node);
         let value = self.judge(&at, read(item))?;
-        self.supported(key, &at);
         Some(Set { value, at })
     }
 
@@ -212,22 +210,16 @@ impl<'a> Section<'a> {
         let elements = match value {
             Value::Sequence(elements) => elements,
             single => {
-                return self.judge(&at, read(Item::new(&single, node))).map(|value| {
-                    self.supported(key, &at);
-                    Set { value: vec![Set { value, at: at.clone() }], at }
-                });
+                let value = self.judge(&at, read(Item::new(&single, node)))?;
+                return Some(Set { value: vec![Set { value, at: at.clone() }], at });
             }
         };
-        let before = self.problems.len();
         let mut values = Vec::with_capacity(elements.len());
         for (index, element) in elements.iter().enumerate() {
             let node = node.and_then(|node| node.element(index));
             let at = node.map_or_else(|| at.clone(), |node| at.moved(node.at));
             let value = self.judge(&at, read(Item::new(element, node)));
             values.extend(value.map(|value| Set { value, at }));
-        }
-        if self.problems.len() == before {
-            self.supported(key, &at);
         }
         // A list of which nothing could be read is no empty list.
         (elements.is_empty() || !values.is_empty()).then_some(Set { value: values, at })
@@ -252,13 +244,8 @@ impl<'a> Section<'a> {
             return Vec::new();
         };
         let at = self.place(key, node);
-        let before = self.problems.len();
         let mut map = Section::new(self.kind, value, node, at.clone(), self.problems);
-        let values = map.all(read);
-        if self.problems.len() == before {
-            self.supported(key, &at);
-        }
-        values
+        map.all(read)
     }
 
     /// Reads all keys that are left.
@@ -309,13 +296,9 @@ impl<'a> Section<'a> {
         }
         let (value, node) = self.remove(key)?;
         let at = self.key_place(key);
-        let before = self.problems.len();
         let mut section = Section::new(kind, value, node, at.clone(), self.problems);
         let value = read(&mut section);
         section.finish();
-        if self.problems.len() == before {
-            self.supported(key, &at);
-        }
         Some(Set { value, at })
     }
 
@@ -424,12 +407,4 @@ impl<'a> Section<'a> {
     fn judge<T>(&mut self, at: &At, read: Read<T>) -> Option<T> {
         read.map_err(|message| self.problems.push(at.problem(message))).ok()
     }
-
-    fn supported(&mut self, key: &str, at: &At) {
-        if schema::not_yet(self.kind, key) {
-            self.problems.push(at.problem(NOT_YET));
-        }
-    }
 }
-
-const NOT_YET: &str = "not supported yet";
