@@ -35,11 +35,17 @@ fn line(service: &Service) -> String {
     words.extend((!service.enabled).then(|| "off".to_owned()));
     words.extend(listen.iter().map(ToString::to_string));
     words.extend(service.wait.then(|| "wait".to_owned()));
-    let credentials = service.credentials.as_ref().expect("entries have a user");
-    let group = Some(credentials.gid).filter(|gid| *gid != elsewhere::number(&credentials.user));
-    words.push(format!("as {}{}", credentials.user, group.map_or_else(String::new, |gid| format!(":{gid}"))));
-    words.push(format!("run {}", program.path.to_str().unwrap()));
-    words.push(format!("{:?}", program.argv.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>()));
+    words.extend(service.tcpmux.iter().map(|name| format!("by {name}")));
+    if let Some(credentials) = &service.credentials {
+        let group = Some(credentials.gid).filter(|gid| *gid != elsewhere::number(&credentials.user));
+        words.push(format!("as {}{}", credentials.user, group.map_or_else(String::new, |gid| format!(":{gid}"))));
+    }
+    if let Some(builtin) = &program.builtin {
+        words.push(format!("builtin {}", builtin.what.name()));
+    } else {
+        words.push(format!("run {}", program.path.to_str().unwrap()));
+        words.push(format!("{:?}", program.argv.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>()));
+    }
     limits(service, &mut words);
     words.join(" ") + "\n"
 }

@@ -10,6 +10,7 @@ mod completions;
 mod connection;
 mod drain;
 mod explain;
+mod import;
 mod metrics;
 mod output;
 mod reload;
@@ -76,6 +77,8 @@ enum Command {
     Bans(bans::Bans),
     /// Write a JSON Schema of the service table, for editors
     Schema(schema::Schema),
+    /// Translate an inetd.conf or xinetd.conf into YAML
+    Import(import::Import),
     /// Write a completion script for a shell
     Completions(completions::Completions),
 }
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Unban(command) => command.run(&daemon, &mut output),
         Command::Bans(command) => command.run(&daemon, &mut output),
         Command::Schema(command) => command.run(&mut output),
+        Command::Import(command) => command.run(&mut output),
         Command::Completions(command) => command.run(&mut output, &mut Arguments::command()),
     };
     // What there is to see is seen even if it is a failure.

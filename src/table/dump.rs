@@ -36,22 +36,22 @@ pub fn dump(table: &Table) -> String {
 
 /// A map in the making.
 #[derive(Default)]
-struct Map(Mapping);
+pub(super) struct Map(pub Mapping);
 
 impl Map {
-    fn put(&mut self, key: &str, value: impl Into<Value>) {
+    pub(super) fn put(&mut self, key: &str, value: impl Into<Value>) {
         self.0.insert(key.into(), value.into());
     }
 
     /// Puts a value that may be absent.
-    fn may(&mut self, key: &str, value: Option<impl Into<Value>>) {
+    pub(super) fn may(&mut self, key: &str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.put(key, value);
         }
     }
 
     /// Puts a map or list unless it is empty.
-    fn some(&mut self, key: &str, value: impl Into<Value>) {
+    pub(super) fn some(&mut self, key: &str, value: impl Into<Value>) {
         let value = value.into();
         let empty = value.as_mapping().is_some_and(Mapping::is_empty) || value.as_sequence().is_some_and(Vec::is_empty);
         if !empty {
@@ -89,16 +89,17 @@ fn daemon_map(daemon: &Settings) -> Mapping {
 
 fn control(control: &Control) -> Mapping {
     let mut map = Map::default();
-    map.put(
-        "path",
-        match &control.place {
-            ControlPlace::Default => "default".to_owned(),
-            ControlPlace::None => "none".to_owned(),
-            ControlPlace::At(path) => path.display().to_string(),
-        },
-    );
+    map.put("path", control_place(&control.place));
     map.may("group", control.group);
     map.0
+}
+
+pub(super) fn control_place(place: &ControlPlace) -> String {
+    match place {
+        ControlPlace::Default => "default".to_owned(),
+        ControlPlace::None => "none".to_owned(),
+        ControlPlace::At(path) => path.display().to_string(),
+    }
 }
 
 fn service_map(service: &Service) -> Mapping {
@@ -244,7 +245,7 @@ fn networks(networks: &[IpNet]) -> Vec<Value> {
     networks.iter().map(|network| network.to_string().into()).collect()
 }
 
-fn refuse(refuse: &Refuse) -> Value {
+pub(super) fn refuse(refuse: &Refuse) -> Value {
     match refuse {
         Refuse::Reset => "reset".into(),
         Refuse::Close => "close".into(),
@@ -268,7 +269,7 @@ fn socket(options: &SocketOptions) -> Mapping {
     map.0
 }
 
-fn rlimit(limit: &Rlimit) -> (Value, Value) {
+pub(super) fn rlimit(limit: &Rlimit) -> (Value, Value) {
     let name = RESOURCES.iter().find(|(_, resource, _)| *resource == limit.resource).map_or("", |(name, ..)| name);
     let one = |value: u64| {
         if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() }
@@ -276,12 +277,12 @@ fn rlimit(limit: &Rlimit) -> (Value, Value) {
     (name.into(), format!("{}:{}", one(limit.soft), one(limit.hard)).into())
 }
 
-fn count(limit: Option<u32>) -> Value {
+pub(super) fn count(limit: Option<u32>) -> Value {
     limit.map_or_else(|| "unlimited".into(), Value::from)
 }
 
 /// With a leading zero, which YAML readers of all versions leave a text when it is quoted.
-fn mode(mode: u32) -> String {
+pub(super) fn mode(mode: u32) -> String {
     format!("{mode:04o}")
 }
 

@@ -50,6 +50,11 @@ pub(super) fn recognise(bytes: &[u8]) -> Format {
     lines.filter_map(|line| of_line(&String::from_utf8_lossy(line))).next().unwrap_or(Format::Yaml)
 }
 
+/// Are there only blank lines and comments?
+pub(super) fn says_nothing(bytes: &[u8]) -> bool {
+    bytes.split(|byte| *byte == b'\n').all(|line| matches!(line.trim_ascii(), [] | [b'#', ..]))
+}
+
 fn of_line(line: &str) -> Option<Format> {
     let mut words = line.split_ascii_whitespace();
     if line.starts_with("#<off>#") || line.starts_with("#:") {

@@ -93,13 +93,13 @@ pub fn load_with(files: &[PathBuf], options: &Options<'_>) -> Reading {
     reader.finish()
 }
 
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     options: Options<'a>,
     files: Files,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
-    daemon: Option<(DaemonSpec, At)>,
-    entries: Vec<Entry>,
+    pub daemon: Option<(DaemonSpec, At)>,
+    pub entries: Vec<Entry>,
 }
 
 /// What one YAML file holds.
@@ -119,7 +119,8 @@ struct Include {
 }
 
 impl<'a> Reader<'a> {
-    fn new(options: Options<'a>) -> Self {
+    /// Has read nothing yet.
+    pub(super) fn new(options: Options<'a>) -> Self {
         let (problems, warnings) = (Vec::new(), Vec::new());
         Self { options, files: Files::default(), problems, warnings, daemon: None, entries: Vec::new() }
     }
@@ -146,6 +147,23 @@ impl<'a> Reader<'a> {
                 self.old(old, defaults);
             }
         }
+    }
+
+    /// Reads files that must be of an old format. What is wrong with single services is for those who load them.
+    pub(super) fn old_files(&mut self, files: &[PathBuf]) -> Result<(), Vec<Problem>> {
+        let mut wrong = Vec::new();
+        for file in files {
+            let name: Rc<Path> = file.as_path().into();
+            let at = At::file(&name, Mark::default());
+            let opened = file::open(&name).and_then(|(file, _)| file::bytes(file, &name));
+            match opened.map(|bytes| (format::says_nothing(&bytes), format::recognise(&bytes))) {
+                Err(message) => wrong.push(at.problem(message)),
+                Ok((false, Format::Yaml)) => wrong.push(at.problem("this is no inetd.conf and no xinetd.conf")),
+                Ok((_, Format::Yaml)) => {}
+                Ok(_) => self.file(file, &at, None, &Rc::default(), 0),
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
     fn yaml(&mut self, bytes: Vec<u8>, name: &Rc<Path>, defaults: &Rc<ServiceSpec>, depth: usize) {
@@ -224,7 +242,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Checks a service. One of an old format that is off is not looked at there, and may be as wrong as it likes.
-fn service(checker: &mut Checker<'_>, Entry { name, spec, at, old }: &Entry) -> Option<(Service, Vec<At>)> {
+pub(super) fn service(checker: &mut Checker<'_>, Entry { name, spec, at, old }: &Entry) -> Option<(Service, Vec<At>)> {
     let (before, warnings) = (checker.problems.len(), checker.warnings.len());
     let service = checker.service(name, spec, at);
     let off = spec.enabled.as_ref().is_some_and(|enabled| !enabled.value);

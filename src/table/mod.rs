@@ -14,6 +14,7 @@ mod endpoint;
 mod file;
 mod files;
 mod format;
+pub mod import;
 mod index;
 pub mod json_schema;
 mod inetd_conf;
@@ -26,7 +27,9 @@ mod schema;
 mod section;
 mod units;
 mod values;
+mod written;
 mod xinetd_conf;
+mod yaml;
 
 pub use inetd_conf::{DIALECTS, Dialect};
 pub use load::{Loaded, Options, Reading, load, load_with};

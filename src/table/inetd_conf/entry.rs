@@ -18,6 +18,8 @@ pub(super) struct Entry {
     pub hosts: Option<Vec<String>>,
     /// The port or path as written.
     pub service: String,
+    /// The port in numbers, once it is known.
+    pub port: Option<u16>,
     /// Datagrams, or streams.
     pub datagram: bool,
     pub protocol: Protocol,

@@ -36,7 +36,6 @@ impl Reading<'_> {
         let [kind, protocol, wait, user, program, arguments @ ..] = words else {
             return self.too_short(&at, words.len());
         };
-        self.own_port(&service.text, &at)?;
         let datagram = self.socket_type(kind, &at)?;
         let (protocol, buffers) = self.protocol(protocol, datagram, &at)?;
         let (wait, limits) = self.wait(wait, kind, datagram, &at)?;
@@ -47,6 +46,7 @@ impl Reading<'_> {
             off: line.off,
             hosts,
             service: service.text.clone(),
+            port: None,
             datagram,
             protocol,
             send_buffer: buffers.send,
@@ -98,16 +98,6 @@ impl Reading<'_> {
         match self.dialect {
             Dialect::Freebsd => self.refuse(at, format!("{message}; inetd would not start with this file")),
             _ => self.skip(at, message),
-        }
-    }
-
-    /// A service behind tcpmux has no port of its own.
-    pub(super) fn own_port(&mut self, service: &str, at: &At) -> Option<()> {
-        match service.strip_prefix("tcpmux/").filter(|_| self.dialect.tcpmux()) {
-            Some(name) => {
-                self.refuse(at, format!("services behind tcpmux are not supported; give {name} a port of its own"))
-            }
-            None => Some(()),
         }
     }
 

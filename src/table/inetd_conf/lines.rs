@@ -130,6 +130,7 @@ impl<'a> Cursor<'a> {
             self.blanks();
             match self.rest() {
                 None | Some([]) => return words,
+                Some([b'#', ..]) if self.dialect.comments_anywhere() => return words,
                 Some(_) => words.push(self.word(false)),
             }
         }
@@ -316,6 +317,11 @@ mod tests {
         let text = "#<off># a b\n#<off>#c\n#<off># #d\n# e\n##<off># f\n#:MAIL: g\n#@ h\n";
         assert_eq!(lines(text, Dialect::Debian), "!a|b\n!c");
         assert_eq!(lines(text, Dialect::Netbsd), "!a|b\n!c\nh");
+    }
+
+    #[test]
+    fn a_comment_ends_what_is_switched_off() {
+        assert_eq!(lines("#<off># a b # c\n#<off># #\nd", Dialect::Busybox), "!a|b\nd");
     }
 
     #[test]

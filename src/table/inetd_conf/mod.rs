@@ -111,6 +111,7 @@ impl Reading<'_> {
         let off = line.off || entry.as_ref().is_some_and(|entry| entry.off);
         let entry = entry.and_then(|mut entry| self.places(&mut entry).map(|()| entry));
         let entry = entry.and_then(|entry| self.allowed(entry));
+        let entry = entry.and_then(|entry| self.internal(&entry).map(|()| entry));
         if off {
             // Nobody asks whether a comment is right.
             self.old.problems.truncate(problems);

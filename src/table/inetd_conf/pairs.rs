@@ -63,7 +63,6 @@ impl Reading<'_> {
 
     fn entry_of(&mut self, keys: &Keys<'_>, hosts: Option<Vec<String>>, service: &str, off: bool) -> Option<Entry> {
         let at = keys.at;
-        self.own_port(service, at)?;
         self.known(keys)?;
         let protocol = keys.one("protocol").map_err(|message| self.skip::<()>(at, message)).ok()?;
         let Some((protocol, place)) = protocol else { return self.skip(at, "protocol is missing") };
@@ -77,6 +76,7 @@ impl Reading<'_> {
             off,
             hosts: hosts.or(bind),
             service: service.to_owned(),
+            port: None,
             datagram,
             protocol,
             send_buffer: self.size(keys, "sndbuf")?,

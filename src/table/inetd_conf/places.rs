@@ -27,7 +27,10 @@ impl Reading<'_> {
             entry.places.push(Place { v6: false, address, key, joined: false });
             return Some(());
         };
-        self.port(entry, base)?;
+        if let Some(name) = self.behind_tcpmux(entry) {
+            return self.tcpmux(entry, name);
+        }
+        entry.port = Some(self.port(entry, base)?);
         let hosts = entry.hosts.clone().unwrap_or_else(|| self.hosts.clone());
         for host in &hosts {
             for place in self.host(host, entry) {
@@ -42,14 +45,28 @@ impl Reading<'_> {
         Some(())
     }
 
-    /// Is the port known? Zero is none.
-    fn port(&mut self, entry: &Entry, base: &'static str) -> Option<()> {
-        let known = match digits(&entry.service) {
-            Some(number) => (1..=65_535).contains(&number),
-            None => self.ports.named(&entry.service, base).is_some(),
+    /// The name, `tcpmux/NAME` or `tcpmux/+NAME`, of a service that has no port of its own.
+    fn behind_tcpmux(&self, entry: &Entry) -> Option<String> {
+        entry.service.strip_prefix("tcpmux/").filter(|_| self.dialect.tcpmux()).map(|_| entry.service.clone())
+    }
+
+    fn tcpmux(&mut self, entry: &mut Entry, name: String) -> Option<()> {
+        if entry.datagram {
+            return self.skip(&entry.at, "tcpmux hands over connections, and these are datagrams");
+        }
+        entry.wait.value = false;
+        entry.places.push(Place { v6: false, address: Some(name), key: "tcpmux".to_owned(), joined: false });
+        Some(())
+    }
+
+    /// The port in numbers. Zero is none.
+    fn port(&mut self, entry: &Entry, base: &'static str) -> Option<u16> {
+        let port = match digits(&entry.service) {
+            Some(number) => u16::try_from(number).ok().filter(|port| *port > 0),
+            None => self.ports.named(&entry.service, base),
         };
-        if known {
-            return Some(());
+        if port.is_some() {
+            return port;
         }
         let message = match entry.service.as_str() {
             "" => "the service's name is missing".to_owned(),
@@ -137,7 +154,7 @@ impl Reading<'_> {
     fn bind(&mut self, entries: &mut [Entry]) {
         let mut taken = Taken::default();
         for entry in entries.iter_mut().filter(|entry| !entry.off) {
-            let sockets = self.sockets(entry);
+            let sockets = sockets(entry);
             let holders: Vec<Option<usize>> = sockets.iter().map(|socket| taken.holder(socket)).collect();
             let together = entry.places.iter().zip(&holders).any(|(place, holder)| place.joined && holder.is_some());
             let mut free = holders.iter().map(Option::is_none);
@@ -157,15 +174,12 @@ impl Reading<'_> {
             }
         }
     }
+}
 
-    fn sockets(&mut self, entry: &Entry) -> Vec<Socket> {
-        let port = entry.protocol.base.and_then(|base| {
-            let number = digits(&entry.service).and_then(|number| u16::try_from(number).ok());
-            number.or_else(|| self.ports.named(&entry.service, base))
-        });
-        let socket = |place: &Place| ((entry.datagram, port, place.v6), place.address.clone());
-        entry.places.iter().map(socket).collect()
-    }
+/// What an entry asks of bind(2).
+fn sockets(entry: &Entry) -> Vec<Socket> {
+    let socket = |place: &Place| ((entry.datagram, entry.port, place.v6), place.address.clone());
+    entry.places.iter().map(socket).collect()
 }
 
 /// A later entry meets an earlier one of the same name.

@@ -41,13 +41,16 @@ impl Reading<'_> {
     pub(super) fn spec(&mut self, entry: &Entry) -> Option<ServiceSpec> {
         let mut spec = ServiceSpec { listen: Some(listen(entry)), ..ServiceSpec::default() };
         if entry.program.value == "internal" {
-            self.internal(entry, &mut spec)?;
+            spec.builtin = Some(set(entry.service.clone(), &entry.program.at));
         } else {
             self.program(entry, &mut spec)?;
         }
         self.accounts(entry)?;
-        spec.user.clone_from(&entry.user);
-        spec.group.clone_from(&entry.group);
+        // No daemon looks at the user of an internal service.
+        if spec.builtin.is_none() {
+            spec.user.clone_from(&entry.user);
+            spec.group.clone_from(&entry.group);
+        }
         self.waiting(entry, &mut spec)?;
         limits(entry, self.dialect, &mut spec);
         spec.socket.send_buffer.clone_from(&entry.send_buffer);
@@ -59,8 +62,12 @@ impl Reading<'_> {
         Some(spec)
     }
 
-    fn internal(&mut self, entry: &Entry, spec: &mut ServiceSpec) -> Option<()> {
+    /// Is an internal service one that there is? Asked before the entry may take a port.
+    pub(super) fn internal(&mut self, entry: &Entry) -> Option<()> {
         let (name, at) = (entry.service.as_str(), &entry.program.at);
+        if entry.program.value != "internal" {
+            return Some(());
+        }
         if !self.dialect.internal(name, entry.datagram) {
             let kind = if entry.datagram { "datagrams" } else { "streams" };
             return self.skip(at, format!("{} has no internal service {name:?} for {kind}", self.daemon()));
@@ -69,7 +76,6 @@ impl Reading<'_> {
             return self
                 .refuse(at, "there is no internal auth service here; run an ident daemon such as nullidentd(8)");
         }
-        spec.builtin = Some(set(name.to_owned(), at));
         Some(())
     }
 
@@ -207,7 +213,15 @@ impl Reading<'_> {
 /// The sockets of an entry, in the grammar of `listen`.
 fn listen(entry: &Entry) -> Set<Vec<Set<String>>> {
     let at = &entry.at;
-    let (kind, port) = (if entry.datagram { "udp" } else { "tcp" }, &entry.service);
+    if let [Place { key, address: Some(name), .. }] = &entry.places[..] {
+        if key == "tcpmux" {
+            return set(vec![set(name.clone(), at)], at);
+        }
+    }
+    let kind = if entry.datagram { "udp" } else { "tcp" };
+    // The name of a port is that of its protocol, which may be another than is served.
+    let number = entry.port.filter(|_| entry.protocol.base != Some(kind)).map(|port| port.to_string());
+    let port = number.unwrap_or_else(|| entry.service.clone());
     let every = |v6: bool| entry.places.iter().any(|place| place.v6 == v6 && place.address.is_none());
     let mut texts = Vec::new();
     match (every(false), every(true)) {
