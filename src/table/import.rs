@@ -14,16 +14,16 @@ use serde_yaml::{Mapping, Value};
 use super::check::Checker;
 use super::endpoint::Ports;
 use super::format::Entry;
+use super::limits::Sight;
 use super::load::{self, Options, Reader, Reading};
 use super::problem::Problem;
-use super::schema::ServiceSpec;
 use super::{written, yaml};
 
 /// Keys that say what a service is, and are no default.
 const OWN: [&str; 8] = ["enabled", "listen", "program", "argv0", "builtin", "to", "wait", "group"];
 /// Keys whose maps are put together key by key with those of `defaults`.
 const MERGED: [&str; 7] = ["rlimits", "env", "per_source", "per_network", "penalties", "socket", "log"];
-/// Keys that mean nothing to a service that lends its socket, unless it has them itself.
+/// Keys that mean nothing to a service that does not see its clients, unless it has them itself.
 const UNSEEN: [&str; 2] = ["per_source", "per_network"];
 
 /// A translation.
@@ -50,9 +50,9 @@ pub fn import(files: &[PathBuf], options: &Options<'_>) -> Result<Imported, Vec<
     let mut names = HashSet::new();
     let mut services = Vec::new();
     for entry in &reader.entries {
-        let whole = load::service(&mut checker, entry).is_some();
-        if whole && names.insert(entry.name.as_str()) {
-            services.push(Written::new(entry, &mut ports));
+        let Some((service, _)) = load::service(&mut checker, entry) else { continue };
+        if names.insert(entry.name.as_str()) {
+            services.push(Written::new(entry, Sight::of(&service.listen, service.wait), &mut ports));
         }
     }
     let daemon = reader.daemon.as_ref().map(|(spec, _)| written::daemon(spec)).unwrap_or_default();
@@ -68,30 +68,23 @@ struct Written<'a> {
     map: Mapping,
     /// Names of its ports, as written.
     ports: Option<String>,
-    /// Does it lend its socket?
-    lends: bool,
+    /// Does it see any of its clients?
+    sees: bool,
 }
 
 impl<'a> Written<'a> {
-    fn new(entry: &'a Entry, ports: &mut Ports<'_>) -> Self {
+    fn new(entry: &'a Entry, sight: Sight, ports: &mut Ports<'_>) -> Self {
         let mut map = written::service(&entry.spec);
         let names = numbers(&mut map, ports);
-        let lends = lends(&entry.spec);
-        if lends {
-            for key in UNSEEN {
-                map.remove(key);
+        for key in UNSEEN {
+            match (sight, map.get_mut(key)) {
+                (Sight::First, Some(Value::Mapping(limits))) => drop(limits.shift_remove("instances")),
+                (Sight::None, Some(_)) => drop(map.shift_remove(key)),
+                _ => {}
             }
         }
-        Self { entry, map, ports: names, lends }
+        Self { entry, map, ports: names, sees: sight != Sight::None }
     }
-}
-
-/// Does a service lend its socket? Those of datagrams do unless told otherwise.
-fn lends(spec: &ServiceSpec) -> bool {
-    let datagram = |text: &str| ["udp", "unix-dgram:"].iter().any(|kind| text.starts_with(kind));
-    let listen = spec.listen.iter().flat_map(|set| &set.value);
-    let usual = || listen.map(|set| set.value.as_str()).any(datagram);
-    spec.wait.as_ref().map_or_else(usual, |set| set.value)
 }
 
 /// Writes ports in numbers, and `tcp/79` as 79. Gives the names that they had.
@@ -157,7 +150,7 @@ fn common(services: &mut [Written<'_>]) -> Mapping {
     for key in keys.into_iter().filter(|key| !OWN.contains(&key.as_str())) {
         let unseen = UNSEEN.contains(&key.as_str());
         let mut maps: Vec<&mut Mapping> =
-            services.iter_mut().filter(|service| !(unseen && service.lends)).map(|service| &mut service.map).collect();
+            services.iter_mut().filter(|service| !unseen || service.sees).map(|service| &mut service.map).collect();
         if let Some(value) = alike(&mut maps, &key) {
             defaults.entry(key.into()).or_insert(value);
         }
@@ -165,9 +158,9 @@ fn common(services: &mut [Written<'_>]) -> Mapping {
     defaults
 }
 
-/// The keys of the first service that does not lend its socket.
+/// The keys of the first service that sees its clients.
 fn first_map<'a>(services: &'a [Written<'_>]) -> impl Iterator<Item = &'a Value> {
-    services.iter().find(|service| !service.lends).into_iter().flat_map(|service| service.map.keys())
+    services.iter().find(|service| service.sees).into_iter().flat_map(|service| service.map.keys())
 }
 
 fn name(key: &Value) -> Option<String> {

@@ -141,7 +141,7 @@ impl Reading<'_> {
         if let Some(zero) = [&starts, &source].into_iter().flatten().find(|set| set.value == 0) {
             return self.skip(&zero.at, "NetBSD's inetd serves nobody with 0; write off");
         }
-        if let Some(Set { at, .. }) = source.as_ref().filter(|_| wait) {
+        if let Some(Set { at, .. }) = source.as_ref().filter(|_| wait && !datagram) {
             let message = "a service with wait does not see its clients, its program does; it cannot limit them";
             return self.refuse(at, message);
         }

@@ -244,14 +244,15 @@ fn limits(entry: &Entry, dialect: Dialect, spec: &mut ServiceSpec) {
         spec.rate = Some(set(Rate { events: *starts, per: MINUTE }, at));
         spec.burst = Some(set(*starts, at));
     }
-    if entry.wait.value || entry.datagram {
-        return;
-    }
     // Where a service may be started more often, so may one source start it.
     let more = limits.starts.as_ref().filter(|set| dialect.starts_per_minute().is_some_and(|usual| set.value > usual));
-    if let Some(Set { value, at }) = limits.source_starts.as_ref().or(more) {
+    let source = limits.source_starts.as_ref().or(more);
+    let udp = entry.datagram && entry.protocol.base.is_some();
+    if let Some(Set { value, at }) = source.filter(|_| udp || !entry.wait.value) {
         spec.per_source = per_minute((*value).min(MANY), at);
     }
-    spec.instances = limits.instances.as_ref().map(|limit| set(Some(limit.value), &limit.at));
-    spec.per_source.instances = limits.source_instances.as_ref().map(|limit| set(Some(limit.value), &limit.at));
+    if !entry.wait.value && !entry.datagram {
+        spec.instances = limits.instances.as_ref().map(|limit| set(Some(limit.value), &limit.at));
+        spec.per_source.instances = limits.source_instances.as_ref().map(|limit| set(Some(limit.value), &limit.at));
+    }
 }
