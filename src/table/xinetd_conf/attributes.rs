@@ -30,8 +30,8 @@ enum Count {
 use Count::{Any, Exactly, List};
 
 /// An attribute.
-struct Attribute {
-    name: &'static str,
+pub(super) struct Attribute {
+    pub name: &'static str,
     /// In a service; `None` if it may not stand there.
     service: Option<Count>,
     /// In `defaults`.
@@ -55,7 +55,7 @@ const fn of_defaults(name: &'static str, count: Count, read: Read) -> Attribute 
 }
 
 /// The attributes of xinetd 2.3.15.
-const ATTRIBUTES: [Attribute; 47] = [
+pub(super) const ATTRIBUTES: [Attribute; 47] = [
     of_service("id", Exactly(1), values::id),
     of_service("type", Any, values::kinds),
     of_service("flags", Any, values::flags),

@@ -49,6 +49,15 @@ pub(super) fn required(maker: &Maker<'_, '_>) -> Step {
 pub(super) fn program(maker: &mut Maker<'_, '_>) -> Step {
     let draft = maker.draft;
     maker.spec.wait = maker.at("wait", draft.wait == Some(true));
+    for (attribute, belongs, to) in [
+        ("deny_time", draft.has_flag(Flag::Sensor), "flags = SENSOR"),
+        ("rpc_version", draft.has_kind(Kind::Rpc), "type = RPC"),
+        ("rpc_number", draft.has_kind(Kind::Rpc), "type = RPC"),
+    ] {
+        if let Some(at) = draft.set.get(attribute).filter(|_| !belongs) {
+            maker.note(at, format!("this has no effect without {to}"));
+        }
+    }
     if draft.has_flag(Flag::Sensor) {
         return sensor(maker);
     }

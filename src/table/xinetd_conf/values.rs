@@ -96,7 +96,7 @@ pub(super) fn id(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Don
     Ok(())
 }
 
-const KINDS: [(&str, Kind); 6] = [
+pub(super) const KINDS: [(&str, Kind); 6] = [
     ("RPC", Kind::Rpc),
     ("INTERNAL", Kind::Internal),
     ("UNLISTED", Kind::Unlisted),
