@@ -206,6 +206,3 @@ fn send_away(socket: &OwnedFd) {
     let answer = Answer::from(Err(Refused::new(Code::NotPermitted, message)));
     let _ = send(socket.as_raw_fd(), &answer.line(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
 }
-
-#[cfg(test)]
-mod tests;

@@ -234,6 +234,3 @@ impl Page {
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
-
-#[cfg(test)]
-mod tests;
