@@ -113,7 +113,9 @@ impl Reading<'_> {
         // Debian reads `tcp` once as it is and once as `tcp6`.
         let each = self.dialect == Dialect::Debian && !one_socket && entry.protocol.families.v4 && v6;
         let key = format!("{}{}", entry.protocol.name, if each { "6" } else { "" });
-        Place { v6, joined: one_socket && address.is_none(), address, key }
+        // Two sockets for datagrams may share a port, and the one of the datagram's own family gets it.
+        let joined = one_socket && address.is_none() && !entry.datagram;
+        Place { v6, joined, address, key }
     }
 
     /// The addresses of a host, IPv6 or not: itself, or those of /etc/hosts.
@@ -165,7 +167,8 @@ impl Reading<'_> {
             }
             let mut keep = kept.iter();
             entry.places.retain(|_| keep.next() == Some(&true));
-            if let Some(line) = holders.into_iter().flatten().next() {
+            let shared = entry.datagram && entry.protocol.families.one_socket && !entry.places.is_empty();
+            if let Some(line) = holders.into_iter().flatten().next().filter(|_| !shared) {
                 let what = if entry.places.is_empty() { "the service" } else { "a part of its addresses" };
                 let message = format!(
                     "{what} is left out: the entry at line {line} has the port, and inetd could not bind it twice either"
