@@ -14,6 +14,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use elsewhere::Elsewhere;
+use oxinetd::table::dump::dump;
+use oxinetd::table::import::import;
 use oxinetd::table::{Endpoint, Options, Problem, Reading, Service, Table, Transport, load_with};
 
 /// What this daemon refuses although xinetd does it, by a part of the message; with the reason.
@@ -352,6 +354,28 @@ fn every_complaint_of_xinetd_has_one_of_ours_on_its_line() {
             if said.iter().all(|problem| problem.origin.line != *line) {
                 wrong += &format!("{}: {complaint}\n", case.name);
             }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn every_translation_gives_the_same_table() {
+    let Some(folder) = folder() else { return };
+    let cases = cases(&folder);
+    let machine = Elsewhere { services: services(&cases), hosts: HOSTS.to_owned() };
+    let options = Options { machine: &machine, ..Options::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.conf"), folder.path().join("new.yaml"));
+    let table = |file: &PathBuf| load_with(std::slice::from_ref(file), &options).table;
+    let mut wrong = String::new();
+    for case in &cases {
+        fs::write(&old, replace(&case.text, b"/etc/xinetd.d", b"/no-such/directory")).unwrap();
+        fs::write(&new, import(std::slice::from_ref(&old), &options).unwrap().yaml).unwrap();
+        match (table(&old), table(&new)) {
+            (_, Err(problems)) => wrong += &format!("{}: {problems:?}\n", case.name),
+            (Ok(old), Ok(new)) if dump(&old) != dump(&new) => wrong += &format!("{}: another table\n", case.name),
+            _ => {}
         }
     }
     assert!(wrong.is_empty(), "{wrong}");

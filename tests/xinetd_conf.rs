@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use elsewhere::Elsewhere;
 use oxinetd::table::dump::dump;
+use oxinetd::table::import::import;
 use oxinetd::table::{Options, Problem, Reading, Refuse, Service, Stderr, Table, WhenFull, load_with};
 
 const DIRECTORY: &str = "tests/xinetd_conf/";
@@ -132,6 +133,30 @@ fn every_shape_is_understood_as_xinetd_understands_it() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// Its translation means what the file means. What is refused is left out of it, and must not spoil the rest.
+#[test]
+fn a_translation_of_every_shape_gives_the_same_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let machine = Elsewhere::default();
+    let options = Options { machine: &machine, ..Options::default() };
+    let mut compared = 0;
+    for entry in fs::read_dir(DIRECTORY).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|extension| extension != "conf") {
+            continue;
+        }
+        let yaml = folder.path().join("translated.yaml");
+        fs::write(&yaml, import(std::slice::from_ref(&file), &options).unwrap().yaml).unwrap();
+        let text = fs::read_to_string(&yaml).unwrap();
+        let new = read(&yaml).table.unwrap_or_else(|problems| panic!("{}: {problems:?}\n{text}", file.display()));
+        if let Ok(old) = read(&file).table {
+            assert_eq!(dump(&new), dump(&old), "{}\n{text}", file.display());
+            compared += 1;
+        }
+    }
+    assert!(compared > 20, "only {compared} files");
 }
 
 /// A dump of any of them, read again, is the same table.
