@@ -15,6 +15,7 @@
 //! so once.
 
 mod bans;
+mod carry;
 mod explain;
 mod load;
 mod meter;
@@ -22,6 +23,7 @@ mod questions;
 mod rules;
 
 pub use bans::TooManyBans;
+pub use carry::{Buckets, Carried};
 pub use explain::Finding;
 pub use meter::PeakRate;
 pub use questions::QUESTIONS;

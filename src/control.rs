@@ -8,10 +8,12 @@
 //!
 //! Opening the socket can fail, and that is told; nothing that a client does can.
 
+mod carry;
 mod client;
 mod place;
 pub mod protocol;
 
+pub use carry::Carried;
 pub use place::{Prepared, default_place};
 
 use std::collections::{HashMap, VecDeque};

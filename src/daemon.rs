@@ -5,11 +5,14 @@
 //! are always judged on fresh counts. Nothing in it blocks but the wait. What goes wrong with one connection or one
 //! reload is logged and counted; only the start can fail.
 
+mod carried;
 mod reload;
 mod requests;
 mod start;
+mod upgrade;
 
 pub use start::{Inherited, Options, StartError, run, status};
+pub use upgrade::{REHEARSE, TAKE_OVER, rehearse, take_over};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,7 @@ use crate::ledger::Ledger;
 use crate::listeners::{Borrower, ListenerId, Listeners};
 use crate::log::{Event, Log, Reason};
 use crate::reaper::{Exit, Killed, Pidfds, Reaper};
+use crate::report::Upgrades;
 use crate::sys::clock;
 use crate::sys::descriptor::Nofile;
 use crate::sys::notify::Notify;
@@ -32,6 +36,7 @@ use crate::table::Table;
 /// Numbers in the epoll set; listeners come after them.
 const SIGNALS: u64 = 0;
 const REAPER: u64 = 1;
+const UPGRADE: u64 = 2;
 
 /// At most so many ready descriptors are looked at in one turn; the others are first in the next.
 const READY: usize = 64;
@@ -68,6 +73,9 @@ struct Daemon {
     reloads: (u64, u64),
     /// When the table in force came into force, on the wall clock.
     table_since: Duration,
+    upgrades: Upgrades,
+    rehearsal: Option<upgrade::Rehearsal>,
+    program: upgrade::Program,
     next_ping: Duration,
     /// As process 1: there may be more ended children that are no handlers.
     strangers: bool,
@@ -99,6 +107,8 @@ impl Daemon {
         let took = clock::monotonic().saturating_sub(now);
         self.turns.add(took);
         self.longest_turn = self.longest_turn.max(took);
+        // Last of all: what this turn was asked for is done, and what comes from now on finds the new program.
+        self.go_on_with_upgrade(now);
         Then::Continue
     }
 
@@ -111,6 +121,7 @@ impl Daemon {
                 SIGNALS => asked = self.signals.take(),
                 REAPER => ended = true,
                 number if control::owns(number) => self.control.ready(&self.poll, number, now),
+                // Others are there to wake us.
                 number => listeners.extend(ListenerId::from_number(number)),
             }
         }
@@ -198,7 +209,8 @@ impl Daemon {
         let ping = self.notify.interval().map(|_| self.next_ping);
         let at_once = self.strangers.then_some(now);
         let (reaper, control) = (self.reaper.deadline(now), self.control.deadline());
-        let deadlines = [reaper, control, self.listeners.deadline(), self.acceptor.deadline(now)];
+        let rehearsal = self.rehearsal.as_ref().map(upgrade::Rehearsal::deadline);
+        let deadlines = [reaper, control, rehearsal, self.listeners.deadline(), self.acceptor.deadline(now)];
         deadlines.into_iter().chain([self.quitting, ping, at_once]).flatten().min().map(|when| when.saturating_sub(now))
     }
 
@@ -211,6 +223,9 @@ impl Daemon {
         if asked.reload && self.quitting.is_none() {
             // The log has said how it went.
             let _ = self.reload(now);
+        }
+        if asked.upgrade && self.quitting.is_none() {
+            self.begin_upgrade(now);
         }
         if let Some(signal) = asked.stop {
             self.stop(signal);

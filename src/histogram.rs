@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// The upper ends of the ranges for the life of a handler: most last for a moment, a session for hours.
 pub const LIVES: [Duration; 8] = [
     Duration::from_millis(10),
@@ -72,6 +74,27 @@ impl<const N: usize> Histogram<N> {
         })
     }
 }
+
+/// As counts, their number and their sum: what the ranges are is the program's.
+impl<const N: usize> Serialize for Histogram<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (&self.counts[..], self.count, self.sum).serialize(serializer)
+    }
+}
+
+macro_rules! readable {
+    ($($ends:ident),*) => {$(
+        impl<'de> Deserialize<'de> for Histogram<{ $ends.len() }> {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let (counts, count, sum) = <(Vec<u64>, u64, Duration)>::deserialize(deserializer)?;
+                let wrong = |counts: Vec<u64>| serde::de::Error::invalid_length(counts.len(), &"as many ranges as there are");
+                Ok(Self { ends: &$ends, counts: counts.try_into().map_err(wrong)?, count, sum })
+            }
+        }
+    )*};
+}
+
+readable!(LIVES, TURNS);
 
 #[cfg(test)]
 mod tests {

@@ -8,9 +8,15 @@
 //! The ledger calls nobody, logs nothing, knows no descriptor, no process id and no clock. It cannot fail: a ticket
 //! that it does not know is told to the caller and changes nothing.
 
+mod carry;
+
+pub use carry::Carried;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::histogram::{Histogram, LIVES};
 use crate::log::Reason;
@@ -20,7 +26,7 @@ use crate::sys::exec::Step;
 use crate::sys::pidfd::Ending;
 
 /// A service, for as long as it is in the table or has handlers. Never used for two names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ServiceId(u32);
 
 impl ServiceId {
@@ -32,7 +38,7 @@ impl ServiceId {
 }
 
 /// The place of one live handler; a number that is never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[must_use = "a ticket that is dropped without being settled is a count that never goes down"]
 pub struct Ticket(u64);
 
@@ -50,7 +56,7 @@ impl Ticket {
 }
 
 /// What one ticket stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// The service that the handler belongs to.
     pub service: ServiceId,
@@ -62,7 +68,7 @@ pub struct Place {
 }
 
 /// The books of one service.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tally {
     /// The service's name.
     pub name: Arc<str>,
@@ -87,7 +93,7 @@ pub struct Tally {
 }
 
 /// How many handlers have ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endings {
     /// With status 0.
     pub well: u64,
@@ -202,6 +208,11 @@ impl Ledger {
     pub fn take(&mut self, place: Place) -> Ticket {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
+        self.enter_place(ticket, place);
+        ticket
+    }
+
+    fn enter_place(&mut self, ticket: Ticket, place: Place) {
         let Place { service, source, network } = place;
         self.places.insert(ticket, place);
         self.sources.up(service, source);
@@ -211,7 +222,6 @@ impl Ledger {
         if let Some(tally) = self.services.get_mut(&service) {
             tally.live += 1;
         }
-        ticket
     }
 
     /// Takes a place back, when its handler has ended. `None` if there is no such ticket: nothing changes then, and

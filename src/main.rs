@@ -48,6 +48,9 @@ struct Arguments {
     /// Where the control socket is: default, none or a path; overrides the table
     #[arg(long, value_name = "WHERE")]
     control: Option<PathBuf>,
+    /// Given by the program before this one in an upgrade
+    #[arg(long, hide = true, value_name = "STATE")]
+    take_over: Option<String>,
     /// Log everything
     #[arg(short, long, action = ArgAction::Count)]
     verbose: u8,
@@ -69,6 +72,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { status::USAGE } else { 0 });
         }
     };
+    if let Some(state) = &arguments.take_over {
+        return take_over(state);
+    }
     let files: Vec<_> = arguments.config.iter().map(|path| from_here(path)).collect();
     let options = table::Options { dialect: arguments.dialect, ..table::Options::default() };
     match table::load_with(&files, &options).loaded() {
@@ -126,6 +132,22 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
             waiting.into_iter().for_each(|waiting| waiting.failed(status));
             code
         }
+    }
+}
+
+/// An upgrade: the process is the daemon already, and all that this program needs to know is in the state.
+fn take_over(state: &str) -> ExitCode {
+    if state == daemon::REHEARSE {
+        return daemon::rehearse().map_or_else(|lines| complain(&lines, status::CONFIG), |answer| print(&answer));
+    }
+    let Ok(number) = state.parse() else {
+        return complain(&[format!("--{}: {state} is no descriptor", daemon::TAKE_OVER)], status::USAGE);
+    };
+    // The limit itself is as high as it was; this finds out where the high numbers begin.
+    let _ = descriptor::raise_limit();
+    match daemon::take_over(number, Notify::from_env()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(StartError { lines, status }) => complain(&lines, status),
     }
 }
 

@@ -13,8 +13,10 @@
 use std::collections::TryReserveError;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::log::Reason;
-use crate::rate::{Key, PerFamily, Slot, Slots, source_of};
+use crate::rate::{Carried, Key, PerFamily, Slot, Slots, source_of};
 use crate::source::{Peer, Prefixes, Source};
 use crate::sys::pidfd::Ending;
 
@@ -106,6 +108,13 @@ pub struct Penalties {
     changes: u64,
 }
 
+/// The same, as an upgrade hands it to the next program.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CarriedPenalties {
+    slots: Carried<Debt>,
+    changes: u64,
+}
+
 impl Penalties {
     /// The most debtors of a family that are remembered, whatever the size of the tables of rates: as many as sshd(8)
     /// has by default.
@@ -165,6 +174,20 @@ impl Penalties {
         self.changes = self.changes.max(other.changes) + 1;
     }
 
+    /// For the next program.
+    #[must_use]
+    pub fn carry(&self, now: u64) -> CarriedPenalties {
+        CarriedPenalties { slots: self.slots.carry(now), changes: self.changes }
+    }
+
+    /// What the program before this one knew, in memory of the same size.
+    ///
+    /// # Errors
+    /// There is no room for so many.
+    pub fn from_carried(carried: CarriedPenalties) -> Result<Self, TryReserveError> {
+        Ok(Self { slots: Slots::from_carried(carried.slots)?, changes: carried.changes })
+    }
+
     /// Grows with every change but the passing of time.
     #[must_use]
     pub fn changes(&self) -> u64 {
@@ -185,7 +208,7 @@ pub fn debtor(peer: &Peer) -> Source {
 }
 
 /// What one source owes.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Debt {
     source: u64,
     /// When nothing is owed any more.

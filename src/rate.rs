@@ -20,11 +20,13 @@ mod slots;
 mod table;
 
 pub use slots::PerFamily;
-pub(crate) use slots::{Key, Slot, Slots, source_of};
-pub use table::{Change, Sources};
+pub(crate) use slots::{Carried, Key, Slot, Slots, source_of};
+pub use table::{CarriedSources, Change, Sources};
 
 use std::fmt;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 /// So many events in a time, and how many of them may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +129,7 @@ impl Rate {
 }
 
 /// A time, or a length of time, without rounding. The order of the fields makes the derived order that of time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Moment {
     /// Whole nanoseconds, below 2^65.
     ns: u128,
@@ -152,7 +154,7 @@ impl Moment {
 }
 
 /// The memory of one rate: a service's own. A new one has used up nothing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bucket {
     tat: Moment,
 }

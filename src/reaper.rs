@@ -7,11 +7,17 @@
 //!
 //! It never blocks and never fails: a handler that can't be watched for lack of memory is looked at in every turn.
 
+mod carry;
+
+pub use carry::Carried;
+
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::Ticket;
 use crate::listeners::ListenerId;
@@ -49,7 +55,7 @@ pub trait Kernel {
 }
 
 /// What the logs want to know of a handler when it has ended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct About {
     /// The service's name.
     pub service: Arc<str>,

@@ -14,6 +14,7 @@ use nix::fcntl::AtFlags;
 use nix::sys::socket::{self as net, SockType, UnixAddr};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, fchownat};
+use serde::{Deserialize, Serialize};
 
 use crate::sys::socket;
 
@@ -26,7 +27,27 @@ pub struct SocketFile {
     inode: u64,
 }
 
+/// The same, as an upgrade hands it to the next program: nothing becomes of the file when this is dropped.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Carried {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
 impl SocketFile {
+    /// For the program that goes on with the socket.
+    #[must_use]
+    pub fn carry(&self) -> Carried {
+        Carried { path: self.path.clone(), device: self.device, inode: self.inode }
+    }
+
+    /// That of the program before this one.
+    #[must_use]
+    pub fn from_carried(Carried { path, device, inode }: Carried) -> Self {
+        Self { path, device, inode }
+    }
+
     /// Binds `socket`, of type `kind`, to `path`. The file has its mode from the start, in place of being mended after
     /// others could connect.
     ///

@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// How many leading bits of an address tell one source from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +27,7 @@ impl Prefixes {
 }
 
 /// The other end of a connection, as the kernel names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Peer {
     /// An IP address, canonical (IPv4-mapped already folded to IPv4), and its port.
     Inet(IpAddr, u16),
@@ -65,7 +66,7 @@ impl fmt::Display for Peer {
 }
 
 /// The key under which connections are counted and limited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Source {
     /// An IPv4 network: its first address and its length.
     V4(Ipv4Addr, u8),

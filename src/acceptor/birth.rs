@@ -19,6 +19,7 @@ use crate::log::{Event, Of, Reason};
 use crate::reaper::{About, Kernel, Reaper};
 use crate::source::Peer;
 use crate::spawner::Connection;
+use crate::sys::clock;
 use crate::sys::exec::{Failure, Start, Step};
 use crate::sys::socket;
 
@@ -27,6 +28,9 @@ const UNDER_WAY: usize = 8;
 
 /// How long the oldest start is waited for; it takes a fraction of this where there are processors to be had.
 const PATIENCE: Duration = Duration::from_millis(2);
+
+/// How long an upgrade waits for them in all.
+const LAST_PATIENCE: Duration = Duration::from_millis(50);
 
 /// A handler that is being started.
 #[derive(Debug)]
@@ -138,6 +142,18 @@ impl Acceptor {
             self.finish(desk, birth);
         } else {
             self.births.late.push(birth);
+        }
+    }
+
+    /// Sees all starts through, for an upgrade; those that take too long even for that are left.
+    pub fn follow_to_the_end(&mut self, desk: &mut Desk<'_>) {
+        let end = clock::monotonic() + LAST_PATIENCE;
+        for birth in std::mem::take(&mut self.births.late) {
+            if birth.start.wait(end.saturating_sub(clock::monotonic())) {
+                self.finish(desk, birth);
+            } else {
+                self.births.late.push(birth);
+            }
         }
     }
 

@@ -6,6 +6,8 @@
 
 use std::collections::{HashMap, TryReserveError};
 
+use serde::{Deserialize, Serialize};
+
 use super::Now;
 use crate::ledger::ServiceId;
 use crate::rate::{Key, PerFamily, Slot, Slots};
@@ -17,7 +19,7 @@ const SOURCES: u32 = 1024;
 const MINUTE: u64 = 60_000_000_000;
 
 /// The most that one source has come in a minute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeakRate {
     /// Who.
     pub source: Source,
@@ -47,6 +49,15 @@ impl Meter {
 
     pub(super) fn peak(&self, service: ServiceId) -> Option<PeakRate> {
         self.peaks.get(&service).copied()
+    }
+
+    /// All peaks, for an upgrade; who comes how often in this very minute is not carried.
+    pub(super) fn peaks(&self) -> impl Iterator<Item = (ServiceId, PeakRate)> {
+        self.peaks.iter().map(|(&id, &peak)| (id, peak))
+    }
+
+    pub(super) fn take_over(&mut self, peaks: Vec<(ServiceId, PeakRate)>) {
+        self.peaks.extend(peaks);
     }
 
     /// Forgets the peaks of services that are not served any more.

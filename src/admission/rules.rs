@@ -151,9 +151,12 @@ impl Rules {
         answer.map_err(|retry| Refusal { reason: Reason::ServiceRate, retry: Some(retry.0) })
     }
 
-    #[cfg(test)]
     pub(super) fn bucket(&self) -> Bucket {
         self.bucket
+    }
+
+    pub(super) fn set_bucket(&mut self, bucket: Bucket) {
+        self.bucket = bucket;
     }
 
     /// One has come.

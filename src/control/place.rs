@@ -27,7 +27,7 @@ const NAME: &str = "control.sock";
 pub(super) struct Open {
     pub socket: OwnedFd,
     pub group: Option<u32>,
-    file: SocketFile,
+    pub file: SocketFile,
 }
 
 /// What a table makes of the control socket; dropped, nothing has changed.

@@ -39,6 +39,8 @@ pub enum Request {
     },
     /// Reads the table anew, and puts it in force if nothing is wrong with it.
     Reload {},
+    /// Has the program on disk take over. Answered when that has begun; how it ends is told by `upgrades` in the status.
+    Upgrade {},
     /// Turns the clients of a service away from now on. Its handlers live on.
     Drain {
         /// The service.
@@ -80,6 +82,8 @@ pub enum Outcome {
     Explain(Explanation),
     /// To `reload`, if it was done.
     Reload(Reloaded),
+    /// To `upgrade`, if it has begun.
+    Upgrade(Changed),
     /// To `drain`.
     Drain(Changed),
     /// To `resume`.

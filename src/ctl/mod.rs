@@ -18,6 +18,7 @@ mod schema;
 mod services;
 mod sources;
 mod status;
+mod upgrade;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -65,6 +66,8 @@ enum Command {
     Metrics(metrics::Metrics),
     /// Take a changed table into use, and wait for the outcome
     Reload(reload::Reload),
+    /// Have the program on disk take over, and wait for the outcome
+    Upgrade(upgrade::Upgrade),
     /// Turn the clients of a service away from now on
     Drain(drain::Service),
     /// Let the clients of a drained service in again
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Command::Audit(command) => command.run(&daemon, &mut output),
         Command::Metrics(command) => command.run(&daemon, &mut output),
         Command::Reload(command) => command.run(&daemon, &mut output),
+        Command::Upgrade(command) => command.run(&daemon, &mut output),
         Command::Explain(command) => command.run(&daemon, &mut output),
         Command::Drain(service) => service.drain(&daemon, &mut output),
         Command::Resume(service) => service.resume(&daemon, &mut output),

@@ -14,8 +14,8 @@ use crate::control::protocol::{
 use crate::control::{self, Asked};
 use crate::ledger::ServiceId;
 use crate::log::Event;
-use crate::report::Snapshot;
 use crate::report::gather::{self, Books, Facts};
+use crate::report::{Snapshot, Upgrades};
 use crate::source::Peer;
 use crate::sys::clock;
 use crate::table;
@@ -38,6 +38,7 @@ impl Daemon {
             Request::Audit {} => Ok(Outcome::Audit(self.audit(now))),
             Request::Explain { service, address } => self.explain(&service, &address, now),
             Request::Reload {} => self.reload_as_asked(now),
+            Request::Upgrade {} => self.upgrade_as_asked(now),
             Request::Drain { service } => self.drain(&service),
             Request::Resume { service } => self.resume(&service, now),
             Request::Ban { network, seconds } => self.ban(&network, seconds, now),
@@ -52,6 +53,7 @@ impl Daemon {
             Request::Status {} | Request::Sources { .. } | Request::Audit {} => return,
             Request::Explain { .. } | Request::Bans {} => return,
             Request::Reload {} => "reload".to_owned(),
+            Request::Upgrade {} => "upgrade".to_owned(),
             Request::Drain { service } => format!("drain {service}"),
             Request::Resume { service } => format!("resume {service}"),
             Request::Ban { network, seconds: None } => format!("ban {network}"),
@@ -74,6 +76,7 @@ impl Daemon {
             turns: &self.turns,
             longest_turn: self.longest_turn,
             reloads: self.reloads,
+            upgrades: Upgrades { under_way: self.rehearsal.is_some(), ..self.upgrades.clone() },
             table_since: self.table_since,
             dropped: self.log.dropped(),
             handlers: (self.reaper.handlers(), self.reaper.waiting()),
@@ -163,6 +166,14 @@ impl Daemon {
     fn bans(&self, now: Duration) -> Outcome {
         let admission = self.acceptor.admission();
         Outcome::Bans(Bans { bans: gather::bans(admission, now), penalties: gather::penalties(admission, now) })
+    }
+
+    fn upgrade_as_asked(&mut self, now: Duration) -> Result<Outcome, Refused> {
+        if self.quitting.is_some() {
+            return Err(Refused::new(Code::Ending, "the daemon is ending"));
+        }
+        self.begin_upgrade(now);
+        Ok(Outcome::Upgrade(Changed { changed: self.rehearsal.is_some() }))
     }
 
     fn reload_as_asked(&mut self, now: Duration) -> Result<Outcome, Refused> {

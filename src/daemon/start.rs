@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 
+use super::upgrade::Program;
 use super::{Daemon, READY, REAPER, SIGNALS, Then};
 use crate::acceptor::Acceptor;
 use crate::control::Control;
@@ -16,6 +18,7 @@ use crate::listeners::{Listeners, OpenError};
 use crate::log::{Event, Log};
 use crate::pid_file::PidFile;
 use crate::reaper::{Pidfds, Reaper};
+use crate::report::Upgrades;
 use crate::sys::descriptor::{self, Nofile};
 use crate::sys::notify::Notify;
 use crate::sys::poll::{Poll, Ready};
@@ -40,7 +43,7 @@ pub mod status {
 }
 
 /// What the command line says.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Options {
     /// The files of the service table, absolute.
     pub files: Vec<PathBuf>,
@@ -94,7 +97,7 @@ impl StartError {
 }
 
 /// How long the end of the daemon may wait for the log.
-const FLUSH: Duration = Duration::from_secs(1);
+pub(super) const FLUSH: Duration = Duration::from_secs(1);
 
 /// Serves a table until a signal says stop. Calls `when_ready` once every socket is open.
 ///
@@ -106,23 +109,29 @@ pub fn run(
     inherited: Inherited,
     when_ready: impl FnOnce(),
 ) -> Result<(), StartError> {
-    let pid_file = options.pid_file.clone();
     let mut daemon = Daemon::new(options, loaded.table, inherited)?;
     loaded.warnings.iter().for_each(|warning| daemon.warn(warning.to_string()));
     daemon.open()?;
-    let written = pid_file
-        .map(|path| PidFile::write(&path).map_err(|error| StartError::system(&path.display().to_string(), &error)));
-    let pid_file = written.transpose()?;
-    daemon.ready();
-    when_ready();
-    while daemon.turn() == Then::Continue {}
-    drop(pid_file);
-    let _ = daemon.log.flush(FLUSH);
-    Ok(())
+    daemon.serve(when_ready)
 }
 
 impl Daemon {
-    fn new(options: Options, table: Table, inherited: Inherited) -> Result<Self, StartError> {
+    /// Serves the table in force until a signal says stop.
+    pub(super) fn serve(mut self, when_ready: impl FnOnce()) -> Result<(), StartError> {
+        let written =
+            self.options.pid_file.as_deref().map(|path| {
+                PidFile::write(path).map_err(|error| StartError::system(&path.display().to_string(), &error))
+            });
+        let pid_file = written.transpose()?;
+        self.ready();
+        when_ready();
+        while self.turn() == Then::Continue {}
+        drop(pid_file);
+        let _ = self.log.flush(FLUSH);
+        Ok(())
+    }
+
+    pub(super) fn new(options: Options, table: Table, inherited: Inherited) -> Result<Self, StartError> {
         let Inherited { sockets, notify, nofile } = inherited;
         let failed = |what: &'static str| move |error: io::Error| StartError::system(what, &error);
         exec::supported().map_err(failed("this kernel is too old, Linux 5.9 or newer is needed"))?;
@@ -159,6 +168,9 @@ impl Daemon {
             longest_turn: Duration::ZERO,
             reloads: (0, 0),
             table_since: clock::wall(),
+            upgrades: Upgrades::default(),
+            rehearsal: None,
+            program: Program::of_this_process().map_err(failed("/proc/self/exe"))?,
             next_ping: now,
             strangers: false,
             quitting: None,
@@ -166,7 +178,7 @@ impl Daemon {
     }
 
     /// Opens the sockets of the first table.
-    fn open(&mut self) -> Result<(), StartError> {
+    pub(super) fn open(&mut self) -> Result<(), StartError> {
         let rates =
             self.prepare_rates(&self.table).map_err(|line| StartError { lines: vec![line], status: status::SYSTEM })?;
         let prepared = self.listeners.prepare(&self.table.services).map_err(|errors| StartError::open(&errors))?;

@@ -7,8 +7,10 @@
 //!
 //! The daemon and the acceptor call this. Errors of opening name the service and the endpoint.
 
+mod carry;
 mod open;
 
+pub use carry::Carried;
 pub use open::OpenError;
 
 use std::collections::{BTreeSet, HashMap};
@@ -16,6 +18,8 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::{ServiceId, Ticket};
 use crate::log::Reason;
@@ -25,7 +29,7 @@ use crate::table::{Endpoint, Service};
 use open::Opened;
 
 /// A listener; a number that is never used twice, and its number in the daemon's epoll set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ListenerId(u64);
 
 impl ListenerId {

@@ -36,9 +36,9 @@ pub(super) struct Opened {
     /// `opened` or `adopted`.
     pub(super) how: &'static str,
     /// The file of a Unix socket that we have made.
-    file: Option<SocketFile>,
+    pub(super) file: Option<SocketFile>,
     /// The options that are set.
-    options: SocketOptions,
+    pub(super) options: SocketOptions,
 }
 
 /// Opens `endpoint`. `None` if it is the IPv6 half of a service on a machine without IPv6.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::source::Peer;
 pub use crate::sys::pidfd::Ending;
 
@@ -48,7 +50,7 @@ impl Level {
 }
 
 /// Why a connection was turned away, or a listener paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reason {
     /// The administrator has drained the service.
     Drained,
@@ -173,6 +175,10 @@ pub enum Event {
     ReloadFailed { problem: String },
     /// Somebody has asked for a change over the control socket: for what, his user and process.
     Control { command: String, uid: u32, pid: i32 },
+    /// This program gives way to the one on disk.
+    Upgrade { program: String },
+    /// The program on disk can't take over; this one goes on.
+    UpgradeFailed { problem: String },
     /// The daemon ends: the signal that asked for it, and how many handlers live on.
     Stop { signal: &'static str, handlers: usize },
     /// The books disagree: what was expected and what was found.

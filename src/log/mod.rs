@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::sys::{clock, signals};
 use queue::{Item, Queue};
 use sink::Sink;
@@ -40,7 +42,7 @@ pub struct Settings {
 }
 
 /// Where log lines go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Target {
     /// The local syslog daemon, by /dev/log.
     Syslog,

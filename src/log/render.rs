@@ -34,7 +34,7 @@ impl Event {
     pub fn level(&self) -> Level {
         match self {
             Self::Inconsistency { .. } => Level::Critical,
-            Self::SpawnFailed { .. } | Self::ReloadFailed { .. } => Level::Error,
+            Self::SpawnFailed { .. } | Self::ReloadFailed { .. } | Self::UpgradeFailed { .. } => Level::Error,
             Self::Warning { .. } | Self::Dropped { .. } => Level::Warning,
             Self::Accept { .. } | Self::Exit { .. } | Self::Listen { .. } | Self::Unlisten { .. } => Level::Info,
             Self::Resume { .. } => Level::Debug,
@@ -46,6 +46,7 @@ impl Event {
             | Self::Kill { .. }
             | Self::Reload { .. }
             | Self::Control { .. }
+            | Self::Upgrade { .. }
             | Self::Stop { .. }
             | Self::Status { .. } => Level::Notice,
         }
@@ -70,6 +71,8 @@ impl Event {
             Self::Reload { .. } => "reload",
             Self::ReloadFailed { .. } => "reload_failed",
             Self::Control { .. } => "control",
+            Self::Upgrade { .. } => "upgrade",
+            Self::UpgradeFailed { .. } => "upgrade_failed",
             Self::Stop { .. } => "stop",
             Self::Inconsistency { .. } => "inconsistency",
             Self::Status { .. } => "status",
@@ -186,12 +189,13 @@ impl Event {
                 put("altered", number(*altered));
                 put("kept", number(*kept));
             }
-            Self::ReloadFailed { problem } => put("problem", Text(problem)),
             Self::Control { command, uid, pid } => {
                 put("command", Text(command));
                 put("uid", Number((*uid).into()));
                 put("pid", Number((*pid).into()));
             }
+            Self::Upgrade { program } => put("program", Text(program)),
+            Self::ReloadFailed { problem } | Self::UpgradeFailed { problem } => put("problem", Text(problem)),
             Self::Stop { signal, handlers } => {
                 put("signal", Text(signal));
                 put("handlers", number(*handlers));

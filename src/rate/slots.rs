@@ -14,8 +14,11 @@
 
 use std::cmp::Ordering;
 use std::collections::TryReserveError;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
 
 use crate::source::Source;
 
@@ -24,7 +27,7 @@ const WAYS: usize = 8;
 pub(super) const ENTRIES_PER_SET: usize = 6;
 
 /// One for IPv4 (Unix users and the unknown peer among them), one for IPv6.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PerFamily<T> {
     /// IPv4 and what isn't IP.
     pub ipv4: T,
@@ -66,13 +69,36 @@ pub(crate) struct Key {
 pub(crate) struct Slots<S> {
     pub(super) v4: Table<S>,
     pub(super) v6: Table<S>,
-    hasher: RandomState,
+    secret: Secret,
 }
+
+/// The key of the hash. It is of our own making, where std's would do but for an upgrade: the next program goes on with
+/// the same slots, and must find them.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Secret(u64, u64);
+
+impl Secret {
+    fn random() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(0), random.hash_one(1))
+    }
+
+    fn hash(self, kind: u8, length: u8, address: u128, number: u32) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
+        hasher.write(&[kind, length]);
+        hasher.write(&address.to_ne_bytes());
+        hasher.write(&number.to_ne_bytes());
+        hasher.finish()
+    }
+}
+
+/// A number that no limit has.
+const NO_NUMBER: u32 = u32::MAX;
 
 impl<S: Slot> Slots<S> {
     /// Room for so many entries of each family, in steps of six, at least twelve.
     pub(crate) fn new(entries: PerFamily<u32>) -> Result<Self, TryReserveError> {
-        Ok(Self { v4: Table::new(entries.ipv4)?, v6: Table::new(entries.ipv6)?, hasher: RandomState::new() })
+        Ok(Self { v4: Table::new(entries.ipv4)?, v6: Table::new(entries.ipv6)?, secret: Secret::random() })
     }
 
     /// What is known of `source` under a number; it may be idle.
@@ -111,7 +137,9 @@ impl<S: Slot> Slots<S> {
     }
 
     fn key(&self, number: u32, source: Source) -> Key {
-        Key { source: self.bits(source), v6: is_v6(source), number, hash: self.hasher.hash_one((number, source)) }
+        let (kind, length, address) = parts(source);
+        let hash = self.secret.hash(kind, length, address, number);
+        Key { source: self.bits(source), v6: is_v6(source), number, hash }
     }
 
     /// The source in 64 bits. That loses nothing but from an IPv6 prefix longer than 64, which is hashed: two of them
@@ -122,7 +150,7 @@ impl<S: Slot> Slots<S> {
             Source::Uid(uid) => UID | u64::from(uid),
             Source::Unknown => UNKNOWN,
             Source::V6(address, 0..=64) => (address.to_bits() >> 64) as u64,
-            Source::V6(address, _) => self.hasher.hash_one(address.to_bits()),
+            Source::V6(address, length) => self.secret.hash(6, length, address.to_bits(), NO_NUMBER),
         }
     }
 }
@@ -140,8 +168,50 @@ pub(crate) fn source_of(bits: u64, v6: bool) -> Source {
     }
 }
 
+/// What makes a source: its kind, the length of its prefix, and its bits.
+fn parts(source: Source) -> (u8, u8, u128) {
+    match source {
+        Source::V4(address, length) => (4, length, address.to_bits().into()),
+        Source::V6(address, length) => (6, length, address.to_bits()),
+        Source::Uid(uid) => (1, 0, uid.into()),
+        Source::Unknown => (0, 0, 0),
+    }
+}
+
 fn is_v6(source: Source) -> bool {
     matches!(source, Source::V6(..))
+}
+
+/// All that is known, as an upgrade hands it to the next program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Carried<S> {
+    secret: Secret,
+    v4: CarriedTable<S>,
+    v6: CarriedTable<S>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedTable<S> {
+    sets: usize,
+    evicted: u64,
+    /// Slots that are not idle, by their set and their place in it.
+    busy: Vec<(usize, usize, S)>,
+}
+
+impl<S: Slot> Slots<S> {
+    /// For the next program.
+    pub(crate) fn carry(&self, now: u64) -> Carried<S> {
+        Carried { secret: self.secret, v4: self.v4.carry(now), v6: self.v6.carry(now) }
+    }
+
+    /// What the program before this one knew, in memory of the same size.
+    ///
+    /// # Errors
+    /// There is no room for so many.
+    pub(crate) fn from_carried(carried: Carried<S>) -> Result<Self, TryReserveError> {
+        let Carried { secret, v4, v6 } = carried;
+        Ok(Self { v4: Table::from_carried(v4)?, v6: Table::from_carried(v6)?, secret })
+    }
 }
 
 /// Three cache lines where slots have 24 bytes.
@@ -169,11 +239,32 @@ pub(super) struct Table<S> {
 
 impl<S: Slot> Table<S> {
     fn new(entries: u32) -> Result<Self, TryReserveError> {
-        let count = (entries as usize).div_ceil(ENTRIES_PER_SET).max(2);
+        Self::of_sets((entries as usize).div_ceil(ENTRIES_PER_SET).max(2))
+    }
+
+    fn of_sets(count: usize) -> Result<Self, TryReserveError> {
         let mut sets = Vec::new();
         sets.try_reserve_exact(count)?;
         sets.resize(count, Set::default());
         Ok(Self { sets: sets.into_boxed_slice(), evicted: 0 })
+    }
+
+    fn carry(&self, now: u64) -> CarriedTable<S> {
+        let all = self.sets.iter().enumerate();
+        let all = all.flat_map(|(set, slots)| slots.0.iter().enumerate().map(move |(way, slot)| (set, way, *slot)));
+        let busy = all.filter(|(_, _, slot)| !slot.is_idle(now)).collect();
+        CarriedTable { sets: self.sets.len(), evicted: self.evicted, busy }
+    }
+
+    fn from_carried(carried: CarriedTable<S>) -> Result<Self, TryReserveError> {
+        let mut table = Self::of_sets(carried.sets.max(2))?;
+        table.evicted = carried.evicted;
+        for (set, way, slot) in carried.busy {
+            if let Some(place) = table.sets.get_mut(set).and_then(|set| set.0.get_mut(way)) {
+                *place = slot;
+            }
+        }
+        Ok(table)
     }
 
     /// The two sets of a key: a half of the hash chooses in each half of the table.

@@ -4,7 +4,9 @@
 
 use std::collections::{BTreeMap, TryReserveError};
 
-use super::slots::{ENTRIES_PER_SET, Key, PerFamily, Set, Slot, Slots};
+use serde::{Deserialize, Serialize};
+
+use super::slots::{Carried, ENTRIES_PER_SET, Key, PerFamily, Set, Slot, Slots};
 use crate::rate::{Moment, Rate, RetryAfter};
 use crate::source::Source;
 
@@ -25,6 +27,10 @@ pub struct Change {
 /// one number has one [`Rate`] until [`adjust`](Self::adjust) changes it.
 #[derive(Debug)]
 pub struct Sources(Slots<Debt>);
+
+/// All that is owed, as an upgrade hands it to the next program.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CarriedSources(Carried<Debt>);
 
 impl Sources {
     /// Room for so many sources with debt: 32 bytes each, in steps of six, at least twelve.
@@ -63,6 +69,20 @@ impl Sources {
         }
     }
 
+    /// For the next program.
+    #[must_use]
+    pub fn carry(&self, now: u64) -> CarriedSources {
+        CarriedSources(self.0.carry(now))
+    }
+
+    /// What the program before this one knew, in memory of the same size.
+    ///
+    /// # Errors
+    /// There is no room for so many.
+    pub fn from_carried(CarriedSources(carried): CarriedSources) -> Result<Self, TryReserveError> {
+        Slots::from_carried(carried).map(Self)
+    }
+
     /// How many sources were forgotten while they still owed something, since the start.
     #[must_use]
     pub fn evicted_with_debt(&self) -> PerFamily<u64> {
@@ -77,7 +97,7 @@ impl Sources {
 }
 
 /// One source under one limit; all zero is idle.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Debt {
     source: u64,
     limit: u32,

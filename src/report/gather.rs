@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use super::{
     AtMost, Ban, Drift, Durations, Exits, Forgotten, Listener, ListenerState, NetworkCount, PeakRate, Penalised,
-    Penalties, RateTable, Rates, Reloads, Service, Snapshot, SourceCount,
+    Penalties, RateTable, Rates, Reloads, Service, Snapshot, SourceCount, Upgrades,
 };
 use crate::acceptor::{Acceptor, Entry};
 use crate::admission::{Admission, Now};
@@ -22,7 +22,7 @@ use crate::source::Source;
 pub const SOURCES: usize = 100;
 
 /// What the books do not hold.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// Now, on the wall clock.
     pub time: Duration,
@@ -36,6 +36,8 @@ pub struct Facts<'a> {
     pub longest_turn: Duration,
     /// Tables that came into force after the first one, and tables that were refused.
     pub reloads: (u64, u64),
+    /// How upgrades have gone.
+    pub upgrades: Upgrades,
     /// When the table in force came into force, on the wall clock.
     pub table_since: Duration,
     /// Log lines that were lost.
@@ -67,6 +69,7 @@ pub fn snapshot(facts: &Facts<'_>, books: &Books<'_>, now: Duration) -> Snapshot
         turns: durations(facts.turns),
         longest_turn_seconds: facts.longest_turn.as_secs_f64(),
         reloads: Reloads { done: facts.reloads.0, failed: facts.reloads.1 },
+        upgrades: facts.upgrades.clone(),
         table_since_seconds: facts.table_since.as_secs_f64(),
         log_lines_dropped: facts.dropped,
         handlers: ledger.total(),

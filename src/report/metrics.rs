@@ -69,6 +69,9 @@ fn daemon(page: &mut Page, snapshot: &Snapshot) {
     page.family("reloads", Kind::Counter, "Reloads, by their outcome.");
     page.put(&[("result", "success")], snapshot.reloads.done);
     page.put(&[("result", "failure")], snapshot.reloads.failed);
+    page.family("upgrades", Kind::Counter, "Upgrades in place, by their outcome.");
+    page.put(&[("result", "success")], snapshot.upgrades.done);
+    page.put(&[("result", "failure")], snapshot.upgrades.failed);
     page.family("table_in_force_timestamp_seconds", Kind::Gauge, "When the table in force came into force.");
     page.put(&[], snapshot.table_since_seconds);
     page.family("turn_duration_seconds", Kind::Histogram, "How long a turn of the loop took, without its wait.");

@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub longest_turn_seconds: f64,
     /// Reloads.
     pub reloads: Reloads,
+    /// Upgrades: programs that have taken over from the one before them.
+    pub upgrades: Upgrades,
     /// When the table in force came into force, in seconds since 1970-01-01 00:00 UTC.
     pub table_since_seconds: f64,
     /// Log lines that were lost.
@@ -120,6 +122,19 @@ pub struct AtMost {
     pub seconds: f64,
     /// How many.
     pub count: u64,
+}
+
+/// How upgrades have gone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Upgrades {
+    /// The new program has taken over.
+    pub done: u64,
+    /// The program on disk could not take over.
+    pub failed: u64,
+    /// One has been asked for, and it is not known yet whether the program on disk can take over.
+    pub under_way: bool,
+    /// Why the last one failed, if it did.
+    pub problem: Option<String>,
 }
 
 /// Reloads since the start.

@@ -53,6 +53,9 @@ pub fn status(snapshot: &Snapshot) -> Grid {
     let tone = if reloads.failed > 0 { Tone::Warning } else { Tone::Plain };
     let text = format!("{} done, {} failed; this table for {since}", reloads.done, reloads.failed);
     put("reloads", Cell::new(text, tone));
+    let upgrades = &snapshot.upgrades;
+    let tone = if upgrades.problem.is_some() { Tone::Warning } else { Tone::Plain };
+    put("upgrades", Cell::new(format!("{} done, {} failed", upgrades.done, upgrades.failed), tone));
     put("turns", format!("{}, the longest {}", snapshot.turns.count, age(snapshot.longest_turn_seconds)).into());
     put("log lines lost", hopefully_none(snapshot.log_lines_dropped));
     for (family, table) in [("rates, IPv4", &snapshot.rates.ipv4), ("rates, IPv6", &snapshot.rates.ipv6)] {

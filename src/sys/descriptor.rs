@@ -1,12 +1,16 @@
 //! Descriptors: the standard three, their number, and the high place of those that live long.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
 
 /// From where on descriptors live that stay open for long, unless the limit is lower. A handler's start copies the
 /// descriptor table up to the connection's number, so that number is kept low by keeping the others high.
@@ -32,6 +36,39 @@ pub fn copy_high(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     super::adopt(copy(FLOOR.load(Ordering::Relaxed)).or_else(|_| copy(3))?)
 }
 
+/// Says whether a descriptor stays open over execve(2).
+///
+/// # Errors
+/// None that an open descriptor can have.
+pub fn keep_over_exec(descriptor: BorrowedFd<'_>, keep: bool) -> io::Result<()> {
+    let flags = if keep { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
+    fcntl(descriptor, FcntlArg::F_SETFD(flags))?;
+    Ok(())
+}
+
+/// Takes over a descriptor that the program before this one has left open, by its number, which nobody else may own;
+/// close-on-exec from now on.
+///
+/// # Errors
+/// `EBADF`: there is none.
+pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(Errno::EBADF.into());
+    }
+    // SAFETY: no memory is involved; the kernel says whether the number is open.
+    super::check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
+    super::adopt(number)
+}
+
+/// A file in memory, for a program to come.
+///
+/// # Errors
+/// No memory or descriptors.
+pub fn memory_file(name: &CStr) -> io::Result<File> {
+    let file = memfd_create(name, MFdFlags::MFD_CLOEXEC)?;
+    Ok(File::from(high(file)?))
+}
+
 /// Makes descriptor 0 /dev/null, which handlers with `stderr: null` get a copy of. 1 and 2 exist: Rust's runtime opens
 /// /dev/null for those of the three that are closed at start.
 ///
@@ -55,7 +92,7 @@ pub fn mute() -> io::Result<()> {
 
 /// The limit on open descriptors as it was when the daemon started, which handlers get back: programs that use
 /// select(2) break above 1024. Soft, hard.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Nofile {
     /// Soft limit at start.
     pub soft: u64,

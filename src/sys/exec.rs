@@ -21,6 +21,8 @@ use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
 use std::ptr;
 
+use serde::{Deserialize, Serialize};
+
 /// What the children of one kind have in common, in the order in which they do it; nothing is looked up or allocated
 /// later.
 #[derive(Debug)]
@@ -124,7 +126,7 @@ pub struct Failure {
 macro_rules! steps {
     ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
         /// The steps from a connection to a running handler, in order.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Step { $($(#[$doc])* $name,)* }
         impl Step {
             /// Every step, in order.

@@ -76,6 +76,13 @@ fn time(value: libc::timeval) -> Duration {
     Duration::from_secs(seconds) + Duration::from_micros(micros)
 }
 
+/// Ends a process (SIGKILL), if it has not been collected.
+pub fn kill(process: &OwnedFd) {
+    let none = ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null pointer asks for no further information; a process that has ended needs no signal.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, none, 0) };
+}
+
 /// Sends a signal to the process group that this process leads (handlers do: setsid), if it has not been collected.
 ///
 /// The group's number is the process's id, which can't be given to another process while this one has not been

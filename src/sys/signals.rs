@@ -23,6 +23,8 @@ pub struct Asked {
     pub stop: Option<&'static str>,
     /// SIGQUIT: stop, and end the handlers.
     pub quit: bool,
+    /// SIGUSR2: give way to the program on disk.
+    pub upgrade: bool,
     /// SIGUSR1: write the status to the log.
     pub status: bool,
     /// SIGCHLD, only as process 1: some child has ended.
@@ -48,7 +50,7 @@ impl std::fmt::Debug for Mask {
     }
 }
 
-const CAUGHT: [c_int; 5] = [libc::SIGHUP, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1];
+const CAUGHT: [c_int; 6] = [libc::SIGHUP, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
 /// Signals of the terminal that act as ever in the foreground.
 const SUSPENDING: [c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
@@ -104,11 +106,18 @@ impl Signals {
                     libc::SIGINT => asked.stop = Some("SIGINT"),
                     libc::SIGQUIT => asked.quit = true,
                     libc::SIGUSR1 => asked.status = true,
+                    libc::SIGUSR2 => asked.upgrade = true,
                     _ => asked.child = true,
                 }
             }
         }
         asked
+    }
+
+    /// Has anything been asked for that [`Signals::take`] has not told yet?
+    #[must_use]
+    pub fn have_come(&self) -> bool {
+        self.flags.iter().any(|(_, flag)| flag.load(Ordering::SeqCst))
     }
 
     /// The signals that a child must set back to their default: the caught ones, and SIGPIPE, which Rust ignores.

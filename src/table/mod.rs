@@ -45,6 +45,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::access::Span;
 use crate::builtin::Builtin;
@@ -85,7 +86,7 @@ pub struct Control {
 }
 
 /// Where the control socket is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ControlPlace {
     /// In /run/oxinetd, or for an ordinary user in his own directory for such things; nowhere if there is neither.
     Default,
@@ -228,7 +229,7 @@ impl fmt::Display for Origin {
 }
 
 /// One socket to listen on. Two endpoints are the same socket if they are equal.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Endpoint {
     /// An Internet socket.
     Inet {
@@ -246,7 +247,7 @@ pub enum Endpoint {
 }
 
 /// The protocol of an Internet endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Transport {
     /// RFC 9293.
     Tcp,
@@ -497,7 +498,7 @@ pub enum Refuse {
 }
 
 /// The `socket` section; `None` and `false` leave the kernel's default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketOptions {
     /// Length of the accept queue; the kernel caps it at net.core.somaxconn.
     pub backlog: Option<u32>,

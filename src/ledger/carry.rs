@@ -1,0 +1,45 @@
+//! The books as an upgrade hands them to the next program.
+//!
+//! What is carried is what the counts are counts of: the services and the places. The counts themselves are worked out
+//! anew, so that they are exact in the new program whatever they were in the old one.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Ledger, Place, ServiceId, Tally, Ticket};
+
+/// All that the books say.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Carried {
+    last_ticket: u64,
+    last_service: u32,
+    services: Vec<(ServiceId, Tally)>,
+    places: Vec<(Ticket, Place)>,
+}
+
+impl Ledger {
+    /// What a new program needs to go on with the same books.
+    #[must_use]
+    pub fn carry(&self) -> Carried {
+        Carried {
+            last_ticket: self.last_ticket,
+            last_service: self.last_service,
+            services: self.services.iter().map(|(&id, tally)| (id, tally.clone())).collect(),
+            places: self.places.iter().map(|(&ticket, &place)| (ticket, place)).collect(),
+        }
+    }
+
+    /// The books of the program before this one.
+    #[must_use]
+    pub fn from_carried(carried: Carried) -> Self {
+        let Carried { last_ticket, last_service, services, places } = carried;
+        let mut ledger = Self { last_ticket, last_service, ..Self::default() };
+        for (id, tally) in services {
+            ledger.names.insert(tally.name.clone(), id);
+            ledger.services.insert(id, Tally { live: 0, ..tally });
+        }
+        for (ticket, place) in places {
+            ledger.enter_place(ticket, place);
+        }
+        ledger
+    }
+}
