@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+#
+# The part of deb.sh that runs inside the clean Debian.
+set -uo pipefail
+# shellcheck source=SCRIPTDIR/lib.sh
+. /packages/lib.sh
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 PATH=/usr/sbin:/usr/bin:/sbin:/bin
+apt() { apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@" </dev/null >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; false; }; }
+install() { apt install "$@" >&2; }
+purge() { apt purge "$@" >&2; }
+# Everything that there is, but for what apt, dpkg and the kernel write by themselves.
+files() {
+    find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /packages -o -path /var/lib/dpkg -o -path /var/cache \
+        -o -path /var/lib/apt -o -path /var/log/apt -o -path /tmp \) -prune -o -print
+    find /run -print
+}
+daemon() { pgrep -x oxinetd; }
+
+# Without an init there are no runlevels, and invoke-rc.d does nothing unless it is told that it may.
+printf '#!/bin/sh\nexit 0\n' >/usr/sbin/policy-rc.d
+chmod 755 /usr/sbin/policy-rc.d
+
+say "a machine that openbsd-inetd serves"
+install openbsd-inetd nullidentd
+must "openbsd-inetd answers for ident" soon ask 113 "1, 2"
+cp /etc/inetd.conf /tmp/inetd.conf.before
+files >/tmp/files.before
+
+say "oxinetd takes its place"
+must "it is installed" install /packages/oxinetd.deb
+check_not "openbsd-inetd is gone" pgrep -x inetd
+check "the daemon runs" soon daemon
+check "/etc/inetd.conf is as it was" cmp /etc/inetd.conf /tmp/inetd.conf.before
+same "ident still answers" "1, 2 : USERID : UNIX : foobar" "$(soon ask 113 '1, 2'; ask 113 '1, 2')"
+check "the service is oxinetd's handler" sh -c 'oxinetd --dump | grep -q /usr/sbin/nullidentd'
+
+# Its init script would otherwise still be the first that update-inetd finds.
+say "what is left of openbsd-inetd goes"
+check "it is purged" purge openbsd-inetd
+check "/etc/inetd.conf is as it was" cmp /etc/inetd.conf /tmp/inetd.conf.before
+
+say "a package adds its service"
+check "ftpd-ssl is installed" install ftpd-ssl
+check "update-inetd has written its line" grep -q '^ftp' /etc/inetd.conf
+check "it answers" soon ask 21 NOOP
+pid=$(daemon)
+
+say "a session is open while the world changes"
+dial 21
+greeting=$(hear)
+case $greeting in 220*) ok "it greets: $greeting" ;; *) bad "it greets: $greeting" ;; esac
+check "reload" service oxinetd reload
+check "it lives on" talk NOOP
+check "restart" service oxinetd restart
+check "it lives on" talk NOOP
+same "and the daemon is the same process" "$pid" "$(daemon)"
+cp /etc/oxinetd/oxinetd.yaml /tmp/table
+echo 'services: {' >>/etc/oxinetd/oxinetd.yaml
+check_not "a reload with a broken table fails" service oxinetd reload
+check_not "a restart with a broken table fails" service oxinetd restart
+check "and changes nothing" soon ask 113 "1, 2"
+{ cat /tmp/table; echo '# changed by hand'; } >/etc/oxinetd/oxinetd.yaml
+
+say "an upgrade"
+check "it is installed" install /packages/oxinetd_next.deb
+case $(dpkg-query -W -f '${Version}' oxinetd) in *+next) ok "the version is new" ;; *) bad "the version is new" ;; esac
+check "the table changed by hand is kept" grep -q 'changed by hand' /etc/oxinetd/oxinetd.yaml
+check "the session lives on" talk NOOP
+check "the daemon runs the new program" soon sh -c 'cmp -s /proc/$(pgrep -x oxinetd)/exe /usr/sbin/oxinetd'
+check_not "the daemon runs no deleted program" sh -c 'readlink /proc/$(pgrep -x oxinetd)/exe | grep deleted'
+check "it serves" soon ask 113 "1, 2"
+check "another session comes in" soon ask 21 NOOP
+
+say "a package takes its service away"
+check "nullidentd is purged" purge nullidentd
+check "nobody answers for ident" soon deaf 113
+check "the session lives on" talk NOOP
+
+say "removal and purge"
+check "ftpd-ssl is purged" purge ftpd-ssl
+check "a stop succeeds" service oxinetd stop
+check "the session outlives the daemon" talk NOOP
+hang_up
+check "it starts again" service oxinetd start
+check "purge" purge oxinetd
+check "the daemon has ended" soon sh -c '! pgrep -x oxinetd'
+apt --purge autoremove
+files >/tmp/files.after
+left=$(comm -13 <(sort /tmp/files.before) <(sort /tmp/files.after) | grep -i oxinet)
+same "nothing of ours is left" "" "$left"
+check_not "dpkg knows no such package" dpkg-query -W oxinetd
+finish
