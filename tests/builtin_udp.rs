@@ -156,3 +156,25 @@ fn who_asks_many_at_once_gets_no_answer() {
     quiet.set_nonblocking(true).unwrap();
     assert!(quiet.recv(&mut [0; 100]).is_err());
 }
+
+#[test]
+fn who_may_not_come_gets_no_answer_while_others_are_served() {
+    let (daemon, port) = start("echo", ", allow: [127.0.0.0/8, '::1'], deny: 127.0.0.66");
+    let [first, second, third] =
+        ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"].map(|from| client(from, (Ipv4Addr::LOCALHOST, port).into()));
+    assert_eq!(ask(&first, b"one"), b"one");
+    assert_eq!(ask(&third, b"two"), b"two");
+    assert_eq!(daemon.status()["services"]["it"]["accepted"], 1);
+    let denied = client("127.0.0.66:0", (Ipv4Addr::LOCALHOST, port).into());
+    silent(&denied, b"let me in", port);
+    daemon.wait_log(&["refuse service=it source=127.0.0.66", "reason=access"]);
+    // Everybody else has a handler of his own, one after the other, and nothing is lost.
+    for round in 0..20 {
+        for client in [&first, &second] {
+            let word = format!("round {round}");
+            assert_eq!(ask(client, word.as_bytes()), word.as_bytes());
+        }
+    }
+    assert!(!daemon.log().contains("backoff"), "{}", daemon.log());
+    assert_eq!(daemon.status()["audit"], serde_json::json!([]));
+}

@@ -1,7 +1,8 @@
 //! What a builtin is, and the command line that runs it: written by the table, read by the handler.
 //!
-//! `oxinetd builtin NAME --idle=MS [--connect=MS] [WORD]…`. The words are, for `redirect`, `HOST:PORT`; for `tcpmux`, the
-//! services that can be asked for; for the others, ports that are never answered (see [`super::datagram`]).
+//! `oxinetd builtin NAME --idle=MS [--connect=MS] [--one-source] [WORD]…`. The words are, for `redirect`, `HOST:PORT`; for
+//! `tcpmux`, the services that can be asked for; for the others, ports that are never answered (see
+//! [`super::datagram`]).
 
 use std::time::Duration;
 
@@ -68,6 +69,15 @@ impl What {
     }
 }
 
+/// What a handler is told besides, of the rest of the table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Of datagrams: leave those of a second source to the daemon, which has to ask whether he may come.
+    pub one_source: bool,
+    /// Ports or names.
+    pub words: Vec<String>,
+}
+
 impl Target {
     /// `HOST:PORT`, with an IPv6 address in brackets.
     #[must_use]
@@ -78,52 +88,60 @@ impl Target {
 }
 
 impl Builtin {
-    /// The words of its command line, the first one included. `more` is what it is told of the table's other services:
-    /// ports or names.
+    /// The words of its command line, the first one included.
     #[must_use]
-    pub fn command(&self, more: &[String]) -> Vec<String> {
+    pub fn command(&self, told: &Told) -> Vec<String> {
         let mut words = ["oxinetd", "builtin", self.what.name()].map(str::to_owned).to_vec();
         words.push(format!("--idle={}", self.idle_timeout.as_millis()));
         if let What::Redirect(target) = &self.what {
             words.push(format!("--connect={}", target.connect_timeout.as_millis()));
             words.push(target.place());
         }
-        words.extend_from_slice(more);
+        if told.one_source {
+            words.push(ONE_SOURCE.to_owned());
+        }
+        words.extend_from_slice(&told.words);
         words
     }
 
-    /// Reads what [`Self::command`] has written behind `builtin`, and gives the words that it was told besides.
+    /// Reads what [`Self::command`] has written behind `builtin`.
     ///
     /// # Errors
     /// What is wrong, for whoever has typed it.
-    pub fn parse(words: &[String]) -> Result<(Self, Vec<String>), String> {
+    pub fn parse(words: &[String]) -> Result<(Self, Told), String> {
         let (name, rest) = words.split_first().ok_or("which builtin? echo, discard, chargen, daytime, time, …")?;
-        let (options, mut more): (Vec<String>, Vec<String>) =
+        let (options, mut words): (Vec<String>, Vec<String>) =
             rest.iter().cloned().partition(|word| word.starts_with("--"));
-        let (mut idle_timeout, mut connect_timeout) = (IDLE, CONNECT);
+        let (mut idle_timeout, mut connect_timeout, mut one_source) = (IDLE, CONNECT, false);
         for option in options {
             let (key, value) = option.split_once('=').unwrap_or((&option, ""));
             let place = match key {
+                ONE_SOURCE => {
+                    one_source = true;
+                    continue;
+                }
                 "--idle" => &mut idle_timeout,
                 "--connect" => &mut connect_timeout,
-                _ => return Err(format!("{key} is no option; there are --idle=MS and --connect=MS")),
+                _ => return Err(format!("{key} is no option; there are --idle=MS, --connect=MS and --one-source")),
             };
             let number = value.parse().map_err(|_| format!("{key} is in milliseconds; {value:?} is no number"))?;
             *place = Duration::from_millis(number);
         }
         let what = if name == "redirect" {
-            if more.len() != 1 {
+            if words.len() != 1 {
                 return Err("redirect needs one HOST:PORT".to_owned());
             }
-            let place = more.remove(0);
+            let place = words.remove(0);
             let (host, port) = host_and_port(&place).ok_or_else(|| format!("expected HOST:PORT, not {place:?}"))?;
             What::Redirect(Target { host, port, connect_timeout })
         } else {
             What::simple(name).ok_or_else(|| format!("{name} is no builtin"))?
         };
-        Ok((Self { what, idle_timeout }, more))
+        Ok((Self { what, idle_timeout }, Told { one_source, words }))
     }
 }
+
+const ONE_SOURCE: &str = "--one-source";
 
 /// For who runs a builtin by hand; the table always says how long.
 const IDLE: Duration = Duration::from_secs(60);
@@ -155,14 +173,14 @@ mod tests {
         let all = SIMPLE.into_iter().map(|(_, what)| what);
         for what in all.chain([target("www.example.net"), target("192.0.2.1"), target("2001:db8::1")]) {
             let builtin = Builtin { what, idle_timeout: Duration::from_secs(3) };
-            let words = builtin.command(&[]);
+            let words = builtin.command(&Told::default());
             assert_eq!(words[..2], ["oxinetd", "builtin"]);
-            assert_eq!(Builtin::parse(&words[2..]), Ok((builtin, vec![])));
+            assert_eq!(Builtin::parse(&words[2..]), Ok((builtin, Told::default())));
         }
         let echo = Builtin { what: What::Echo, idle_timeout: Duration::from_secs(3) };
-        let more = ["10007".to_owned(), "10019".to_owned()];
-        assert_eq!(echo.command(&more).join(" "), "oxinetd builtin echo --idle=3000 10007 10019");
-        assert_eq!(Builtin::parse(&echo.command(&more)[2..]), Ok((echo, more.to_vec())));
+        let told = Told { one_source: true, words: vec!["10007".to_owned(), "10019".to_owned()] };
+        assert_eq!(echo.command(&told).join(" "), "oxinetd builtin echo --idle=3000 --one-source 10007 10019");
+        assert_eq!(Builtin::parse(&echo.command(&told)[2..]), Ok((echo, told)));
     }
 
     #[test]

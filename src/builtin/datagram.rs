@@ -9,6 +9,9 @@
 //! - never with more than was received, but for the 26 and 4 bytes of `daytime` and `time`, which fill what the shortest
 //!   frame leaves free.
 //!
+//! Where the daemon has to ask who sends, by `allow`, `deny` or rates, a handler serves one source alone and ends when
+//! another sends something, which it leaves in the socket: the daemon then asks about him.
+//!
 //! What is not answered is read and dropped; the first one of each handler is told on standard error.
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -22,8 +25,8 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
 
-use super::{Builtin, Failure, Outcome, RESERVED_PORTS, What, status, text};
-use crate::sys::clock;
+use super::{Builtin, Failure, Outcome, RESERVED_PORTS, Told, What, status, text};
+use crate::sys::{clock, socket};
 
 /// The largest payload of a datagram, and one more.
 const LARGEST: usize = 65_536;
@@ -33,9 +36,9 @@ const CHARACTERS: usize = 512;
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Serves whoever sends something. `complain` is told of the first datagram that is not answered.
-pub(super) fn serve(socket: &OwnedFd, builtin: &Builtin, ports: &[String], complain: impl Fn(&str)) -> Outcome {
+pub(super) fn serve(socket: &OwnedFd, builtin: &Builtin, told: &Told, complain: impl Fn(&str)) -> Outcome {
     let wrong = |word: &String| word.parse().map_err(|_| Failure::new(status::USAGE, format!("{word:?} is no port")));
-    let own_ports = ports.iter().map(wrong).collect::<Result<Vec<u16>, _>>()?;
+    let own_ports = told.words.iter().map(wrong).collect::<Result<Vec<u16>, _>>()?;
     let mut service = match &builtin.what {
         What::Redirect(_) | What::Tcpmux => {
             return Err(Failure::new(status::USAGE, "this serves connections, and descriptor 0 takes datagrams"));
@@ -47,14 +50,18 @@ pub(super) fn serve(socket: &OwnedFd, builtin: &Builtin, ports: &[String], compl
     let v6 = setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true);
     v4.or(v6).map_err(|errno| Failure::system("packet information")(errno.into()))?;
     let end = clock::monotonic() + LONGEST;
-    let mut told = false;
+    let mut complained = false;
+    let mut source = None;
     let mut receiver = Receiver::new();
     while clock::monotonic() < end && wait(socket, builtin.idle_timeout)? {
+        if told.one_source && !is_of(socket, &mut source) {
+            break;
+        }
         let Some(received) = receiver.receive(socket) else { continue };
         match received.suspicion(&own_ports) {
             None => service.answer(socket, &received, receiver.bytes(&received)),
-            Some(why) if !told && *service.what() != What::Discard => {
-                told = true;
+            Some(why) if !complained && *service.what() != What::Discard => {
+                complained = true;
                 complain(&format!("no answer to {}: {why}", received.from));
             }
             Some(_) => {}
@@ -71,6 +78,15 @@ fn wait(socket: &OwnedFd, idle: Duration) -> Result<bool, Failure> {
         Ok(found) => Ok(found > 0),
         Err(Errno::EINTR) => Ok(true),
         Err(errno) => Err(Failure::system("poll")(errno.into())),
+    }
+}
+
+/// Does the datagram that waits come from the source that was served so far? The first one decides who that is.
+fn is_of(socket: &OwnedFd, source: &mut Option<IpAddr>) -> bool {
+    match socket::sender(socket.as_fd()) {
+        Ok(Some(sender)) => *source.get_or_insert(sender.ip()) == sender.ip(),
+        // It has gone, or has no sender to be asked about; receiving it will tell.
+        Ok(None) | Err(_) => true,
     }
 }
 

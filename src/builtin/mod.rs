@@ -17,7 +17,7 @@ mod stream;
 mod text;
 mod tcpmux;
 
-pub use command::{Builtin, Target, What, host_and_port};
+pub use command::{Builtin, Target, Told, What, host_and_port};
 pub use tcpmux::{LONGEST_REQUEST, request};
 
 use std::fmt::Display;
@@ -89,17 +89,17 @@ pub fn run(words: &[String]) -> u8 {
 }
 
 fn start(words: &[String]) -> Outcome {
-    let (builtin, more) = Builtin::parse(words).map_err(|message| Failure::new(status::USAGE, message))?;
+    let (builtin, told) = Builtin::parse(words).map_err(|message| Failure::new(status::USAGE, message))?;
     let no_socket = |_| Failure::new(status::USAGE, "descriptor 0 is no socket; oxinetd(8) starts builtins");
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(Failure::system("descriptor 0"))?;
     match getsockopt(&socket, sockopt::SockType).map_err(no_socket)? {
-        SockType::Datagram => datagram::serve(&socket, &builtin, &more, |line| complain(words, line)),
-        SockType::Stream => connection(socket, &builtin, &more),
+        SockType::Datagram => datagram::serve(&socket, &builtin, &told, |line| complain(words, line)),
+        SockType::Stream => connection(socket, &builtin, &told.words),
         _ => Err(Failure::new(status::USAGE, "descriptor 0 is neither a connection nor a socket of datagrams")),
     }
 }
 
-fn connection(socket: OwnedFd, builtin: &Builtin, more: &[String]) -> Outcome {
+fn connection(socket: OwnedFd, builtin: &Builtin, names: &[String]) -> Outcome {
     if getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false) {
         return Err(Failure::new(status::USAGE, "descriptor 0 is a listening socket, not a connection"));
     }
@@ -108,7 +108,7 @@ fn connection(socket: OwnedFd, builtin: &Builtin, more: &[String]) -> Outcome {
     let stream = TcpStream::from(socket);
     match &builtin.what {
         What::Redirect(target) => redirect::serve(stream, target, builtin.idle_timeout),
-        What::Tcpmux => tcpmux::serve(&stream, more, builtin.idle_timeout),
+        What::Tcpmux => tcpmux::serve(&stream, names, builtin.idle_timeout),
         what => stream::serve(stream, what, builtin.idle_timeout),
     }
 }

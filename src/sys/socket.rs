@@ -199,8 +199,13 @@ fn peek(socket: BorrowedFd<'_>) -> Option<Waiting> {
     came.map(Waiting::Datagram)
 }
 
+/// Room for whatever the kernel tells of a datagram besides its bytes; each kind takes some 20 to 40 (cmsg(3)).
+const CONTROL: usize = 1024;
+
 fn first_came(socket: BorrowedFd<'_>) -> Option<TimeSpec> {
-    let mut space = nix::cmsg_space!(TimeSpec);
+    // Handlers may have asked for more than the time, for instance where a datagram was sent to (in.tftpd does), and the
+    // socket remembers. If not everything fits, nothing is told.
+    let mut space = vec![0; CONTROL];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut [], Some(&mut space), flags).ok()?;
     message.cmsgs().ok()?.find_map(|found| match found {

@@ -14,7 +14,7 @@ use super::check::{Checker, or};
 use super::problem::{At, Set};
 use super::schema::ServiceSpec;
 use super::{Endpoint, MuxName, Program, Service, Transport, program};
-use crate::builtin::{Builtin, Target, What};
+use crate::builtin::{Builtin, Target, Told, What};
 
 /// The executable of the process that looks (proc(5)); after the fork that is a child of the daemon.
 const SELF: &str = "/proc/self/exe";
@@ -108,7 +108,7 @@ impl Checker<'_> {
         let datagrams = listen.iter().any(Endpoint::is_datagram);
         let idle_timeout = or(&spec.idle_timeout, idle_timeout(&what, datagrams));
         let builtin = Builtin { what, idle_timeout };
-        let argv = arguments(&builtin, &[])?;
+        let argv = arguments(&builtin, &Told::default())?;
         Some(Program { path: CString::new(SELF).ok()?, argv, builtin: Some(builtin) })
     }
 
@@ -193,12 +193,12 @@ impl Checker<'_> {
         for service in services {
             let datagrams = service.listen.iter().any(Endpoint::is_datagram);
             let Some(builtin) = &service.program.builtin else { continue };
-            let more = match builtin.what {
-                What::Tcpmux => &names,
-                _ if datagrams => &ports,
+            let told = match builtin.what {
+                What::Tcpmux => Told { one_source: false, words: names.clone() },
+                _ if datagrams => Told { one_source: asks_who(service), words: ports.clone() },
                 _ => continue,
             };
-            if let Some(argv) = arguments(builtin, more) {
+            if let Some(argv) = arguments(builtin, &told) {
                 service.program.argv = argv;
             }
         }
@@ -218,8 +218,15 @@ fn idle_timeout(what: &What, datagrams: bool) -> Duration {
     }
 }
 
-fn arguments(builtin: &Builtin, more: &[String]) -> Option<Vec<CString>> {
-    builtin.command(more).into_iter().map(|word| CString::new(word).ok()).collect()
+/// Does it make a difference to a service who sends a datagram?
+fn asks_who(service: &Service) -> bool {
+    let lists = !service.allow.is_empty() || !service.deny.is_empty();
+    let network = service.per_network.as_ref();
+    lists || service.per_source.rate.is_some() || network.is_some_and(|network| network.rate.is_some())
+}
+
+fn arguments(builtin: &Builtin, told: &Told) -> Option<Vec<CString>> {
+    builtin.command(told).into_iter().map(|word| CString::new(word).ok()).collect()
 }
 
 /// Ports of datagrams that are not among those which no builtin answers anyway.
