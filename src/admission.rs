@@ -28,6 +28,7 @@ pub use explain::Finding;
 pub use meter::PeakRate;
 pub use questions::QUESTIONS;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet, TryReserveError};
 use std::time::Duration;
 
@@ -124,6 +125,17 @@ pub struct Admission {
     debtors: PerFamily<u32>,
     meter: Meter,
     load: Load,
+}
+
+/// Somebody who is refused for longer than this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Barred {
+    /// Who.
+    pub network: IpNet,
+    /// Until when, on the monotonic clock.
+    pub until: Option<Duration>,
+    /// By the administrator? Or for what he owes, of which a service may make an exception.
+    pub banned: bool,
 }
 
 /// Memory for a new table of services, where what is in use has the wrong size.
@@ -333,6 +345,39 @@ impl Admission {
     /// millisecond; for the administrator.
     pub fn penalised(&self, now: Now) -> impl Iterator<Item = Penalised> {
         self.penalties.iter(now.nanos())
+    }
+
+    /// Who is banned or penalised, at most so many of both: bans first, then the longest penalties.
+    #[must_use]
+    pub fn barred(&self, now: Now, most: usize) -> Vec<Barred> {
+        let ends = |until: Option<Duration>| Reverse(until.unwrap_or(Duration::MAX));
+        let mut bans = self.bans(now);
+        bans.sort_by_key(|(_, until)| ends(*until));
+        let mut debtors: Vec<_> = self.penalised(now).collect();
+        debtors.sort_unstable_by_key(|one| Reverse(one.left));
+        let bans = bans.into_iter().map(|(network, until)| Barred { network, until, banned: true });
+        let debtors = debtors.into_iter().filter_map(|one| {
+            Some(Barred { network: one.source.network()?, until: Some(now.monotonic + one.left), banned: false })
+        });
+        bans.chain(debtors).take(most).collect()
+    }
+
+    /// Grows with every change of bans and penalties but the passing of time.
+    #[must_use]
+    pub fn barred_changes(&self) -> u64 {
+        self.bans.changes() + self.penalties.changes()
+    }
+
+    /// Does a service let some in who are penalised elsewhere?
+    #[must_use]
+    pub fn makes_exceptions(&self, id: ServiceId) -> bool {
+        self.services.get(&id).is_some_and(Rules::makes_exceptions)
+    }
+
+    /// Does a service refuse everybody there?
+    #[must_use]
+    pub fn enforces(&self, id: ServiceId, barred: &Barred) -> bool {
+        barred.banned || self.services.get(&id).is_some_and(|rules| rules.enforces(barred.network))
     }
 
     /// How many debtors were forgotten for lack of room, since the start.

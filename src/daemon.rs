@@ -25,6 +25,7 @@ use crate::listeners::{Borrower, ListenerId, Listeners};
 use crate::log::{Event, Log, Reason};
 use crate::reaper::{Exit, Killed, Pidfds, Reaper};
 use crate::report::Upgrades;
+use crate::sieve::Sieve;
 use crate::sys::clock;
 use crate::sys::descriptor::Nofile;
 use crate::sys::notify::Notify;
@@ -65,6 +66,7 @@ struct Daemon {
     listeners: Listeners,
     reaper: Reaper<Pidfds>,
     acceptor: Acceptor,
+    sieve: Sieve,
     control: Control,
     instances: u32,
     since: Duration,
@@ -194,7 +196,8 @@ impl Daemon {
         }
         self.control.on_time(&self.poll, now);
         self.acceptor.log_suppressed(&self.log, now);
-        if let Some(complaint) = self.acceptor.complaint() {
+        let complaint = self.sieve.refresh(self.acceptor.admission(), &mut self.listeners, now);
+        for complaint in complaint.into_iter().chain(self.acceptor.complaint()) {
             self.warn(complaint);
         }
         if self.notify.interval().is_some() && now >= self.next_ping {
@@ -210,7 +213,8 @@ impl Daemon {
         let at_once = self.strangers.then_some(now);
         let (reaper, control) = (self.reaper.deadline(now), self.control.deadline());
         let rehearsal = self.rehearsal.as_ref().map(upgrade::Rehearsal::deadline);
-        let deadlines = [reaper, control, rehearsal, self.listeners.deadline(), self.acceptor.deadline(now)];
+        let sieve = self.sieve.deadline(self.acceptor.admission(), now);
+        let deadlines = [reaper, control, rehearsal, sieve, self.listeners.deadline(), self.acceptor.deadline(now)];
         deadlines.into_iter().chain([self.quitting, ping, at_once]).flatten().min().map(|when| when.saturating_sub(now))
     }
 

@@ -32,6 +32,7 @@ pub mod ledger;
 pub mod admission;
 pub mod socket_file;
 pub mod listeners;
+pub mod sieve;
 pub mod spawner;
 pub mod reaper;
 pub mod acceptor;

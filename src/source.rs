@@ -90,15 +90,20 @@ impl Source {
 }
 
 impl Source {
+    /// The network that it is; `None` if it is none.
+    #[must_use]
+    pub fn network(&self) -> Option<IpNet> {
+        match *self {
+            Self::V4(address, length) => IpNet::new(address.into(), length).ok(),
+            Self::V6(address, length) => IpNet::new(address.into(), length).ok(),
+            Self::Uid(_) | Self::Unknown => None,
+        }
+    }
+
     /// Does it share an address with a network?
     #[must_use]
     pub fn overlaps(&self, network: IpNet) -> bool {
-        let own = match *self {
-            Self::V4(address, length) => IpNet::new(address.into(), length),
-            Self::V6(address, length) => IpNet::new(address.into(), length),
-            Self::Uid(_) | Self::Unknown => return false,
-        };
-        own.is_ok_and(|own| own.contains(&network) || network.contains(&own))
+        self.network().is_some_and(|own| own.contains(&network) || network.contains(&own))
     }
 }
 

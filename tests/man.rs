@@ -21,13 +21,14 @@ const TABLE: &str = "man/oxinetd.yaml.5";
 const CONTROL: &str = "man/oxinetctl.8";
 
 /// Every key with a value that makes sense for it: the section it stands in, as [`entries`] names them, the key, the value.
-const KEYS: [(&str, &str, &str); 81] = [
+const KEYS: [(&str, &str, &str); 82] = [
     ("top", "include", "[services.d/*.yaml]"),
     ("top", "daemon", "{}"),
     ("top", "defaults", "{}"),
     ("top", "services", "{}"),
     ("daemon", "instances", "4096"),
     ("daemon", "sources", "{ ipv4: 65536, ipv6: 65536 }"),
+    ("daemon", "drop_banned", "kernel"),
     ("daemon", "control", "/run/oxinetd/control.sock"),
     ("daemon", "log", "{}"),
     ("daemon.control", "path", "default"),

@@ -5,9 +5,12 @@
 
 mod support;
 
-use std::io::{ErrorKind, Read};
-use std::net::UdpSocket;
+use std::io::{self, ErrorKind, Read};
+use std::net::{TcpStream, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, getsockopt, socket, sockopt};
 use serde_json::{Value, json};
 use support::{Daemon, ask, connect_from, free_port, services, wait_until};
 
@@ -192,4 +195,107 @@ fn datagrams_of_those_who_may_not_come_are_thrown_away_without_a_handler() {
     );
     daemon.wait_log(&["accept service=taker source=127.0.0.4 port="]);
     daemon.wait_log(&["refuse service=taker source=127.0.0.2 reason=access"]);
+}
+
+/// What becomes of a connection: made, refused, or neither for a while.
+fn attempt(source: [u8; 4], port: u16) -> Option<io::Result<TcpStream>> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).unwrap();
+    bind(socket.as_raw_fd(), &SockaddrIn::new(source[0], source[1], source[2], source[3], 0)).unwrap();
+    let _ = connect(socket.as_raw_fd(), &SockaddrIn::new(127, 0, 0, 1, port));
+    let mut set = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+    if poll(&mut set, PollTimeout::from(500_u16)).unwrap() == 0 {
+        return None;
+    }
+    let error = getsockopt(&socket, sockopt::SocketError).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_nonblocking(false).unwrap();
+    Some(if error == 0 { Ok(stream) } else { Err(io::Error::from_raw_os_error(error)) })
+}
+
+/// Tells how many instructions of a packet filter its own socket has (SO_GET_FILTER is 26).
+const INSPECTOR: &str = "program: [/usr/bin/python3, -c, 'import socket; s = socket.socket(fileno=0); \
+                         s.sendall(str(len(s.getsockopt(1, 26, 1024))).encode())']";
+
+fn with_kernel(trap: u16, others: &str) -> String {
+    format!(
+        "daemon: {{ drop_banned: kernel }}\nservices:\n  trap: {{ listen: {trap}, penalties: {{ trap: 1h }} }}\n{others}"
+    )
+}
+
+#[test]
+fn the_kernel_drops_those_who_are_penalised_and_nobody_else() {
+    if !support::is_root() || support::installed("python3").is_none() {
+        return support::skip("needs root, and python3 to look at a socket");
+    }
+    let [trap, echo, look, kind] = [free_port(), free_port(), free_port(), free_port()];
+    let pardon = "penalties: { exempt: 127.0.0.2 }";
+    let others = format!(
+        "  echo: {{ listen: {echo}, {ECHO} }}\n  look: {{ listen: {look}, {INSPECTOR} }}\n  kind: {{ listen: {kind}, {ECHO}, {pardon} }}\n"
+    );
+    let daemon = Daemon::start(&with_kernel(trap, &others));
+    let inspect = || ask(connect_from(A, look).unwrap(), b"").unwrap();
+    assert!(is_served(B, echo) && is_served(B, kind));
+    assert_eq!(inspect(), b"0");
+    visit(B, trap, "");
+    wait_until("the kernel to drop", || attempt(B, echo).is_none());
+    let before = refused(&daemon, "echo");
+    assert!(attempt(B, trap).is_none() && attempt(B, look).is_none() && attempt(B, echo).is_none());
+    assert_eq!(refused(&daemon, "echo"), before, "what the kernel drops is not seen here");
+    assert!(is_served(A, echo) && is_served(C, echo) && is_served(B, kind), "nobody else is dropped");
+    assert_eq!(inspect(), b"0", "handlers do not inherit the filter");
+    // A reload keeps it, on new sockets too; and one that takes the key out takes the filter off.
+    let new = free_port();
+    daemon.change(&with_kernel(trap, &format!("{others}  new: {{ listen: {new}, {ECHO} }}\n")));
+    wait_until("the kernel to drop on a new socket", || attempt(B, new).is_none());
+    assert!(attempt(B, echo).is_none() && is_served(A, new));
+    daemon.change(&with_kernel(trap, &others).replace("drop_banned: kernel", "drop_banned: daemon"));
+    assert!(attempt(B, echo).is_some(), "the connection is made now, and then refused");
+    assert!(!is_served(B, echo) && is_served(A, echo));
+    assert_eq!(inspect(), b"0");
+    daemon.wait_log(&["refuse service=echo source=127.0.0.2 reason=penalty"]);
+    assert!(!daemon.log().contains("warning"), "{}", daemon.log());
+}
+
+#[test]
+fn a_penalty_that_ends_ends_in_the_kernel_too() {
+    if !support::is_root() {
+        return support::skip("needs root");
+    }
+    let [trap, echo] = [free_port(), free_port()];
+    let table = with_kernel(trap, &format!("  echo: {{ listen: {echo}, {ECHO} }}\n"));
+    let daemon = Daemon::start(&table.replace("trap: 1h", "trap: 5s, min: 0s"));
+    visit(B, trap, "");
+    wait_until("the kernel to drop", || attempt(B, echo).is_none());
+    wait_until("the penalty to end", || attempt(B, echo).is_some_and(|made| made.is_ok()) && is_served(B, echo));
+    drop(daemon);
+}
+
+#[test]
+fn a_kernel_that_does_not_help_is_told_of_once() {
+    let Some(setpriv) = support::installed("setpriv").filter(|_| support::is_root()) else {
+        return support::skip("needs root and setpriv, to take CAP_NET_ADMIN away");
+    };
+    let [trap, echo] = [free_port(), free_port()];
+    let table = with_kernel(trap, &format!("  echo: {{ listen: {echo}, {ECHO} }}\n"));
+    let without = ["--bounding-set=-net_admin", "--inh-caps=-net_admin", support::OXINETD];
+    let run_by: Vec<_> = [setpriv.to_str().unwrap()].into_iter().chain(without).collect();
+    let daemon = support::Setup::run_by(&run_by, &table).start();
+    visit(B, trap, "");
+    daemon.wait_log(&["penalty service=trap source=127.0.0.2"]);
+    let told = || daemon.log().lines().filter(|line| line.contains("drop_banned")).count();
+    let mut dropped = false;
+    wait_until("the kernel to say no, or to help all the same", || {
+        dropped = attempt(B, echo).is_none();
+        dropped || told() == 1
+    });
+    if dropped {
+        return support::skip("this kernel lets everybody attach filters");
+    }
+    assert!(!is_served(B, echo) && is_served(A, echo));
+    visit(C, trap, "");
+    daemon.change(&table);
+    assert!(!is_served(C, echo) && !is_served(B, echo) && is_served(A, echo));
+    assert_eq!(told(), 1, "{}", daemon.log());
+    daemon.wait_log(&["warning", "daemon.drop_banned", "CAP_NET_ADMIN"]);
 }

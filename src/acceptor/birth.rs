@@ -21,7 +21,7 @@ use crate::source::Peer;
 use crate::spawner::Connection;
 use crate::sys::clock;
 use crate::sys::exec::{Failure, Start, Step};
-use crate::sys::socket;
+use crate::sys::{filter, socket};
 
 /// So many starts may be under way before the oldest is waited for: enough to keep a few processors busy.
 const UNDER_WAY: usize = 8;
@@ -82,6 +82,9 @@ impl Acceptor {
     ) -> Next {
         let peer = client.peer;
         let Some(listener) = desk.listeners.get(id) else { return Next::Enough };
+        if listener.filtered {
+            filter::detach(&connection);
+        }
         send_banner(&connection, &entry.service.banner);
         let peer_path = matches!(peer, Peer::Unix { .. }).then(|| path_of(&connection)).flatten();
         let local = listener.local.or_else(|| local_of(&listener.endpoint, &connection));

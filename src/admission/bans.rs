@@ -105,7 +105,6 @@ impl Bans {
     }
 
     /// Grows with every change but the passing of time.
-    #[allow(dead_code, reason = "for what follows at once")]
     pub(super) fn changes(&self) -> u64 {
         self.changes
     }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::{Client, Now, Refusal};
-use crate::access::{Access, LocalTime, Rule, Verdict};
+use crate::access::{Access, LocalTime, Rule, Verdict, canonical};
 use crate::ledger::ServiceId;
 use crate::log::Reason;
 use crate::penalty::{Cause, Charge};
@@ -122,6 +124,20 @@ impl Rules {
     /// Is this client exempt from penalties?
     pub(super) fn pardons(&self, peer: &Peer) -> bool {
         self.unpenalised.verdict(peer).rule.is_some()
+    }
+
+    /// Does the service let some in who are penalised elsewhere?
+    pub(super) fn makes_exceptions(&self) -> bool {
+        self.dry_run || !self.penalties.exempt.is_empty()
+    }
+
+    /// Is everybody in a network refused who is penalised?
+    pub(super) fn enforces(&self, network: IpNet) -> bool {
+        let meets = |exempt: &IpNet| {
+            let exempt = canonical(*exempt);
+            exempt.contains(&network) || network.contains(&exempt)
+        };
+        !self.dry_run && !self.penalties.exempt.iter().any(meets)
     }
 
     /// What this client is charged for `cause`.

@@ -11,7 +11,7 @@ use crate::listeners::Prepared;
 use crate::log::{Event, Settings};
 use crate::spawner::Recipe;
 use crate::sys::clock;
-use crate::table::{self, Table, change};
+use crate::table::{self, DropBanned, Table, change};
 
 impl Options {
     /// What the table says of the log, unless the command line says otherwise.
@@ -67,6 +67,7 @@ impl Daemon {
         let entries = enabled.into_iter().zip(ids).map(entry).collect();
         let now = Now { monotonic: now, wall: clock::wall() };
         self.acceptor.serve(entries, self.instances, rates, now);
+        self.sieve.serve(self.table.daemon.drop_banned == DropBanned::Kernel, &mut self.listeners);
     }
 
     /// `daemon.instances`, or less where the limit on open files allows no more: each handler is one descriptor.

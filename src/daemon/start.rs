@@ -19,6 +19,7 @@ use crate::log::{Event, Log};
 use crate::pid_file::PidFile;
 use crate::reaper::{Pidfds, Reaper};
 use crate::report::Upgrades;
+use crate::sieve::Sieve;
 use crate::sys::descriptor::{self, Nofile};
 use crate::sys::notify::Notify;
 use crate::sys::poll::{Poll, Ready};
@@ -161,6 +162,7 @@ impl Daemon {
             listeners: Listeners::new(sockets),
             reaper,
             acceptor,
+            sieve: Sieve::default(),
             control: Control::default(),
             instances: 0,
             since: now,

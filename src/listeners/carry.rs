@@ -26,6 +26,7 @@ pub struct Carried {
     name: Arc<str>,
     lent: Option<Ticket>,
     wait: bool,
+    filtered: bool,
     failures: u32,
     descriptor: RawFd,
     file: Option<socket_file::Carried>,
@@ -45,6 +46,7 @@ impl Listeners {
                 State::Listening | State::Paused(..) => None,
             },
             wait: listener.wait,
+            filtered: listener.filtered,
             failures: listener.failures,
             descriptor: listener.opened.socket.as_raw_fd(),
             file: listener.opened.file.as_ref().map(SocketFile::carry),
@@ -62,13 +64,15 @@ impl Listeners {
     /// # Errors
     /// Its descriptor is not open.
     pub fn take_over(&mut self, carried: Carried) -> io::Result<()> {
-        let Carried { id, endpoint, service, name, lent, wait, failures, descriptor, file, options } = carried;
+        let Carried { id, endpoint, service, name, lent, wait, filtered, failures, descriptor, file, options } =
+            carried;
         let socket = descriptor::inherit(descriptor)?;
         let file = file.map(SocketFile::from_carried);
         let opened = Opened { socket, how: "adopted", file, options };
         let state = lent.map_or(State::Paused(Reason::Backoff, None), State::Lent);
         let local = opened.fixed_address();
-        let listener = Listener { endpoint, service, name, state, local, wait, opened, before: None, failures };
+        let listener =
+            Listener { endpoint, service, name, state, local, wait, filtered, opened, before: None, failures };
         self.last = self.last.max(id.0);
         self.open.insert(id, listener);
         Ok(())

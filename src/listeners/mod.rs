@@ -14,6 +14,7 @@ pub use carry::Carried;
 pub use open::OpenError;
 
 use std::collections::{BTreeSet, HashMap};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -23,9 +24,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{ServiceId, Ticket};
 use crate::log::Reason;
+use crate::sys::filter::{self, Instruction};
 use crate::sys::poll::Poll;
 use crate::sys::{descriptor, socket};
-use crate::table::{Endpoint, Service};
+use crate::table::{Endpoint, Service, Transport};
 use open::Opened;
 
 /// A listener; a number that is never used twice, and its number in the daemon's epoll set.
@@ -69,6 +71,8 @@ pub struct Listener {
     pub local: Option<SocketAddr>,
     /// Is it to be lent to a handler?
     pub wait: bool,
+    /// May accepted connections have inherited a program that drops packets?
+    pub filtered: bool,
     opened: Opened,
     /// What was waiting in it when it was lent.
     before: Option<socket::Waiting>,
@@ -202,6 +206,8 @@ impl Listeners {
             state: State::Paused(Reason::Resources, None),
             local: opened.fixed_address(),
             wait: service.wait,
+            // Whoever has passed it may have put one on it.
+            filtered: opened.how == "adopted",
             opened,
             before: None,
             failures: 0,
@@ -308,6 +314,24 @@ impl Listeners {
         self.until.first().map(|&(when, _)| when)
     }
 
+    /// Puts a program on a socket that says which packets the kernel is to drop, in place of an earlier one; or takes it
+    /// off again.
+    ///
+    /// # Errors
+    /// Those of [`filter::attach`].
+    pub fn set_filter(&mut self, id: ListenerId, program: Option<&[Instruction]>) -> io::Result<()> {
+        let Some(listener) = self.open.get_mut(&id) else { return Ok(()) };
+        match program {
+            Some(program) => {
+                filter::attach(listener.as_fd(), program)?;
+                listener.filtered = true;
+            }
+            None if listener.filtered => filter::detach(listener.as_fd()),
+            None => {}
+        }
+        Ok(())
+    }
+
     /// Makes the socket ready for a handler that reads or accepts from it: blocking. Notes what waits in it.
     pub fn before_lending(&mut self, id: ListenerId) {
         if let Some(listener) = self.open.get_mut(&id) {
@@ -354,6 +378,17 @@ const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MOST: Duration = Duration::from_secs(30);
 
 impl Listener {
+    /// Can the kernel drop packets that come here, without anything of that being left to others? Not where a handler
+    /// accepts for itself: it would never get rid of the program on its connections.
+    #[must_use]
+    pub fn takes_filter(&self) -> bool {
+        match self.endpoint {
+            Endpoint::Inet { transport: Transport::Udp, .. } => true,
+            Endpoint::Inet { .. } => !self.wait,
+            Endpoint::UnixStream(_) | Endpoint::UnixDatagram(_) => false,
+        }
+    }
+
     /// Did a handler end at once and leave everything that waited? What waits now is compared with what waited when
     /// the socket was lent. New arrivals can hide that something was taken; a handler that lived for more than a
     /// moment and ended well is believed to have done its work.

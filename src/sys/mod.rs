@@ -8,6 +8,7 @@ pub mod clock;
 pub mod descriptor;
 pub mod detach;
 pub mod exec;
+pub mod filter;
 pub mod notify;
 pub mod pidfd;
 pub mod poll;

@@ -15,8 +15,8 @@ use super::problem::{At, Problem, Set};
 use super::program;
 use super::schema::{DaemonSpec, Key, ServiceSpec};
 use super::{
-    Control, ControlPlace, Endpoint, LogChoice, LogFormat, LogSettings, LogTarget, MuxName, Program, Refuse, Resource,
-    Service, Settings, SocketOptions, Stderr, WhenFull,
+    Control, ControlPlace, DropBanned, Endpoint, LogChoice, LogFormat, LogSettings, LogTarget, MuxName, Program,
+    Refuse, Resource, Service, Settings, SocketOptions, Stderr, WhenFull,
 };
 use crate::log::Level;
 use crate::rate::PerFamily;
@@ -261,6 +261,7 @@ impl<'a> Checker<'a> {
             instances: or(&spec.instances, ALL_INSTANCES),
             sources: PerFamily { ipv4: sources("ipv4"), ipv6: sources("ipv6") },
             control: Control { place: or(&spec.control, ControlPlace::Default), group },
+            drop_banned: or(&spec.drop_banned, DropBanned::Daemon),
             log: LogSettings {
                 to: or(&spec.to, LogTarget::Syslog),
                 facility: or(&spec.facility, FACILITY),

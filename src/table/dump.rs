@@ -83,6 +83,7 @@ fn daemon_map(daemon: &Settings) -> Mapping {
     sources.put("ipv6", daemon.sources.ipv6);
     map.put("sources", sources.0);
     map.put("control", control(&daemon.control));
+    map.put("drop_banned", daemon.drop_banned.word());
     map.put("log", log.0);
     map.0
 }

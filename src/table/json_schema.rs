@@ -102,7 +102,7 @@ fn description(kind: &str, key: &str) -> Option<&'static str> {
     DESCRIPTIONS.iter().find(|(section, name, _)| (*section, *name) == (kind, key)).map(|(.., text)| *text)
 }
 
-const DESCRIPTIONS: [(&str, &str, &str); 90] = [
+const DESCRIPTIONS: [(&str, &str, &str); 91] = [
     ("file", "include", "Files to read as well, relative to this one, in this form or as inetd.conf or xinetd.conf"),
     ("file", "daemon", "The daemon itself"),
     (
@@ -113,6 +113,7 @@ const DESCRIPTIONS: [(&str, &str, &str); 90] = [
     ("file", "services", "The services, each under its name"),
     ("daemon", "instances", "The most handlers that may live at one time, over all services; 4096 unless given"),
     ("daemon", "sources", "For how many sources rates are kept, by family"),
+    ("daemon", "drop_banned", "Who turns those away that are banned or penalised; daemon unless given"),
     ("daemon", "control", "Where oxinetctl finds the daemon"),
     ("daemon", "log", "Where and how to log"),
     ("daemon.control", "path", "Where the control socket is"),

@@ -72,8 +72,30 @@ pub struct Settings {
     pub sources: PerFamily<u32>,
     /// The control socket.
     pub control: Control,
+    /// Who turns those away that are banned or penalised.
+    pub drop_banned: DropBanned,
     /// Where and how to log.
     pub log: LogSettings,
+}
+
+/// Who turns those away that are banned or penalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropBanned {
+    /// Admission, as everybody else who may not come.
+    Daemon,
+    /// The kernel, by dropping their packets, as far as it can.
+    Kernel,
+}
+
+impl DropBanned {
+    /// The word in the table.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Daemon => "daemon",
+            Self::Kernel => "kernel",
+        }
+    }
 }
 
 /// The control socket: where it is and whose it is besides the daemon's.

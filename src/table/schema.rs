@@ -17,7 +17,7 @@ use super::values::{
     RESOURCES, absolute, control_place, count, groups, log_target, mode, network, number, positive, rate, refuse,
     rlimit, variable, words,
 };
-use super::{ControlPlace, LogFormat, LogTarget, Refuse, Rlimit, Stderr, WhenFull};
+use super::{ControlPlace, DropBanned, LogFormat, LogTarget, Refuse, Rlimit, Stderr, WhenFull};
 use crate::access::Span;
 use crate::builtin::host_and_port;
 use crate::log::Level;
@@ -130,6 +130,7 @@ pub(super) struct LogSpec {
 pub(super) struct DaemonSpec {
     pub instances: Key<u32>,
     pub sources: Keys<u32>,
+    pub drop_banned: Key<DropBanned>,
     pub control: Key<ControlPlace>,
     pub control_group: Key<String>,
     pub to: Key<LogTarget>,
@@ -357,6 +358,8 @@ pub(super) fn daemon(section: &mut Section<'_>) -> DaemonSpec {
     };
     spec.control = section.section_or("control", "daemon.control", map, control_place).or(path);
     spec.control_group = group;
+    let who = [DropBanned::Daemon, DropBanned::Kernel].map(|who| (who.word(), who));
+    spec.drop_banned = section.take("drop_banned", |item| item.one_of(&who));
     spec.sources = section.map("sources", &["ipv4", "ipv6"], |name, item| match name {
         "ipv4" | "ipv6" => Ok((name.to_owned(), number::<u32>(item, 1, 1 << 28)?)),
         _ => Err("unknown key; known here are: ipv4 or ipv6".to_owned()),

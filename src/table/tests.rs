@@ -15,6 +15,7 @@ use crate::log::Level;
 const RICH: &str = r##"
 daemon:
   instances: 100
+  drop_banned: kernel
   sources: { ipv4: 1000 }
   control: { path: /run/rich/control.sock, group: '0' }
   log: { to: /var/log/oxinetd.log, facility: local3, format: json, level: debug }
@@ -69,6 +70,8 @@ services:
     per_network: { instances: 20, rate: 5/day, burst: 2, exempt: 10.0.0.0/8 }
     allow: [192.0.2.0/24, "2001:db8::/32", 0.0.0.0/0]
     deny: 192.0.2.7
+    penalties: { crash: 90s, exit: 10s, refused: 1s, min: 0s, exempt: 192.0.2.1 }
+  trap: { listen: 8081, penalties: { trap: 1h } }
 "##;
 
 fn load_text(text: &str) -> Result<Loaded, Vec<String>> {
@@ -105,11 +108,11 @@ fn the_daemon_section_is_what_was_written() {
     };
     let sources = PerFamily { ipv4: 1000, ipv6: 65_536 };
     let control = Control { place: ControlPlace::At("/run/rich/control.sock".into()), group: Some(0) };
-    assert_eq!(rich().daemon, Settings { instances: 100, sources, control, log });
+    assert_eq!(rich().daemon, Settings { instances: 100, sources, drop_banned: DropBanned::Kernel, control, log });
     let default = LogSettings { to: LogTarget::Syslog, facility: 3, format: LogFormat::Text, level: Level::Info };
     let sources = PerFamily { ipv4: 65_536, ipv6: 65_536 };
     let control = Control { place: ControlPlace::Default, group: None };
-    let daemon = Settings { instances: 4096, sources, control, log: default };
+    let daemon = Settings { instances: 4096, sources, drop_banned: DropBanned::Daemon, control, log: default };
     assert_eq!(load_text("").unwrap().table, Table { daemon, services: vec![] });
 }
 
@@ -179,7 +182,7 @@ fn a_service_is_what_was_written_over_the_defaults() {
         mode: Some(0o600),
     };
     assert_eq!(service.socket, socket);
-    assert_eq!(service.origin.line, 15);
+    assert_eq!(service.origin.line, 16);
 }
 
 fn unlimited() -> PerSource {

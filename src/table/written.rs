@@ -188,7 +188,7 @@ fn log_map(spec: &LogSpec) -> Mapping {
 
 /// The `daemon` section.
 pub(super) fn daemon(spec: &DaemonSpec) -> Mapping {
-    let DaemonSpec { instances, sources, control, control_group, to, facility, format, level } = spec;
+    let DaemonSpec { instances, sources, drop_banned, control, control_group, to, facility, format, level } = spec;
     let mut log = Map::default();
     let target = |target: &LogTarget| match target {
         LogTarget::Syslog => "syslog".to_owned(),
@@ -208,6 +208,7 @@ pub(super) fn daemon(spec: &DaemonSpec) -> Mapping {
     let mut map = Map::default();
     map.may("instances", get(instances));
     map.some("sources", keys(sources, |number| (*number).into()));
+    map.may("drop_banned", with(drop_banned, |who| who.word()));
     let mut socket = Map::default();
     socket.may("path", with(control, control_place));
     socket.may("group", get(control_group));

@@ -1,0 +1,115 @@
+//! Classic BPF programs on sockets (socket(7), `SO_ATTACH_FILTER`): the kernel asks them about each packet, before
+//! anything else is done with it.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+use libc::{c_int, sock_filter, sock_fprog};
+
+/// The most instructions of a program (`BPF_MAXINSNS`).
+pub const MOST: usize = 4096;
+
+/// One instruction. All that are made here look at the packet and end in a verdict; none writes anything.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Instruction(sock_filter);
+
+/// Prints code, jumps and operand, as tcpdump -ddd does.
+impl fmt::Debug for Instruction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (code, yes, no, operand) = self.parts();
+        write!(f, "{code} {yes} {no} {operand}")
+    }
+}
+
+impl Instruction {
+    const fn new(code: u32, yes: u8, no: u8, operand: u32) -> Self {
+        // Codes are below 256.
+        Self(sock_filter { code: code as u16, jt: yes, jf: no, k: operand })
+    }
+
+    /// Loads the protocol of the packet, an ethertype.
+    #[must_use]
+    pub const fn load_protocol() -> Self {
+        let operand = (libc::SKF_AD_OFF + libc::SKF_AD_PROTOCOL) as u32;
+        Self::new(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, operand)
+    }
+
+    /// Loads 32 bits at an offset into the IP header.
+    #[must_use]
+    pub const fn load_ip(offset: u32) -> Self {
+        Self::new(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, (libc::SKF_NET_OFF as u32).wrapping_add(offset))
+    }
+
+    /// Skips `yes` instructions if what is loaded equals `value`, else `no`.
+    #[must_use]
+    pub const fn if_equal(value: u32, yes: u8, no: u8) -> Self {
+        Self::new(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, yes, no, value)
+    }
+
+    /// The same if it is at least `value`.
+    #[must_use]
+    pub const fn if_at_least(value: u32, yes: u8, no: u8) -> Self {
+        Self::new(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, yes, no, value)
+    }
+
+    /// The same if it is more than `value`.
+    #[must_use]
+    pub const fn if_above(value: u32, yes: u8, no: u8) -> Self {
+        Self::new(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, yes, no, value)
+    }
+
+    /// Skips so many instructions.
+    #[must_use]
+    pub const fn skip(count: u32) -> Self {
+        Self::new(libc::BPF_JMP | libc::BPF_JA, 0, 0, count)
+    }
+
+    /// The packet passes.
+    #[must_use]
+    pub const fn pass() -> Self {
+        Self::new(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX)
+    }
+
+    /// The packet is dropped.
+    #[must_use]
+    pub const fn drop_packet() -> Self {
+        Self::new(libc::BPF_RET | libc::BPF_K, 0, 0, 0)
+    }
+
+    /// Code, the two jumps and the operand, for an interpreter.
+    #[must_use]
+    pub const fn parts(self) -> (u16, u8, u8, u32) {
+        (self.0.code, self.0.jt, self.0.jf, self.0.k)
+    }
+}
+
+/// Puts a program on a socket, in place of one that is there, between two packets.
+///
+/// # Errors
+/// `EPERM`: for TCP, newer kernels want `CAP_NET_ADMIN`. `ENOMEM`: it needs more than `net.core.optmem_max` allows.
+/// `EINVAL`: it is too long.
+pub fn attach(socket: impl AsFd, program: &[Instruction]) -> io::Result<()> {
+    let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let program = sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
+    let descriptor = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel copies `len` instructions, which `filter` points to, and writes nothing.
+    let result = unsafe {
+        let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
+        libc::setsockopt(
+            descriptor,
+            level,
+            name,
+            (&raw const program).cast(),
+            size_of::<sock_fprog>() as libc::socklen_t,
+        )
+    };
+    super::check(result.into()).map(|_| ())
+}
+
+/// Takes the program off a socket, if it has one.
+pub fn detach(socket: impl AsFd) {
+    // The kernel wants an int even though it means nothing.
+    let _ = super::socket::set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_FILTER, 0 as c_int);
+}
