@@ -343,10 +343,10 @@ fn every_file_translates_to_the_same_table() {
         let file = entry.unwrap().path();
         for dialect in oxinetd::table::DIALECTS.map(|(_, dialect)| dialect) {
             let options = Options { machine: &machine, dialect };
-            let imported = import(&[file.clone()], &options).unwrap();
+            let imported = import(std::slice::from_ref(&file), &options).unwrap();
             fs::write(&translated, imported.yaml).unwrap();
-            let new = load_with(&[translated.clone()], &options).table;
-            match load_with(&[file.clone()], &options).table {
+            let new = load_with(std::slice::from_ref(&translated), &options).table;
+            match load_with(std::slice::from_ref(&file), &options).table {
                 Ok(old) => assert_eq!(dump(&old), new.as_ref().map(dump).unwrap_or_default(), "{}", file.display()),
                 Err(problems) => {
                     // The files are of the first dialect, or near to it.

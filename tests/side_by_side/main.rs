@@ -7,6 +7,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod inetd;
+mod probe;
 mod xinetd;
 
 use std::collections::BTreeMap;
