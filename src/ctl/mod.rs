@@ -18,6 +18,7 @@ mod schema;
 mod services;
 mod sources;
 mod status;
+mod top;
 mod upgrade;
 
 use std::fmt::Display;
@@ -58,6 +59,8 @@ enum Command {
     Services(services::Services),
     /// Show the sources with the most handlers
     Sources(sources::Sources),
+    /// Watch services, sources and refusals live
+    Top(top::Top),
     /// Say whether a client would be let in, and why; fail if not
     Explain(explain::Explain),
     /// Work out every count anew, and fail if one is wrong
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
         Command::Metrics(command) => command.run(&daemon, &mut output),
         Command::Reload(command) => command.run(&daemon, &mut output),
         Command::Upgrade(command) => command.run(&daemon, &mut output),
+        Command::Top(command) => command.run(&daemon, &output),
         Command::Explain(command) => command.run(&daemon, &mut output),
         Command::Drain(service) => service.drain(&daemon, &mut output),
         Command::Resume(service) => service.resume(&daemon, &mut output),

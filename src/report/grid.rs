@@ -66,6 +66,18 @@ impl Cell {
         Self { text, tone }
     }
 
+    /// Its text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its tone.
+    #[must_use]
+    pub fn tone(&self) -> Tone {
+        self.tone
+    }
+
     fn width(&self) -> usize {
         self.text.chars().count()
     }

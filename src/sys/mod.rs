@@ -14,6 +14,7 @@ pub mod pidfd;
 pub mod poll;
 pub mod signals;
 pub mod socket;
+pub mod terminal;
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
