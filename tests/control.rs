@@ -121,6 +121,15 @@ fn a_large_answer_is_sent_piece_by_piece_and_who_does_not_take_it_holds_nobody_u
 }
 
 #[test]
+fn a_request_has_at_most_4096_bytes() {
+    let ([_port], table) = services([("cat", "program: /bin/cat")]);
+    let daemon = Daemon::start(&table);
+    let padded = |bytes: usize| format!("{}{}", " ".repeat(bytes - 19), r#"{"command":"audit"}"#);
+    assert_eq!(ask(&daemon, &padded(4096))["command"], "audit");
+    assert_eq!(ask(&daemon, &padded(4097))["error"]["code"], "too_long");
+}
+
+#[test]
 fn several_requests_may_follow_each_other_and_the_last_needs_no_line_end() {
     let ([_port], table) = services([("cat", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);

@@ -1,6 +1,8 @@
 use super::super::rates::ServiceRates;
 use super::*;
-use crate::report::{Durations, Exits, Forgotten, Listener, ListenerState, Penalties, RateTable, Reloads, SourceCount};
+use crate::report::{
+    Durations, Exits, Forgotten, Listener, ListenerState, Penalties, RateTable, Reloads, SourceCount, Upgrades,
+};
 
 fn durations() -> Durations {
     Durations { count: 0, sum_seconds: 0.0, at_most: Vec::new() }
@@ -41,6 +43,7 @@ fn snapshot() -> Snapshot {
         turns: durations(),
         longest_turn_seconds: 0.004,
         reloads: Reloads { done: 0, failed: 0 },
+        upgrades: Upgrades { done: 0, failed: 0, under_way: false, problem: None },
         table_since_seconds: 0.0,
         log_lines_dropped: 0,
         handlers: 17,
