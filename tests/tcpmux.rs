@@ -115,6 +115,7 @@ fn the_limits_are_those_of_the_named_service() {
     assert_eq!(status["services"]["cat"]["refused"]["source_instances"], 1);
     assert_eq!(status["services"]["mux"]["refused"], serde_json::json!({}));
     assert_eq!(status["services"]["mux"]["exits"]["failure"], 0);
+    assert_eq!(status["services"]["cat"]["tcpmux"], serde_json::json!(["tcpmux/+cat", "tcpmux/+kitten"]));
     // Clients who go midway leave their places.
     drop((first, second));
     wait_until("one handler", || daemon.count("cat") == 1);

@@ -122,6 +122,7 @@ fn service(tally: &Tally, entry: Option<&Entry>, mut listeners: Vec<&listeners::
         exits: Exits { success: tally.ended.well, failure: tally.ended.badly, signal: tally.ended.by_signal },
         durations: durations(&tally.lives),
         listeners: listeners.into_iter().map(listener).collect(),
+        tcpmux: entry.iter().flat_map(|entry| &entry.service.tcpmux).map(ToString::to_string).collect(),
     }
 }
 

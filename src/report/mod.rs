@@ -175,6 +175,8 @@ pub struct Service {
     pub durations: Durations,
     /// Its sockets.
     pub listeners: Vec<Listener>,
+    /// The names by which clients of `tcpmux` can ask for it, in the grammar of `listen`.
+    pub tcpmux: Vec<String>,
 }
 
 /// How handlers have ended.

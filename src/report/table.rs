@@ -88,7 +88,8 @@ pub fn services(snapshot: &Snapshot) -> Grid {
     ]);
     for (name, service) in &snapshot.services {
         let (state, tone) = state(service);
-        let endpoints: Vec<&str> = service.listeners.iter().map(|listener| listener.endpoint.as_str()).collect();
+        let sockets = service.listeners.iter().map(|listener| listener.endpoint.as_str());
+        let endpoints: Vec<&str> = sockets.chain(service.tcpmux.iter().map(String::as_str)).collect();
         grid.row([
             name.into(),
             Cell::new(state, tone),
@@ -113,7 +114,7 @@ pub fn state(service: &Service) -> (String, Tone) {
         None if service.listeners.iter().any(|listener| listener.state == ListenerState::Lent) => {
             ("lent".to_owned(), Tone::Good)
         }
-        None if service.listeners.is_empty() => ("closed".to_owned(), Tone::Warning),
+        None if service.listeners.is_empty() && service.tcpmux.is_empty() => ("closed".to_owned(), Tone::Warning),
         None => ("listening".to_owned(), Tone::Good),
     }
 }
