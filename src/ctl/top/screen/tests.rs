@@ -24,6 +24,7 @@ fn service(handlers: u32) -> Service {
         exits: Exits { success: 0, failure: 0, signal: 0 },
         durations: durations(),
         listeners: vec![listener],
+        tcpmux: Vec::new(),
     }
 }
 
