@@ -6,18 +6,23 @@
 //! them: what opens a hole in xinetd is read in the safe way, with a warning; what has no equivalent here is a problem,
 //! so that the table is not used; and a rule on who may come is kept exactly or is a problem, never a weaker rule.
 //!
-//! [`lines`] knows the lexical rules, [`attributes`] what each attribute takes, [`values`] how it is read into a
-//! [`draft::Draft`]; [`service`] makes a specification of a draft and the defaults.
+//! [`lines`] knows the lexical rules and [`attributes`] what each attribute takes; [`values`], [`handler`], [`limits`] and
+//! [`logs`] read it into a [`draft::Draft`]; [`service`], with [`sockets`], [`program`] and [`access`], makes a
+//! specification of a draft and the defaults.
 
 mod access;
 mod addresses;
 mod attributes;
 mod draft;
 mod edits;
+mod handler;
+mod limits;
 mod lines;
 mod listed;
+mod logs;
 mod program;
 mod service;
+mod sockets;
 mod values;
 mod world;
 mod wrappers;
