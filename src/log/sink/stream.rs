@@ -81,10 +81,15 @@ fn writable(descriptor: &OwnedFd) -> bool {
 mod tests {
     use super::*;
     use std::fs::{self, File};
-    use std::io::{PipeWriter, Read};
+    use std::io::Read;
 
     fn opened(path: &str) -> Stream {
         Stream::new(File::options().append(true).open(path).unwrap().into())
+    }
+
+    fn pipe() -> (File, OwnedFd) {
+        let (reader, writer) = nix::unistd::pipe().unwrap();
+        (reader.into(), writer)
     }
 
     #[test]
@@ -109,9 +114,9 @@ mod tests {
 
     #[test]
     fn a_pipe_that_nobody_reads_loses_lines_and_goes_on_when_it_is_read() {
-        let (mut reader, writer): (_, PipeWriter) = io::pipe().unwrap();
+        let (mut reader, writer) = pipe();
         nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
-        let mut stream = Stream::new(writer.into());
+        let mut stream = Stream::new(writer);
         let line = "x".repeat(999);
         (0..200).for_each(|_| stream.put(&line));
         let lost = stream.finish();
@@ -128,9 +133,9 @@ mod tests {
 
     #[test]
     fn a_torn_line_stays_alone_however_often_writing_fails_after_it() {
-        let (mut reader, writer): (_, PipeWriter) = io::pipe().unwrap();
+        let (mut reader, writer) = pipe();
         nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
-        let mut stream = Stream::new(writer.into());
+        let mut stream = Stream::new(writer);
         // Larger than a pipe is by default (pipe(7)), so that only a part of it goes in.
         stream.put(&"x".repeat(100_000));
         assert_eq!(stream.finish(), 1);

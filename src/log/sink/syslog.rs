@@ -65,8 +65,9 @@ impl LogFormat<(Duration, &str)> for Rfc3164 {
         let priority = u32::from(self.facility) * 8 + severity as u32;
         let month = MONTHS.get(usize::from(local.month) - 1).unwrap_or(&"Jan");
         let (day, hour, minute, second) = (local.day, local.hour, local.minute, local.second);
-        let stamp = format_args!("{month} {day:2} {hour:02}:{minute:02}:{second:02}");
-        write!(to, "<{priority}>{stamp} oxinetd[{}]: {line}", self.pid).map_err(syslog::Error::Write)
+        let pid = self.pid;
+        write!(to, "<{priority}>{month} {day:2} {hour:02}:{minute:02}:{second:02} oxinetd[{pid}]: {line}")
+            .map_err(syslog::Error::Write)
     }
 }
 

@@ -4,10 +4,10 @@
 use std::ffi::{c_int, c_long, c_void};
 
 #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
-use libc::{SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID};
+use syscalls::Sysno::{setgroups as SETGROUPS, setresgid as SETRESGID, setresuid as SETRESUID};
 #[cfg(any(target_arch = "x86", target_arch = "arm"))]
-use libc::{SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID};
-use syscalls::{Errno, raw};
+use syscalls::Sysno::{setgroups32 as SETGROUPS, setresgid32 as SETRESGID, setresuid32 as SETRESUID};
+use syscalls::{Errno, Sysno, raw};
 
 use super::start::Shared;
 use super::{Failure, KERNEL_SIGSET, Recipe, Stderr, Step};
@@ -22,7 +22,7 @@ pub(super) extern "C" fn live(shared: *mut c_void) -> c_int {
         shared.fail(failure);
     }
     // SAFETY: ends this process only; no destructor or atexit function of the daemon may run here.
-    unsafe { raw::syscall1(libc::SYS_exit_group as usize, 127) };
+    unsafe { raw::syscall1(Sysno::exit_group, 127) };
     127
 }
 
@@ -31,21 +31,21 @@ enum Never {}
 /// Runs the steps of `recipe`. Comes back only if one fails.
 fn become_handler(recipe: &Recipe, shared: &Shared) -> Result<Never, Failure> {
     descriptors(recipe.stderr, shared.connection().into())?;
-    call(Step::Session, libc::SYS_setsid, [0; 4])?;
+    call(Step::Session, Sysno::setsid, [0; 4])?;
     for limit in &recipe.rlimits {
         let value = [limit.soft, limit.hard];
         let arguments = [0, limit.resource.into(), value.as_ptr() as c_long, 0];
-        call(Step::Rlimits, libc::SYS_prlimit64, arguments)?;
+        call(Step::Rlimits, Sysno::prlimit64, arguments)?;
     }
     if let Some(nice) = recipe.nice {
-        call(Step::Nice, libc::SYS_setpriority, [libc::PRIO_PROCESS as c_long, 0, nice.into(), 0])?;
+        call(Step::Nice, Sysno::setpriority, [libc::PRIO_PROCESS as c_long, 0, nice.into(), 0])?;
     }
-    call(Step::Directory, libc::SYS_umask, [recipe.umask as c_long, 0, 0, 0])?;
+    call(Step::Directory, Sysno::umask, [recipe.umask as c_long, 0, 0, 0])?;
     if let Some(root) = &recipe.chroot {
-        call(Step::Chroot, libc::SYS_chroot, [root.as_ptr() as c_long, 0, 0, 0])?;
-        call(Step::Chroot, libc::SYS_chdir, [c"/".as_ptr() as c_long, 0, 0, 0])?;
+        call(Step::Chroot, Sysno::chroot, [root.as_ptr() as c_long, 0, 0, 0])?;
+        call(Step::Chroot, Sysno::chdir, [c"/".as_ptr() as c_long, 0, 0, 0])?;
     }
-    call(Step::Directory, libc::SYS_chdir, [recipe.directory.as_ptr() as c_long, 0, 0, 0])?;
+    call(Step::Directory, Sysno::chdir, [recipe.directory.as_ptr() as c_long, 0, 0, 0])?;
     if let Some((uid, gid, groups)) = &recipe.credentials {
         let (uid, gid) = (*uid as c_long, *gid as c_long);
         call(Step::Groups, SETGROUPS, [groups.len() as c_long, groups.as_ptr() as c_long, 0, 0])?;
@@ -54,7 +54,7 @@ fn become_handler(recipe: &Recipe, shared: &Shared) -> Result<Never, Failure> {
     }
     default_signals(&recipe.signals)?;
     let (path, argv, env) = (recipe.path.as_ptr(), recipe.argv.as_ptr(), shared.env().as_ptr());
-    call(Step::Exec, libc::SYS_execve, [path as c_long, argv as c_long, env as c_long, 0])?;
+    call(Step::Exec, Sysno::execve, [path as c_long, argv as c_long, env as c_long, 0])?;
     Err(Failure { step: Step::Exec, errno: libc::ENOEXEC })
 }
 
@@ -62,7 +62,7 @@ fn become_handler(recipe: &Recipe, shared: &Shared) -> Result<Never, Failure> {
 fn descriptors(stderr: Stderr, connection: c_long) -> Result<(), Failure> {
     let last = c_long::from(u32::MAX);
     // Before this call the daemon's own table must not be touched.
-    call(Step::Descriptors, libc::SYS_close_range, [connection + 1, last, libc::CLOSE_RANGE_UNSHARE.into(), 0])?;
+    call(Step::Descriptors, Sysno::close_range, [connection + 1, last, libc::CLOSE_RANGE_UNSHARE.into(), 0])?;
     match stderr {
         Stderr::Keep => {}
         Stderr::Null => duplicate(0, 2)?,
@@ -70,12 +70,12 @@ fn descriptors(stderr: Stderr, connection: c_long) -> Result<(), Failure> {
     }
     duplicate(connection, 0)?;
     duplicate(connection, 1)?;
-    call(Step::Descriptors, libc::SYS_close_range, [3, last, 0, 0])
+    call(Step::Descriptors, Sysno::close_range, [3, last, 0, 0])
 }
 
 /// dup2(2) by dup3(2), which every architecture has. The copy is not close-on-exec.
 fn duplicate(from: c_long, to: c_long) -> Result<(), Failure> {
-    call(Step::Descriptors, libc::SYS_dup3, [from, to, 0, 0])
+    call(Step::Descriptors, Sysno::dup3, [from, to, 0, 0])
 }
 
 /// Ignored signals stay ignored over execve, and caught ones could run the daemon's handler in this process once they
@@ -85,18 +85,18 @@ fn default_signals(signals: &[c_int]) -> Result<(), Failure> {
     let default = [0_u64; 4];
     for &signal in signals {
         let arguments = [signal.into(), default.as_ptr() as c_long, 0, KERNEL_SIGSET];
-        call(Step::Signals, libc::SYS_rt_sigaction, arguments)?;
+        call(Step::Signals, Sysno::rt_sigaction, arguments)?;
     }
     let empty = 0_u64;
     let arguments = [libc::SIG_SETMASK.into(), &raw const empty as c_long, 0, KERNEL_SIGSET];
-    call(Step::Signals, libc::SYS_rt_sigprocmask, arguments)
+    call(Step::Signals, Sysno::rt_sigprocmask, arguments)
 }
 
 /// One raw system call with up to four arguments.
-fn call(step: Step, number: c_long, [a, b, c, d]: [c_long; 4]) -> Result<(), Failure> {
+fn call(step: Step, number: Sysno, [a, b, c, d]: [c_long; 4]) -> Result<(), Failure> {
     // SAFETY: every caller above passes what its system call demands: numbers, or addresses of values that live
     // longer than the call.
-    let result = unsafe { raw::syscall4(number as usize, a as usize, b as usize, c as usize, d as usize) };
+    let result = unsafe { raw::syscall4(number, a as usize, b as usize, c as usize, d as usize) };
     match Errno::from_ret(result) {
         Ok(_) => Ok(()),
         Err(errno) => Err(Failure { step, errno: errno.into_raw() }),
