@@ -74,19 +74,17 @@ check "start" systemctl start oxinetd.service
 check "somebody listens" soon ask 10007 x
 same "the session lives on" six "$(talk six)"
 
-say "a crash"
+say "a sudden end"
 systemctl reset-failed oxinetd.service
 before=$(property NRestarts)
-# (A SIGSEGV that another process sends is no crash: the Rust runtime looks at it, finds no fault, and goes on.)
-kill -ABRT "$(property MainPID)"
+kill -KILL "$(property MainPID)"
 check "it is restarted" soon restarts_are "$((before + 1))"
 check "somebody listens" soon ask 10007 x
 same "the session lives on" seven "$(talk seven)"
 
 say "the watchdog"
 mkdir -p /etc/systemd/system/oxinetd.service.d
-# A process that is stopped takes no SIGABRT; the time until SIGKILL is 90 s otherwise.
-printf '[Service]\nWatchdogSec=2s\nTimeoutAbortSec=3s\n' >/etc/systemd/system/oxinetd.service.d/test.conf
+printf '[Service]\nWatchdogSec=2s\n' >/etc/systemd/system/oxinetd.service.d/test.conf
 systemctl daemon-reload
 systemctl restart oxinetd.service
 first=$(property WatchdogTimestampMonotonic)
@@ -94,6 +92,7 @@ later() { [ "$(property WatchdogTimestampMonotonic)" -gt "$first" ]; }
 check "the daemon gives signs of life" soon later
 sleep 5
 same "it is left alone as long as it does" "active 0" "$(property ActiveState) $(property NRestarts)"
+# A daemon that hangs.
 kill -STOP "$(property MainPID)"
 check "when it gives none it is restarted" soon restarts_are 1
 check "the journal says so" sh -c 'journalctl -u oxinetd.service | grep -qi "watchdog timeout"'
