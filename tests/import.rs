@@ -46,6 +46,39 @@ fn a_translation_gives_the_table_of_the_old_file() {
     assert!(compared > 20, "only {compared} files");
 }
 
+/// The same for files of xinetd: those of this repository, and those of a corpus if there is one.
+#[test]
+fn a_translation_gives_the_table_of_xinetd() {
+    let machine = Elsewhere::default();
+    let mut folders = vec![PathBuf::from("tests/xinetd_conf")];
+    let corpus = std::env::var_os("OXINETD_CORPUS").filter(|corpus| !corpus.is_empty()).map(PathBuf::from);
+    folders.extend(corpus.iter().flat_map(|corpus| ["xinetd", "embedded"].map(|kind| corpus.join(kind))));
+    let (mut compared, mut wrong) = (0, String::new());
+    for folder in folders {
+        for entry in fs::read_dir(folder).unwrap() {
+            let file = entry.unwrap().path();
+            let options = Options { machine: &machine, dialect: Dialect::Debian };
+            if !file.is_file() || import(&[file.clone()], &options).is_err() {
+                continue;
+            }
+            let (old, new) = both(&file, &options);
+            compared += usize::from(old.is_ok());
+            if old.is_ok() && old != new || new.is_err() {
+                wrong += &format!("{}: {}\n", file.display(), first_difference(old, new));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{compared} compared\n{wrong}");
+    assert!(compared > 5, "only {compared} files");
+}
+
+/// The first line that differs, for a message.
+fn first_difference(old: Result<String, String>, new: Result<String, String>) -> String {
+    let (Ok(old), Ok(new)) = (old, new.clone()) else { return new.unwrap_err() };
+    let differs = old.lines().zip(new.lines()).find(|(old, new)| old != new);
+    differs.map_or_else(|| "one ends first".to_owned(), |(old, new)| format!("{old:?}, translated {new:?}"))
+}
+
 #[test]
 fn a_translation_reads_as_if_somebody_had_written_it() {
     let options = Options { machine: &Elsewhere::default(), dialect: Dialect::Debian };
