@@ -88,6 +88,30 @@ fn a_translation_reads_as_if_somebody_had_written_it() {
     assert_eq!(imported.problems, []);
 }
 
+#[test]
+fn what_is_missing_here_is_not_lost() {
+    let (_folder, path) = file(
+        "ftp\tstream\ttcp\tnowait\troot\t/bin/no-such-program\n\
+         # For those who know it.\n\
+         finger\tstream\ttcp\tnowait\tno-such-user\t/bin/cat\n",
+    );
+    let options = Options { machine: &Elsewhere::default(), dialect: Dialect::Debian };
+    let Imported { yaml, warnings, .. } = import(&[path.into()], &options).unwrap();
+    assert!(yaml.contains("\n  ftp:\n    enabled: false\n    listen: 21  # ftp\n"), "{yaml}");
+    let comment =
+        "\n  # # For those who know it.\n  # finger:\n  #   listen: 79  # finger\n  #   program: [/bin/cat]\n";
+    assert!(yaml.contains(comment) && yaml.contains("\n  #   user: no-such-user\n"), "{yaml}");
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+}
+
+#[test]
+fn names_behind_tcpmux_are_no_ports() {
+    let (_folder, path) = file("tcpmux stream tcp nowait root internal\ntcpmux/+ftp stream tcp nowait root /bin/cat\n");
+    let options = Options { machine: &Elsewhere::default(), dialect: Dialect::Gnu };
+    let yaml = import(&[path.into()], &options).unwrap().yaml;
+    assert!(yaml.contains("\n    listen: tcpmux/+ftp\n"), "{yaml}");
+}
+
 /// Runs oxinetctl import.
 fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     let command = Command::new(env!("CARGO_BIN_EXE_oxinetctl")).arg("import").args(arguments).output();
