@@ -357,3 +357,31 @@ fn a_socket_file_that_has_become_a_link_to_another() {
     daemon.wait_log(&["warning", "the socket stays as it was"]);
     assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
 }
+
+#[test]
+fn clients_who_are_gone_before_they_are_accepted() {
+    let [tcp, other] = [free_port(), free_port()];
+    let keys = "program: /bin/cat, per_source: { instances: 40 }, per_network: { instances: 40 }";
+    let daemon = Daemon::start(&format!(
+        "services:\n  one: {{ listen: [{tcp}, 'unix:FOLDER/sock'], {keys} }}\n  other: {{ listen: {other}, program: /bin/cat }}\n"
+    ));
+    for _ in 0..3 {
+        daemon.signal(Signal::SIGSTOP);
+        wait_until("the daemon to stop", || support::state_of(daemon.pid) == Some('T'));
+        for _ in 0..15 {
+            // A reset, before anybody has looked who is there: getpeername(2) says ENOTCONN from now on.
+            let stream = connect(tcp);
+            let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+            nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+            drop(stream);
+            drop(UnixStream::connect(daemon.path("sock")).unwrap());
+        }
+        daemon.signal(Signal::SIGCONT);
+        wait_until("the others to be served", || try_ask(other) == b"x");
+        wait_until("room again", || try_ask(tcp) == b"x");
+        daemon.wait_idle();
+    }
+    let status = daemon.status();
+    assert_eq!([&status["audit"], &status["sources"], &status["networks"]], [&json!([]); 3]);
+    assert_eq!(status["services"]["one"]["handlers"], 0);
+}

@@ -135,3 +135,25 @@ fn a_million_debtors_take_no_more_memory_than_a_few() {
     assert_eq!(all.iter(at(1)).count(), slots);
     assert_eq!(all.forgotten().ipv4 as usize, 1_000_000 - slots);
 }
+
+/// The examples of oxinetd.yaml(5).
+#[test]
+fn what_the_manual_says_of_crashes_and_failures() {
+    let (mut all, crash, mut now) = (penalties(100), charge(90, 15, 600), 10);
+    for owed in [90, 180, 360, 600, 600] {
+        assert_eq!(all.charge(v4(1), &crash, at(now)), Some(seconds(owed - 15)));
+        now += owed + 60;
+    }
+    let exit = charge(10, 15, 600);
+    for (later, refused) in [(0, Some(5)), (4, Some(1)), (5, None), (10, None)] {
+        let mut all = penalties(100);
+        assert_eq!(all.charge(v4(1), &exit, at(10)), None);
+        assert_eq!(all.charge(v4(1), &exit, at(10 + later)), refused.map(seconds), "{later} seconds later");
+    }
+    let (mut all, trap, mut now) = (penalties(100), charge(3_600, 0, 86_400), 10);
+    for hours in [1, 2, 4, 8, 16, 24, 24] {
+        assert_eq!(all.charge(v4(1), &trap, at(now)), Some(seconds(hours * 3_600)));
+        now += hours * 3_600 + 86_399;
+    }
+    assert_eq!(all.charge(v4(1), &trap, at(now + 1)), Some(seconds(3_600)));
+}

@@ -7,11 +7,13 @@
 //! misses. Ids are few, because bugs of reused ids hide when there are many. That the oracles see at all is shown by
 //! planting the known bugs of this family (`planted.rs`): each must be found.
 
+mod barred;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::CString;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,9 +26,10 @@ use crate::acceptor::{Entry, born, start_handler, stillborn};
 use crate::admission::{Admission, Decision, Now};
 use crate::ledger::{Ledger, ServiceId, Ticket};
 use crate::log::Reason;
+use crate::penalty::Cause;
 use crate::planted::{Bug, plant};
 use crate::rate::PerFamily;
-use crate::reaper::{Kernel, Reaper};
+use crate::reaper::{Exit, Kernel, Reaper};
 use crate::source::{Peer, Prefixes, Source};
 use crate::spawner::Recipe;
 use crate::sys::descriptor::Nofile;
@@ -34,6 +37,8 @@ use crate::sys::pidfd::{Ended, Ending};
 use crate::table::{
     LogChoice, Origin, Origins, Penalties, PerSource, Program, Refuse, Service, SocketOptions, Stderr, WhenFull,
 };
+
+use barred::{Truth, banned};
 
 const PIDS: i32 = 4;
 const NAMES: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
@@ -64,6 +69,8 @@ struct Line {
     /// Whole networks are sources.
     wide: bool,
     per_network: Option<u32>,
+    /// A handler's failure costs its source time.
+    charges: bool,
 }
 
 impl Line {
@@ -78,6 +85,8 @@ struct Process {
     handle: u64,
     owner: Owner,
     ended: bool,
+    /// With another status than 0.
+    badly: bool,
 }
 
 /// Processes by id; an id is free again as soon as its process has been collected.
@@ -94,12 +103,13 @@ impl Processes {
     fn fork(&mut self, owner: Owner) -> Option<(i32, u64)> {
         let pid = (1..=PIDS).find(|pid| !self.by_pid.contains_key(pid))?;
         self.last_handle += 1;
-        self.by_pid.insert(pid, Process { handle: self.last_handle, owner, ended: false });
+        self.by_pid.insert(pid, Process { handle: self.last_handle, owner, ended: false, badly: false });
         Some((pid, self.last_handle))
     }
 
-    fn end(&mut self, handle: u64) {
-        self.by_pid.values_mut().filter(|process| process.handle == handle).for_each(|process| process.ended = true);
+    fn end(&mut self, handle: u64, badly: bool) {
+        let its = self.by_pid.values_mut().filter(|process| process.handle == handle);
+        its.for_each(|process| (process.ended, process.badly) = (true, badly));
     }
 
     /// How many handlers there must be: those that run, those that nobody has collected, those on the exit queue.
@@ -139,7 +149,7 @@ impl Kernel for FakeKernel {
         processes.by_pid.remove(&pid);
         processes.watched.remove(handle);
         processes.on_the_way.push(process.owner);
-        Ok(Some(Ended { ending: Ending::Exited(0), cpu: Duration::ZERO, rss: 0 }))
+        Ok(Some(Ended { ending: Ending::Exited(process.badly.into()), cpu: Duration::ZERO, rss: 0 }))
     }
 
     fn bury(&mut self, handle: &u64) {
@@ -174,6 +184,25 @@ enum Act {
     },
     End {
         which: usize,
+        badly: bool,
+    },
+    Pass {
+        seconds: u64,
+    },
+    /// The administrator bans an address or its network, for a time or until further notice.
+    Ban {
+        source: usize,
+        wide: bool,
+        seconds: Option<u64>,
+    },
+    Unban {
+        source: usize,
+        wide: bool,
+    },
+    /// The administrator drains a service, or resumes it.
+    Shut {
+        service: usize,
+        on: bool,
     },
     /// Look how the starts went.
     Follow,
@@ -188,8 +217,15 @@ enum Act {
 fn step() -> impl Strategy<Value = Act> {
     let birth = prop_oneof![6 => Just(Birth::Lives), 2 => Just(Birth::DiesAtOnce), 2 => Just(Birth::CannotExec)];
     let limit = || prop_oneof![Just(None), (1..4_u32).prop_map(Some)];
-    let line = (0..NAMES.len(), limit(), limit(), any::<bool>(), limit()).prop_map(
-        |(name, instances, per_source, wide, per_network)| Line { name, instances, per_source, wide, per_network },
+    let line = (0..NAMES.len(), limit(), limit(), any::<bool>(), limit(), any::<bool>()).prop_map(
+        |(name, instances, per_source, wide, per_network, charges)| Line {
+            name,
+            instances,
+            per_source,
+            wide,
+            per_network,
+            charges,
+        },
     );
     let entries = prop::collection::vec(line, 0..4).prop_map(|mut entries| {
         let mut seen = [false; NAMES.len()];
@@ -198,7 +234,12 @@ fn step() -> impl Strategy<Value = Act> {
     });
     prop_oneof![
         8 => (0..NAMES.len(), 0..ADDRESSES.len(), birth).prop_map(|(service, source, birth)| Act::Arrive { service, source, birth }),
-        5 => (0..4_usize).prop_map(|which| Act::End { which }),
+        5 => (0..4_usize, prop::bool::weighted(0.6)).prop_map(|(which, badly)| Act::End { which, badly }),
+        2 => (1..20_u64).prop_map(|seconds| Act::Pass { seconds }),
+        1 => (0..ADDRESSES.len(), any::<bool>(), prop::option::weighted(0.9, 1..10_u64))
+            .prop_map(|(source, wide, seconds)| Act::Ban { source, wide, seconds }),
+        2 => (0..ADDRESSES.len(), any::<bool>()).prop_map(|(source, wide)| Act::Unban { source, wide }),
+        1 => (0..NAMES.len(), prop::bool::weighted(0.3)).prop_map(|(service, on)| Act::Shut { service, on }),
         4 => Just(Act::Follow),
         4 => Just(Act::Reap),
         4 => Just(Act::Drain),
@@ -215,6 +256,7 @@ struct World {
     entries: Vec<(Entry, Line)>,
     /// Starts that are under way, by whether they will turn out to have failed.
     starting: Vec<(Ticket, bool)>,
+    truth: Truth,
 }
 
 impl World {
@@ -222,9 +264,10 @@ impl World {
         let kernel = FakeKernel::default();
         let reaper = Reaper::new(kernel.clone());
         let admission = Admission::new().unwrap();
-        let mut world =
-            Self { kernel, ledger: Ledger::default(), reaper, admission, entries: Vec::new(), starting: Vec::new() };
-        let line = |name| Line { name, instances: None, per_source: None, wide: false, per_network: None };
+        let (ledger, entries, starting, truth) = (Ledger::default(), Vec::new(), Vec::new(), Truth::default());
+        let mut world = Self { kernel, ledger, reaper, admission, entries, starting, truth };
+        let line =
+            |name| Line { name, instances: None, per_source: None, wide: false, per_network: None, charges: true };
         let alpha = Line { per_network: Some(2), ..line(0) };
         world.reload(&[alpha, Line { instances: Some(2), ..line(1) }, Line { per_source: Some(1), ..line(2) }]);
         world
@@ -233,12 +276,20 @@ impl World {
     fn apply(&mut self, step: &Act) -> Result<(), String> {
         match step {
             Act::Arrive { service, source, birth } => self.arrive(NAMES[*service], ADDRESSES[*source], *birth),
-            Act::End { which } => {
+            Act::End { which, badly } => {
                 let mut processes = self.kernel.0.borrow_mut();
                 let handle = processes.by_pid.values().filter(|process| !process.ended).nth(*which);
                 if let Some(handle) = handle.map(|process| process.handle) {
-                    processes.end(handle);
+                    processes.end(handle, *badly);
                 }
+                Ok(())
+            }
+            Act::Pass { seconds } => {
+                self.truth.now += seconds;
+                Ok(())
+            }
+            Act::Ban { .. } | Act::Unban { .. } | Act::Shut { .. } => {
+                self.order(step);
                 Ok(())
             }
             Act::Follow => {
@@ -257,10 +308,42 @@ impl World {
         }
     }
 
+    fn moment(&self) -> Now {
+        Now { monotonic: self.truth.time(), wall: Duration::ZERO }
+    }
+
+    /// What the administrator orders.
+    fn order(&mut self, step: &Act) {
+        let now = self.moment();
+        match *step {
+            Act::Ban { source, wide, seconds } => {
+                let until = seconds.map(|seconds| now.monotonic + Duration::from_secs(seconds));
+                let network = banned(ADDRESSES[source], wide);
+                self.admission.ban(network.network().unwrap(), until, now).unwrap();
+                self.truth.ban(network, seconds);
+            }
+            Act::Unban { source, wide } => {
+                let network = banned(ADDRESSES[source], wide);
+                self.admission.unban(network.network().unwrap(), now);
+                self.truth.unban(network);
+            }
+            Act::Shut { service, on } => {
+                let Some((entry, _)) = self.entries.iter().find(|(_, line)| line.name == service) else { return };
+                if on {
+                    self.admission.drain(entry.id)
+                } else {
+                    self.admission.resume(entry.id)
+                };
+                self.truth.drain(service, on);
+            }
+            _ => {}
+        }
+    }
+
     fn arrive(&mut self, service: &'static str, address: Ipv4Addr, birth: Birth) -> Result<(), String> {
         let Some((entry, line)) = self.entries.iter().find(|(entry, _)| &*entry.name == service) else { return Ok(()) };
         let client = self.admission.client(entry.id, Peer::Inet(address.into(), 1));
-        let decision = self.admission.decide(&self.ledger, entry.id, &client, Now::default());
+        let decision = self.admission.decide(&self.ledger, entry.id, &client, self.moment());
         let expected = self.may_come(line, address);
         match (decision, expected) {
             (Decision::Admit, Ok(())) => {}
@@ -273,7 +356,7 @@ impl World {
             let mut processes = processes.borrow_mut();
             let (pid, handle) = processes.fork((service, source, network)).ok_or(NoProcess)?;
             if birth == Birth::DiesAtOnce {
-                processes.end(handle);
+                processes.end(handle, false);
             }
             Ok::<_, NoProcess>((pid, handle, ()))
         });
@@ -296,6 +379,7 @@ impl World {
 
     /// What admission must say, worked out from the processes that there are.
     fn may_come(&self, line: &Line, address: Ipv4Addr) -> Result<(), Reason> {
+        self.truth.may_come(line.name, address)?;
         let (service, (source, network)) = (NAMES[line.name], line.keys(address));
         let processes = self.kernel.0.borrow();
         let reached = |limit: Option<u32>, count: u32| limit.is_some_and(|limit| count >= limit);
@@ -322,18 +406,36 @@ impl World {
             let place = self.ledger.settle(exit.ticket).ok_or_else(|| format!("{exit:?} has no place"))?;
             if let Some(ended) = exit.ended {
                 self.ledger.note_ending(place.service, ended.ending, Duration::ZERO);
+                self.charge(place.service, &exit, ended.ending);
             }
         }
         Ok(())
     }
 
+    fn charge(&mut self, service: ServiceId, exit: &Exit, ending: Ending) {
+        let Some(cause) = Cause::of_ending(ending) else { return };
+        self.admission.charge(service, &exit.about.peer, cause, self.moment());
+        let charges = self.entries.iter().any(|(entry, line)| entry.id == service && line.charges);
+        if let Peer::Inet(IpAddr::V4(address), _) = exit.about.peer {
+            if charges {
+                self.truth.fail(address);
+            }
+        }
+    }
+
     fn reload(&mut self, table: &[Line]) {
+        self.truth.keep(|service| table.iter().any(|line| line.name == service));
         let ids = self.ledger.list(table.iter().map(|line| NAMES[line.name]));
         self.entries = table.iter().zip(ids).map(|(line, id)| (entry(id, line), *line)).collect();
         let services = || self.entries.iter().map(|(entry, _)| (entry.id, &entry.service));
         let few = PerFamily { ipv4: 12, ipv6: 12 };
         let prepared = self.admission.prepare(few, services().map(|(_, service)| service)).unwrap();
-        self.admission.serve(services(), DAEMON_INSTANCES, prepared, Now::default());
+        self.admission.serve(
+            services(),
+            DAEMON_INSTANCES,
+            prepared,
+            Now { monotonic: self.truth.time(), wall: Duration::ZERO },
+        );
     }
 
     fn by_name(&self, counts: impl Iterator<Item = (ServiceId, Source, u32)>) -> Keys {
@@ -400,6 +502,11 @@ fn entry(id: ServiceId, line: &Line) -> Entry {
         let prefix = Prefixes { ipv4: length, ipv6: 64 };
         PerSource { prefix, instances, rate: None, exempt: Vec::new() }
     };
+    let penalties = Penalties {
+        exit: line.charges.then_some(Duration::from_secs(barred::COST)),
+        max: Duration::from_secs(barred::MOST),
+        ..Penalties::default()
+    };
     let path = CString::from(c"/bin/true");
     let service = Service {
         name: name.to_owned(),
@@ -425,7 +532,7 @@ fn entry(id: ServiceId, line: &Line) -> Entry {
         per_source: of_key(line.per_source, if line.wide { 24 } else { 32 }),
         per_network: line.per_network.map(|instances| of_key(Some(instances), 24)),
         max_load: None,
-        penalties: Penalties::default(),
+        penalties,
         allow: Vec::new(),
         deny: Vec::new(),
         times: Vec::new(),
@@ -486,6 +593,7 @@ fn histories_are_worth_something() {
     // Enough of them have full services, dying handlers and reused ids: else the test above would prove little.
     let (mut runner, strategy) = histories(1);
     let (mut reused, mut refused, mut crowded, mut early) = (0, 0, 0, 0);
+    let mut barred = BTreeMap::new();
     for _ in 0..512 {
         let history = strategy.new_tree(&mut runner).unwrap().current();
         let mut world = World::new();
@@ -494,12 +602,16 @@ fn histories_are_worth_something() {
                 let line = world.entries.iter().map(|(_, line)| line).find(|line| line.name == *service);
                 let answer = line.map_or(Ok(()), |line| world.may_come(line, ADDRESSES[*source]));
                 refused += u32::from(answer.is_err());
+                answer.err().into_iter().for_each(|reason| *barred.entry(reason).or_insert(0) += 1);
                 crowded += u32::from(answer == Err(Reason::NetworkInstances));
                 early += u32::from(*birth == Birth::DiesAtOnce);
             }
             world.apply(step).unwrap();
         }
         reused += u32::from(world.kernel.0.borrow().last_handle > PIDS as u64);
+    }
+    for (reason, at_least) in [(Reason::Drained, 30), (Reason::Ban, 100), (Reason::Penalty, 10)] {
+        assert!(barred.get(&reason).is_some_and(|count| *count > at_least), "{barred:?}");
     }
     assert!(reused > 50 && refused > 200 && crowded > 20 && early > 200, "{reused} {refused} {crowded} {early}");
 }
