@@ -18,7 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the daemon is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
     /// The daemon's version.
     pub version: String,
@@ -74,7 +74,7 @@ pub struct Ban {
 }
 
 /// Sources that are refused for what they owe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Penalties {
     /// How many.
     pub penalised: u64,
@@ -96,7 +96,7 @@ pub struct Penalised {
 }
 
 /// How many were forgotten, by family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Forgotten {
     /// IPv4 and local users.
     pub ipv4: u64,
@@ -105,7 +105,7 @@ pub struct Forgotten {
 }
 
 /// Durations in ranges.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Durations {
     /// How many there were.
     pub count: u64,
@@ -138,7 +138,7 @@ pub struct Upgrades {
 }
 
 /// Reloads since the start.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloads {
     /// Tables that came into force.
     pub done: u64,
@@ -147,7 +147,7 @@ pub struct Reloads {
 }
 
 /// How one service is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Service {
     /// Is it in the table and enabled? If not, it goes with its last handler.
     pub listed: bool,
@@ -180,7 +180,7 @@ pub struct Service {
 }
 
 /// How handlers have ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Exits {
     /// With status 0.
     pub success: u64,
@@ -252,7 +252,7 @@ pub struct NetworkCount {
 }
 
 /// The tables of rates, by family.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rates {
     /// IPv4 and local users.
     pub ipv4: RateTable,
@@ -261,7 +261,7 @@ pub struct Rates {
 }
 
 /// One table of rates.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RateTable {
     /// For how many sources there is room.
     pub entries: u64,

@@ -1,35 +1,13 @@
 use super::super::rates::ServiceRates;
 use super::*;
-use crate::report::{
-    Durations, Exits, Forgotten, Listener, ListenerState, Penalties, RateTable, Reloads, SourceCount, Upgrades,
-};
-
-fn durations() -> Durations {
-    Durations { count: 0, sum_seconds: 0.0, at_most: Vec::new() }
-}
+use crate::report::{Listener, ListenerState, SourceCount};
 
 fn service(handlers: u32) -> Service {
     let listener = Listener { endpoint: "tcp/7".to_owned(), state: ListenerState::Listening, reason: None };
-    Service {
-        listed: true,
-        drained: false,
-        handlers,
-        instances: Some(64),
-        peak: handlers,
-        peak_rate: None,
-        accepted: 0,
-        refused: [].into(),
-        would_refuse: [].into(),
-        spawn_failures: [].into(),
-        exits: Exits { success: 0, failure: 0, signal: 0 },
-        durations: durations(),
-        listeners: vec![listener],
-        tcpmux: Vec::new(),
-    }
+    Service { listed: true, handlers, instances: Some(64), listeners: vec![listener], ..Service::default() }
 }
 
 fn snapshot() -> Snapshot {
-    let rates = || RateTable { entries: 0, in_debt: 0, lost_in_debt: 0 };
     let source = |number: u32| SourceCount {
         service: "git".to_owned(),
         source: format!("2001:db8:ffff:{number:x}::/64"),
@@ -38,26 +16,12 @@ fn snapshot() -> Snapshot {
     };
     Snapshot {
         version: "1.2.3".to_owned(),
-        pid: 1,
-        time_seconds: 0.0,
         uptime_seconds: 100.0,
-        turns: durations(),
-        longest_turn_seconds: 0.004,
-        reloads: Reloads { done: 0, failed: 0 },
-        upgrades: Upgrades { done: 0, failed: 0, under_way: false, problem: None },
-        table_since_seconds: 0.0,
-        log_lines_dropped: 0,
         handlers: 17,
-        starting: 0,
         instances: 4096,
-        peak: 17,
         services: (0..40).map(|number| (format!("service-{number:02}"), service(number))).collect(),
         sources: (0..9).map(source).collect(),
-        networks: Vec::new(),
-        rates: crate::report::Rates { ipv4: rates(), ipv6: rates() },
-        bans: Vec::new(),
-        penalties: Penalties { penalised: 0, longest: Vec::new(), forgotten: Forgotten { ipv4: 0, ipv6: 0 } },
-        audit: Vec::new(),
+        ..Snapshot::default()
     }
 }
 
