@@ -9,7 +9,7 @@ mod birth;
 mod connection;
 mod mux;
 
-pub use mux::Kept;
+pub use mux::{Carried, Kept};
 
 #[cfg(test)]
 pub(crate) use birth::{born, start_handler, stillborn};

@@ -196,3 +196,20 @@ fn a_reload_changes_what_can_be_asked_for() {
     assert_eq!(ask_text(port, "help\r\n"), "dog\r\n");
     daemon.wait_idle();
 }
+
+#[test]
+fn who_has_not_named_a_service_yet_can_do_so_after_an_upgrade() {
+    let (daemon, port) = start("", CATS);
+    let clients = [connect(port), connect(port)];
+    wait_until("both to be waited for", || daemon.count("mux") == 2);
+    daemon.signal(nix::sys::signal::Signal::SIGUSR2);
+    wait_until("the upgrade", || daemon.status()["upgrades"]["done"] == 1);
+    for client in clients {
+        let (line, mut client) = ask_for(client, "cat\r\n");
+        assert_eq!(line, "+Go\r\n");
+        echo(&mut client, "here\n");
+    }
+    daemon.wait_idle();
+    assert_eq!(daemon.status()["audit"], serde_json::json!([]));
+    assert_eq!(daemon.status()["services"]["mux"]["exits"]["failure"], 0);
+}

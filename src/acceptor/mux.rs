@@ -5,14 +5,16 @@
 //! limited length. Then he is judged like anybody who comes to the service that he names. He has been accepted already,
 //! so where others would wait in a queue he is turned away.
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
+use serde::{Deserialize, Serialize};
 
 use super::connection::{discard_received, send_banner};
 use super::{Acceptor, Desk, Entry};
 use crate::builtin::{LONGEST_REQUEST, PASS_ON, What, request};
-use crate::ledger::ServiceId;
+use crate::ledger::{ServiceId, Ticket};
 use crate::listeners::ListenerId;
 use crate::penalty::Cause;
 use crate::reaper::Exit;
@@ -47,7 +49,40 @@ pub(super) fn names(entries: &[Entry]) -> impl Iterator<Item = (String, Wanted)>
     entries.iter().flat_map(names)
 }
 
+/// A connection that is kept, for the program that follows this one in an upgrade.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Carried {
+    ticket: Ticket,
+    descriptor: RawFd,
+    listener: ListenerId,
+    peer: Peer,
+}
+
 impl Acceptor {
+    /// What a new program needs to go on with the connections that are kept.
+    pub fn carry(&self) -> impl Iterator<Item = Carried> + '_ {
+        self.kept.iter().map(|(&ticket, Kept { connection, listener, peer })| {
+            let (descriptor, listener, peer) = (connection.as_raw_fd(), *listener, *peer);
+            Carried { ticket, descriptor, listener, peer }
+        })
+    }
+
+    /// The descriptors that must stay open for it.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.kept.values().map(|kept| kept.connection.as_fd())
+    }
+
+    /// Goes on with a connection that the program before this one has kept.
+    ///
+    /// # Errors
+    /// Its descriptor is not open.
+    pub fn take_over(&mut self, carried: Carried) -> io::Result<()> {
+        let Carried { ticket, descriptor, listener, peer } = carried;
+        let connection = descriptor::inherit(descriptor)?;
+        self.kept.insert(ticket, Kept { connection, listener, peer });
+        Ok(())
+    }
+
     /// Keeps a copy of a connection if its handler may give it back. Without a descriptor for it nothing is kept, and the
     /// client will find his connection closed.
     pub(super) fn keep(&self, entry: &Entry, connection: &OwnedFd, listener: ListenerId, peer: Peer) -> Option<Kept> {

@@ -20,7 +20,7 @@ use crate::report::Upgrades;
 use crate::sys::clock;
 use crate::sys::descriptor::{self, Nofile};
 use crate::table::{self, Loaded, dump};
-use crate::{admission, control, ledger, listeners, reaper};
+use crate::{acceptor, admission, control, ledger, listeners, reaper};
 
 /// The form that this program writes, and the only one that it reads.
 pub(super) const FORM: u32 = 1;
@@ -47,6 +47,9 @@ pub(super) struct Carried {
     pub(super) admission: admission::Carried,
     pub(super) handlers: Vec<reaper::Carried>,
     pub(super) listeners: Vec<listeners::Carried>,
+    /// Connections that handlers of `tcpmux` may give back.
+    #[serde(default)]
+    pub(super) kept: Vec<acceptor::Carried>,
 }
 
 /// The part by which one knows whether the rest can be read.
@@ -74,6 +77,7 @@ impl Carried {
             admission: daemon.acceptor.admission().carry(now),
             handlers: daemon.reaper.carry().collect(),
             listeners: daemon.listeners.carry().collect(),
+            kept: daemon.acceptor.carry().collect(),
         }
     }
 

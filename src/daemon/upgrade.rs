@@ -141,8 +141,9 @@ impl Daemon {
     /// Becomes the new program. Comes back only if that failed, with the reason; then everything is as it was.
     fn give_way(&mut self, now: Duration) -> String {
         self.with_desk(now, |acceptor, desk| acceptor.follow_to_the_end(desk));
-        // What is on the exit queue is not carried.
+        // What is on the exit queue is not carried, nor is a start that follows from it.
         self.settle(now);
+        self.with_desk(now, |acceptor, desk| acceptor.follow_to_the_end(desk));
         let state = match Carried::of(self, now).write() {
             Ok(state) => state,
             Err(error) => return format!("the state: {error}"),
@@ -159,7 +160,7 @@ impl Daemon {
 
     fn keep_over_exec(&self, state: &File, keep: bool) {
         let all = self.listeners.descriptors().chain(self.reaper.descriptors()).chain(self.control.descriptor());
-        let all = all.chain([state.as_fd()]);
+        let all = all.chain(self.acceptor.descriptors()).chain([state.as_fd()]);
         for one in all {
             // An open descriptor takes this flag.
             let _ = descriptor::keep_over_exec(one, keep);
@@ -279,6 +280,7 @@ impl Daemon {
             self.reaper.take_over(handler)?;
         }
         carried.listeners.into_iter().try_for_each(|listener| self.listeners.take_over(listener))?;
+        carried.kept.into_iter().try_for_each(|connection| self.acceptor.take_over(connection))?;
         let now = Now { monotonic: clock::monotonic(), wall: clock::wall() };
         let buckets = self.acceptor.admission_mut().take_over(carried.admission, now);
         buckets.map_err(|_| io::ErrorKind::OutOfMemory.into())
