@@ -11,33 +11,37 @@ set -uo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_root
 need rpm mmdebstrap
-rpm=$(package 'oxinetd-*.x86_64.rpm') || { echo "$rpm"; exit 0; }
+file=$(package 'oxinetd-*.x86_64.rpm') || { echo "$file"; exit 0; }
 tar=$(debian_tree bookworm-plain bookworm apt,ca-certificates,procps) || skip "no Debian to be had"
 tree=$work/trees/run-rpm
 trap 'rm -rf "$tree"' EXIT
 unpack_tree "$tar" "$tree"
 (cd "$tree" && find . -xdev | sort) >"$work/rpm-before"
 
+# Debian's rpm wants to be told that it is meant.
+rpm=(rpm --root "$tree")
+! rpm --help | grep -q force-debian || rpm+=(--force-debian)
+
 say "install"
-rpm --root "$tree" --initdb
+"${rpm[@]}" --initdb
 # What it requires is there, but as Debian's packages, of which rpm knows nothing.
-must "it is installed" rpm --root "$tree" --install --nodeps "$rpm"
-same "rpm -V has nothing to say" "" "$(rpm --root "$tree" --verify --nodeps oxinetd 2>&1)"
+must "it is installed" "${rpm[@]}" --install --nodeps "$file"
+same "rpm -V has nothing to say" "" "$("${rpm[@]}" --verify --nodeps oxinetd 2>&1)"
 check "the programs run" chroot "$tree" oxinetd --version
 check "the default table is right" chroot "$tree" oxinetd --check
 check "oxinetctl runs" chroot "$tree" oxinetctl --version
 
 say "what the administrator has changed stays"
 echo '# changed by hand' >>"$tree/etc/oxinetd/oxinetd.yaml"
-case $(rpm --root "$tree" --verify --nodeps oxinetd) in
+case $("${rpm[@]}" --verify --nodeps oxinetd) in
     *' c /etc/oxinetd/oxinetd.yaml') ok "rpm -V names the one file" ;;
     *) bad "rpm -V names the one file" ;;
 esac
-check "it is installed again" rpm --root "$tree" --upgrade --nodeps --replacepkgs "$rpm"
+check "it is installed again" "${rpm[@]}" --upgrade --nodeps --replacepkgs "$file"
 check "the change is there" grep -q 'changed by hand' "$tree/etc/oxinetd/oxinetd.yaml"
 
 say "removal"
-check "it is removed" rpm --root "$tree" --erase oxinetd
+check "it is removed" "${rpm[@]}" --erase oxinetd
 check "the changed table is kept aside" test -e "$tree/etc/oxinetd/oxinetd.yaml.rpmsave"
 rm -r "$tree/etc/oxinetd"
 (cd "$tree" && find . -xdev | sort) >"$work/rpm-after"
@@ -45,6 +49,6 @@ same "nothing else is left" "" "$(comm -13 "$work/rpm-before" "$work/rpm-after" 
 
 if command -v rpmlint >/dev/null; then
     say "rpmlint"
-    check "rpmlint finds nothing" rpmlint --config "$here/packaging/rpm/rpmlint.toml" --strict "$rpm" "$here/packaging/rpm/oxinetd.spec"
+    check "rpmlint finds nothing" rpmlint --config "$here/packaging/rpm/rpmlint.toml" --strict "$file" "$here/packaging/rpm/oxinetd.spec"
 fi
 finish
