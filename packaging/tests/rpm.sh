@@ -23,7 +23,7 @@ rpm=(rpm --root "$tree")
 ! rpm --help | grep -q force-debian || rpm+=(--force-debian)
 
 say "install"
-"${rpm[@]}" --initdb
+rpm --root "$tree" --initdb
 # What it requires is there, but as Debian's packages, of which rpm knows nothing.
 must "it is installed" "${rpm[@]}" --install --nodeps "$file"
 same "rpm -V has nothing to say" "" "$("${rpm[@]}" --verify --nodeps oxinetd 2>&1)"
