@@ -10,7 +10,7 @@ use crate::control::{self, protocol::Reloaded};
 use crate::listeners::Prepared;
 use crate::log::{Event, Settings};
 use crate::spawner::Recipe;
-use crate::sys::clock;
+use crate::sys::{clock, memory};
 use crate::table::{self, DropBanned, Table, change};
 
 impl Options {
@@ -108,6 +108,7 @@ impl Daemon {
             }
         };
         self.notify.send(&format!("READY=1\nSTATUS={state}"));
+        memory::give_back();
         result
     }
 

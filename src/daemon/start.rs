@@ -24,7 +24,7 @@ use crate::sys::descriptor::{self, Nofile};
 use crate::sys::notify::Notify;
 use crate::sys::poll::{Poll, Ready};
 use crate::sys::signals::{self, Signals};
-use crate::sys::{clock, exec};
+use crate::sys::{clock, exec, memory};
 use crate::table::{self, ControlPlace, Dialect, Table};
 
 /// Exit statuses of sysexits(3), as oxinetd(8) explains them.
@@ -126,6 +126,7 @@ impl Daemon {
         let pid_file = written.transpose()?;
         self.ready();
         when_ready();
+        memory::give_back();
         while self.turn() == Then::Continue {}
         drop(pid_file);
         let _ = self.log.flush(FLUSH);

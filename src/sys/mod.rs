@@ -9,6 +9,7 @@ pub mod descriptor;
 pub mod detach;
 pub mod exec;
 pub mod filter;
+pub mod memory;
 pub mod notify;
 pub mod pidfd;
 pub mod poll;
