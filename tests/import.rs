@@ -58,7 +58,7 @@ fn a_translation_gives_the_table_of_xinetd() {
         for entry in fs::read_dir(folder).unwrap() {
             let file = entry.unwrap().path();
             let options = Options { machine: &machine, dialect: Dialect::Debian };
-            if !file.is_file() || import(&[file.clone()], &options).is_err() {
+            if !file.is_file() || import(std::slice::from_ref(&file), &options).is_err() {
                 continue;
             }
             let (old, new) = both(&file, &options);
