@@ -416,7 +416,8 @@ proptest! {
     #[test]
     fn every_text_survives_a_dump(
         words in prop::collection::vec(hard_text(), 0..4),
-        env in prop::collection::hash_map("[^\0=]{1,6}", hard_text(), 0..4),
+        // `<<` asks for a merge of maps, whether it is quoted or not.
+        env in prop::collection::hash_map("[^\0=]{1,6}".prop_filter("merge", |name| name != "<<"), hard_text(), 0..4),
         banner in hard_text(),
         lifetime in 1..10_000_000_u64,
         limit in (any::<u64>(), any::<u64>()),
