@@ -8,11 +8,15 @@
 mod birth;
 mod connection;
 mod mux;
+mod waiting;
 
+pub(crate) use birth::take_over;
 pub use mux::{Carried, Kept};
 
 #[cfg(test)]
 pub(crate) use birth::{born, start_handler, stillborn};
+#[cfg(test)]
+pub(crate) use waiting::Waiting as WaitingForRoom;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -38,6 +42,7 @@ use crate::sys::socket::{self, Accepted};
 use crate::table::{Refuse, Service, WhenFull};
 use birth::Births;
 use connection::{peer_of, turn_away};
+use waiting::Waiting;
 
 /// At most so many connections are accepted in one turn.
 const BUDGET: usize = 64;
@@ -102,10 +107,7 @@ pub struct Acceptor {
     reserve: Reserve,
     refusals: Burst,
     last_served: ListenerId,
-    /// Listeners that wait until their service has fewer handlers.
-    full: HashMap<ServiceId, Vec<ListenerId>>,
-    /// Listeners that wait until the daemon has fewer handlers.
-    crowded: Vec<ListenerId>,
+    waiting: Waiting,
     /// Connections that their handlers may give back.
     kept: HashMap<Ticket, Kept>,
     /// What clients of `tcpmux` can ask for.
@@ -133,8 +135,7 @@ impl Acceptor {
             reserve: Reserve::new()?,
             refusals: Burst::default(),
             last_served: ListenerId::default(),
-            full: HashMap::new(),
-            crowded: Vec::new(),
+            waiting: Waiting::default(),
             kept: HashMap::new(),
             muxed: HashMap::new(),
         })
@@ -146,8 +147,7 @@ impl Acceptor {
         self.admission.serve(entries.iter().map(|entry| (entry.id, &entry.service)), instances, rates, now);
         self.muxed = mux::names(&entries).collect();
         self.entries = entries.into_iter().map(|entry| (entry.id, Rc::new(entry))).collect();
-        self.full.clear();
-        self.crowded.clear();
+        self.waiting.clear();
     }
 
     /// The services that are being served, in no order.
@@ -228,16 +228,9 @@ impl Acceptor {
 
     /// Leaves the clients of a service in its backlog, until a handler ends or time has passed.
     fn hold(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Entry, refusal: Refusal) {
+        self.waiting.add(refusal.reason, entry.id, id);
         let time = match refusal.reason {
-            Reason::DaemonInstances => {
-                self.crowded.push(id);
-                None
-            }
-            Reason::ServiceInstances => {
-                self.full.entry(entry.id).or_default().push(id);
-                None
-            }
-            Reason::Drained => None,
+            Reason::DaemonInstances | Reason::ServiceInstances | Reason::Drained => None,
             Reason::Times => Some(refusal.retry.unwrap_or(MINUTE).min(MINUTE)),
             _ => Some(refusal.retry.unwrap_or(LOOK_AGAIN)),
         };
@@ -282,11 +275,8 @@ impl Acceptor {
 
     /// Listens again where a handler's end has made room.
     fn made_room(&mut self, desk: &mut Desk<'_>, place: Place) {
-        let mut waiting = self.full.remove(&place.service).unwrap_or_default();
-        if self.admission.daemon_room(desk.ledger).is_ok() {
-            waiting.append(&mut self.crowded);
-        }
-        for id in waiting {
+        let of_daemon = self.admission.daemon_room(desk.ledger).is_ok();
+        for id in self.waiting.made_room(place.service, of_daemon) {
             let full = State::Paused(Reason::ServiceInstances, None);
             let crowded = State::Paused(Reason::DaemonInstances, None);
             if desk.listeners.get(id).is_some_and(|listener| listener.state == full || listener.state == crowded) {

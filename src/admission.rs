@@ -37,6 +37,7 @@ use ipnet::IpNet;
 use crate::ledger::{Ledger, Place, ServiceId};
 use crate::log::Reason;
 use crate::penalty::{self, Cause, Penalised, Penalties};
+use crate::planted::{Bug, planted};
 use crate::rate::{PerFamily, Sources};
 use crate::source::{Peer, Source};
 use crate::table::Service;
@@ -210,14 +211,16 @@ impl Admission {
         }
         if let Some((penalties, size)) = prepared.penalties {
             let before = std::mem::replace(&mut self.penalties, penalties);
-            self.penalties.take_over(&before, now.nanos());
+            if !planted(Bug::PenaltiesLostByReload) {
+                self.penalties.take_over(&before, now.nanos());
+            }
             self.debtors = size;
         }
         let mut changes = BTreeMap::new();
         for (id, old) in &old {
             let new = self.services.get_mut(id);
             changes.extend(old.changes(new.as_deref()));
-            if let Some(new) = new {
+            if let Some(new) = new.filter(|_| !planted(Bug::RateLostByReload)) {
                 new.inherit(old, now.nanos());
             }
         }
@@ -247,6 +250,9 @@ impl Admission {
 
     /// Asks all the questions about a client.
     pub fn decide(&mut self, ledger: &Ledger, id: ServiceId, client: &Client, now: Now) -> Decision {
+        if planted(Bug::CommittedTooEarly) {
+            self.commit(id, client, now);
+        }
         let load = self.load(id, now);
         // A service without rules is none.
         let Some(rules) = self.services.get(&id) else { return Decision::Refuse(Reason::Access.into()) };

@@ -257,7 +257,7 @@ impl Ledger {
 
     fn release(&mut self, place: Place) {
         self.sources.down(place.service, place.source);
-        if let Some(network) = place.network {
+        if let Some(network) = place.network.filter(|_| !planted(Bug::NetworkKeepsPlace)) {
             self.networks.down(place.service, network);
         }
         let Some(tally) = self.services.get_mut(&place.service) else { return };

@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::log::Reason;
+use crate::planted::{Bug, planted};
 use crate::rate::{Carried, Key, PerFamily, Slot, Slots, source_of};
 use crate::source::{Peer, Prefixes, Source};
 use crate::sys::pidfd::Ending;
@@ -63,6 +64,7 @@ impl Cause {
         match reason {
             Reason::Access | Reason::SourceInstances | Reason::SourceRate => Some(Self::Refused),
             Reason::Trap => Some(Self::Trap),
+            Reason::Penalty if planted(Bug::ChargedForOwing) => Some(Self::Refused),
             _ => None,
         }
     }

@@ -1,7 +1,8 @@
 //! Known bugs, planted on purpose, so that the tests prove that they would notice each of them.
 //!
-//! All but the last are bugs that some super-server really had. A place in the program asks [`planted`] whether it shall
-//! have its bug; outside of the unit tests the answer is a constant `false`, and the question is not compiled in.
+//! The first seven are bugs that some super-server really had; the others are what could go wrong with this one. A place
+//! in the program asks [`planted`] whether it shall have its bug; outside of the unit tests the answer is a constant
+//! `false`, and the question is not compiled in.
 
 /// A bug of the family: a maintained count beside the real set of children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,24 @@ pub(crate) enum Bug {
     OneExitPerWakeUp,
     /// The end of a child that failed to become a handler is taken for a handler's.
     UnbornCollected,
+    /// A child that failed to become a handler makes no room for who waits.
+    StillbornMakesNoRoom,
+    /// A network's count does not go down.
+    NetworkKeepsPlace,
+    /// An upgrade carries the places of the services in the table only.
+    UnlistedPlacesNotCarried,
+    /// The program that takes over gives tickets that the one before has given.
+    TicketsBeginAnew,
+    /// What was being started during an upgrade is waited for in vain.
+    UnbornForEver,
+    /// Who is refused by a later question has used up an earlier budget.
+    CommittedTooEarly,
+    /// A reload forgets what services have used up of their own rates.
+    RateLostByReload,
+    /// A reload that changes the size of the memory forgets what sources owe.
+    PenaltiesLostByReload,
+    /// Who is refused for what he owes owes more for that.
+    ChargedForOwing,
 }
 
 #[cfg(not(test))]
@@ -39,7 +58,7 @@ mod planting {
     use std::cell::Cell;
 
     impl Bug {
-        pub(crate) const ALL: [Self; 8] = [
+        pub(crate) const ALL: [Self; 17] = [
             Self::PidOnTheQueue,
             Self::QueueClearedLate,
             Self::CountsResetByReload,
@@ -48,6 +67,15 @@ mod planting {
             Self::ServicesRenumbered,
             Self::OneExitPerWakeUp,
             Self::UnbornCollected,
+            Self::StillbornMakesNoRoom,
+            Self::NetworkKeepsPlace,
+            Self::UnlistedPlacesNotCarried,
+            Self::TicketsBeginAnew,
+            Self::UnbornForEver,
+            Self::CommittedTooEarly,
+            Self::RateLostByReload,
+            Self::PenaltiesLostByReload,
+            Self::ChargedForOwing,
         ];
     }
 

@@ -13,7 +13,7 @@ pub use carry::Carried;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::ledger::Ticket;
 use crate::listeners::ListenerId;
 use crate::planted::{Bug, planted};
 use crate::source::Peer;
+use crate::sys::descriptor;
 use crate::sys::pidfd::{self, Ended};
 use crate::sys::poll::{Poll, Ready};
 
@@ -52,6 +53,15 @@ pub trait Kernel {
 
     /// Sends a signal to the process group of a process that has not been collected.
     fn signal(&mut self, pid: i32, signal: i32);
+
+    /// The number by which the program that an upgrade starts knows a process again.
+    fn number(handle: &Self::Handle) -> RawFd;
+
+    /// In that program: the process with this number.
+    ///
+    /// # Errors
+    /// There is none.
+    fn inherit(number: RawFd) -> io::Result<Self::Handle>;
 }
 
 /// What the logs want to know of a handler when it has ended.
@@ -333,6 +343,14 @@ impl Kernel for Pidfds {
     fn signal(&mut self, pid: i32, signal: i32) {
         // A group that has gone meanwhile, or that has become somebody we may not signal, needs none.
         let _ = pidfd::signal_group(pid, signal);
+    }
+
+    fn number(handle: &OwnedFd) -> RawFd {
+        handle.as_raw_fd()
+    }
+
+    fn inherit(number: RawFd) -> io::Result<OwnedFd> {
+        descriptor::inherit(number)
     }
 }
 

@@ -5,6 +5,7 @@
 //! place on the books and is looked at again in later turns; nobody waits for it.
 
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use crate::admission::Client;
 use crate::ledger::{Ledger, Place, Ticket};
 use crate::listeners::{ListenerId, State};
 use crate::log::{Event, Of, Reason};
-use crate::reaper::{About, Kernel, Reaper};
+use crate::planted::{Bug, planted};
+use crate::reaper::{self, About, Kernel, Reaper};
 use crate::source::Peer;
 use crate::spawner::Connection;
 use crate::sys::clock;
@@ -291,7 +293,23 @@ pub(crate) fn born<K: Kernel>(ledger: &mut Ledger, reaper: &mut Reaper<K>, ticke
 /// A child that could not become the handler: it has never been one. Gives the place that it had.
 pub(crate) fn stillborn<K: Kernel>(ledger: &mut Ledger, reaper: &mut Reaper<K>, ticket: Ticket) -> Option<Place> {
     reaper.forget(ticket);
-    ledger.cancel(ticket)
+    ledger.cancel(ticket).filter(|_| !planted(Bug::StillbornMakesNoRoom))
+}
+
+/// In the program that an upgrade has started: takes over a handler of the program before. How a start ended that was
+/// not over is not known to us: the process has become a handler, or will be one that fails.
+///
+/// # Errors
+/// Its descriptor is not open.
+pub(crate) fn take_over<K: Kernel>(
+    ledger: &mut Ledger,
+    reaper: &mut Reaper<K>,
+    handler: reaper::Carried,
+) -> io::Result<()> {
+    if !handler.born {
+        ledger.note_start(handler.ticket);
+    }
+    reaper.take_over(handler)
 }
 
 fn log_accept(desk: &Desk<'_>, entry: &Entry, client: &Client, pid: i32, (of_source, of_service): (u32, u32)) {

@@ -21,6 +21,7 @@ use nix::unistd::execve;
 use super::carried::{Carried, FORM};
 use super::start::{FLUSH, Inherited, StartError, status};
 use super::{Daemon, UPGRADE};
+use crate::acceptor;
 use crate::admission::{Buckets, Now};
 use crate::log::Event;
 use crate::sys::clock;
@@ -273,11 +274,7 @@ impl Daemon {
         self.table_since = carried.table_since;
         carried.control.map_or(Ok(()), |control| self.control.take_over(&self.poll, control))?;
         for handler in carried.handlers {
-            // How a start ended that was not over is not known to us: it has become a handler, or will be one that fails.
-            if !handler.born {
-                self.ledger.note_start(handler.ticket);
-            }
-            self.reaper.take_over(handler)?;
+            acceptor::take_over(&mut self.ledger, &mut self.reaper, handler)?;
         }
         carried.listeners.into_iter().try_for_each(|listener| self.listeners.take_over(listener))?;
         carried.kept.into_iter().try_for_each(|connection| self.acceptor.take_over(connection))?;

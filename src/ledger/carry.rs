@@ -5,6 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::planted::{Bug, planted};
+
 use super::{Ledger, Place, ServiceId, Tally, Ticket};
 
 /// All that the books say.
@@ -31,7 +33,13 @@ impl Ledger {
     /// The books of the program before this one.
     #[must_use]
     pub fn from_carried(carried: Carried) -> Self {
-        let Carried { last_ticket, last_service, services, places } = carried;
+        let Carried { mut last_ticket, last_service, services, mut places } = carried;
+        if planted(Bug::TicketsBeginAnew) {
+            last_ticket = 0;
+        }
+        if planted(Bug::UnlistedPlacesNotCarried) {
+            places.retain(|(_, place)| services.iter().any(|(id, tally)| *id == place.service && tally.listed));
+        }
         let mut ledger = Self { last_ticket, last_service, ..Self::default() };
         for (id, tally) in services {
             ledger.names.insert(tally.name.clone(), id);

@@ -1,14 +1,14 @@
 //! Live handlers as an upgrade hands them to the next program: the descriptors of their processes, and what they are.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{About, Handler, Kernel, Pidfds, Reaper};
 use crate::ledger::Ticket;
-use crate::sys::descriptor;
+use crate::planted::{Bug, planted};
 
 /// One live handler.
 #[derive(Debug, Serialize, Deserialize)]
@@ -23,22 +23,17 @@ pub struct Carried {
     end: Option<(Duration, i32)>,
 }
 
-impl Reaper<Pidfds> {
+impl<K: Kernel> Reaper<K> {
     /// What a new program needs to go on with the same handlers. There must be nothing on the exit queue.
     pub fn carry(&self) -> impl Iterator<Item = Carried> + '_ {
         self.handlers.iter().map(|(&ticket, handler)| Carried {
             ticket,
             born: handler.born,
             pid: handler.pid,
-            descriptor: handler.handle.as_raw_fd(),
+            descriptor: K::number(&handler.handle),
             about: handler.about.clone(),
             end: handler.end,
         })
-    }
-
-    /// The descriptors that must stay open for it.
-    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.handlers.values().map(|handler| handler.handle.as_fd())
     }
 
     /// Takes over a handler of the program before this one.
@@ -46,13 +41,22 @@ impl Reaper<Pidfds> {
     /// # Errors
     /// Its descriptor is not open.
     pub fn take_over(&mut self, carried: Carried) -> io::Result<()> {
-        let Carried { ticket, born: _, pid, descriptor, about, end } = carried;
-        let handle = descriptor::inherit(descriptor)?;
+        let Carried { ticket, pid, descriptor, about, end, born } = carried;
+        // How a start ended that was not over is not known to us: its process is taken for a handler.
+        let born = born || !planted(Bug::UnbornForEver);
+        let handle = K::inherit(descriptor)?;
         if self.kernel.watch(&handle, ticket).is_err() {
             self.unwatched.push(ticket);
         }
         self.ends.extend(end.map(|(when, _)| (when, ticket)));
-        self.handlers.insert(ticket, Handler { pid, handle, about, born: true, end });
+        self.handlers.insert(ticket, Handler { pid, handle, about, born, end });
         Ok(())
+    }
+}
+
+impl Reaper<Pidfds> {
+    /// The descriptors that must stay open over the execve(2) of an upgrade.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.handlers.values().map(|handler| handler.handle.as_fd())
     }
 }

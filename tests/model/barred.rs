@@ -5,15 +5,11 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use super::{NAMES, network_of};
+use super::table::{MOST_OWED, NAMES, network_of};
 use crate::log::Reason;
 use crate::source::Source;
 
-/// What a failure costs in services that charge for it, and the most that can be owed, in seconds. Any debt counts.
-pub(super) const COST: u64 = 10;
-pub(super) const MOST: u64 = 60;
-
-/// What has happened.
+/// What has happened. Any debt counts.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
     /// Seconds since the beginning.
@@ -21,8 +17,8 @@ pub(super) struct Truth {
     drained: [bool; NAMES.len()],
     /// When each ban of an address, or of its network, ends.
     bans: BTreeMap<Source, Option<u64>>,
-    /// When the handlers of each address failed that it was charged for.
-    failures: BTreeMap<Ipv4Addr, Vec<u64>>,
+    /// When each address was charged, and how much that costs who has not been refused before.
+    charges: BTreeMap<Ipv4Addr, Vec<(u64, u64)>>,
 }
 
 /// The key of an address or of its network.
@@ -46,16 +42,20 @@ impl Truth {
     /// Forgives the addresses of a network too.
     pub(super) fn unban(&mut self, network: Source) {
         self.bans.remove(&network);
-        self.failures.retain(|address, _| banned(*address, false) != network && banned(*address, true) != network);
+        self.charges.retain(|address, _| banned(*address, false) != network && banned(*address, true) != network);
     }
 
-    pub(super) fn fail(&mut self, address: Ipv4Addr) {
-        self.failures.entry(address).or_default().push(self.now);
+    pub(super) fn charge(&mut self, address: Ipv4Addr, cost: u64) {
+        self.charges.entry(address).or_default().push((self.now, cost));
     }
 
     /// A service that is not served any more is not drained when it comes back.
     pub(super) fn keep(&mut self, served: impl Fn(usize) -> bool) {
         (0..NAMES.len()).filter(|service| !served(*service)).for_each(|service| self.drained[service] = false);
+    }
+
+    pub(super) fn is_drained(&self, service: usize) -> bool {
+        self.drained[service]
     }
 
     pub(super) fn may_come(&self, service: usize, address: Ipv4Addr) -> Result<(), Reason> {
@@ -72,15 +72,15 @@ impl Truth {
         }
     }
 
-    /// When an address owes nothing any more: a failure while it owes is of the same time, one after that costs twice
+    /// When an address owes nothing any more: a charge while it owes is of the same time, one after that costs twice
     /// as much as the time before, unless as long as the most has passed.
     fn paid_at(&self, address: Ipv4Addr) -> u64 {
-        let (mut paid, mut price) = (0, COST);
-        for (number, &when) in self.failures.get(&address).into_iter().flatten().enumerate() {
+        let (mut paid, mut factor) = (0, 1);
+        for (number, &(when, cost)) in self.charges.get(&address).into_iter().flatten().enumerate() {
             if number > 0 && when >= paid {
-                price = if when - paid >= MOST { COST } else { price * 2 };
+                factor = if when - paid >= MOST_OWED { 1 } else { factor * 2 };
             }
-            paid = (paid.max(when) + price).min(when + MOST);
+            paid = (paid.max(when) + cost * factor).min(when + MOST_OWED);
         }
         paid
     }

@@ -224,7 +224,6 @@ fn nothing_is_left_of_anybody() {
     for number in 0..rounds {
         let upgrades = number >= rounds / 2;
         world.round(number, round, upgrades);
-        let t = Instant::now();
         let rest = world.rest();
 
         println!("round {} of {rounds}: {} KiB, {} descriptors", number + 1, rest.memory, rest.descriptors);

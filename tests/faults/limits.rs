@@ -1,0 +1,113 @@
+//! Descriptors and memory run out, and come back.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use super::support::{Daemon, OXINETD, Setup, children_of, connect, echo, field, hold, listeners, wait_until};
+use super::{pair, settle, settled_descriptors, try_ask};
+
+/// Sets the daemon's limit on open files; the kernel looks at it for new ones only.
+fn limit_descriptors(daemon: &Daemon, limit: usize) {
+    let limit = format!("--nofile={limit}:");
+    assert!(Command::new("prlimit").args(["--pid", &daemon.pid.to_string(), &limit]).status().unwrap().success());
+}
+
+/// User and system time of a process, in hundredths of a second.
+fn cpu(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<_> = stat[stat.rfind(')').unwrap() + 2..].split_whitespace().collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+#[test]
+fn descriptors_run_out_and_come_back() {
+    let (ports, table) = pair("instances: unlimited");
+    let daemon = Daemon::start(&table);
+    let mut session = hold(ports[0]);
+    let before = settled_descriptors(&daemon);
+    // 3: not even a connection. 4: one for a connection, none for a handler.
+    for limit in [3, 4] {
+        limit_descriptors(&daemon, limit);
+        let waiting: Vec<_> = (0..20).flat_map(|_| ports.map(connect)).collect();
+        wait_until("the shortage", || listeners(&daemon.status(), "one") == ["paused resources"]);
+        let spent = cpu(daemon.pid);
+        thread::sleep(Duration::from_secs(1));
+        let spent = cpu(daemon.pid) - spent;
+        assert!(spent < 50, "it spins: {spent} % of a second");
+        echo(&mut session, "still here\n");
+        drop(waiting);
+        limit_descriptors(&daemon, 4096);
+        wait_until("service to go on", || ports.iter().all(|&port| try_ask(port) == b"x"));
+    }
+    wait_until("the rest to end", || children_of(daemon.pid).len() == 1 && daemon.count("one") == 1);
+    // The reserved one may be gone.
+    assert!(daemon.descriptors() <= before, "descriptors have been leaked");
+    drop(session);
+    settle(&daemon, &ports);
+}
+
+#[test]
+fn few_descriptors_are_enough_to_start_with() {
+    let (ports, table) = pair("");
+    let daemon = Setup::run_by(&["prlimit", "--nofile=24", OXINETD], &table).start();
+    let _session = hold(ports[0]);
+    let second = connect(ports[1]);
+    wait_until("the daemon to be full", || listeners(&daemon.status(), "other") == ["paused daemon_instances"]);
+    drop((_session, second));
+    settle(&daemon, &ports);
+}
+
+#[test]
+fn listeners_may_have_more_than_half_of_the_descriptors() {
+    let entry = |number| format!("  s{number}: {{ listen: 'unix:FOLDER/s{number}', program: /bin/cat }}\n");
+    let table = format!("services:\n{}", (0..700).map(entry).collect::<String>());
+    let daemon = Setup::run_by(&["prlimit", "--nofile=1024", OXINETD], &table).start();
+    for number in [0, 699] {
+        let mut stream = UnixStream::connect(daemon.path(&format!("s{number}"))).unwrap();
+        stream.write_all(b"x").unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(std::io::read_to_string(stream).unwrap(), "x");
+    }
+    daemon.wait_idle();
+}
+
+#[test]
+fn sockets_that_were_promised_and_not_passed() {
+    let (_, table) = pair("");
+    for count in ["2147483647", "1000000", "2"] {
+        let script = format!("LISTEN_PID=$$ LISTEN_FDS={count} exec \"$0\" \"$@\"");
+        let (status, stderr) = Setup::run_by(&["/bin/sh", "-c", &script, OXINETD], &table).fail();
+        assert_eq!(status.code(), Some(64), "{stderr}");
+        assert!(stderr.starts_with("oxinetd: LISTEN_FDS: "), "{stderr}");
+    }
+}
+
+#[test]
+fn a_daemon_that_gets_no_more_memory_serves_on() {
+    let (ports, table) = pair("instances: unlimited");
+    let daemon = Daemon::start(&table);
+    let crowd = || drop((0..40).map(|_| hold(ports[0])).collect::<Vec<_>>());
+    crowd();
+    settle(&daemon, &ports);
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid)).unwrap();
+    let size: u64 = field(&status, "VmSize").trim_end_matches(" kB").parse().unwrap();
+    let limit = |bytes: &str| {
+        let arguments = ["--pid", &daemon.pid.to_string(), &format!("--as={bytes}:")];
+        assert!(Command::new("prlimit").args(arguments).status().unwrap().success());
+    };
+    // Not a page more than it has, nor its handlers, who have the limit too: cat does with less.
+    limit(&(size * 1024).to_string());
+    let mut session = hold(ports[0]);
+    for _ in 0..5 {
+        crowd();
+        assert_eq!(try_ask(ports[1]), b"x");
+    }
+    echo(&mut session, "still here\n");
+    limit("unlimited");
+    drop(session);
+    settle(&daemon, &ports);
+}

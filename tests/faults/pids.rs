@@ -1,0 +1,128 @@
+//! Process ids in a namespace that has a hundred of them: they come back, and they run out.
+
+use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::json;
+
+use super::start_below;
+use super::support::{Daemon, connect_from, free_port, installed, is_root, listeners, skip, wait_until};
+
+/// Ids below 300 are given once (`RESERVED_PIDS` in the kernel's pid.c); the others, up to this, again and again.
+const IDS: usize = 400;
+
+/// So many are given again and again.
+const AGAIN: usize = 100;
+
+/// A daemon as process 1 of a namespace with few ids, which Linux 6.14 and later can have.
+fn start_with_few_ids(table: &str) -> Option<Daemon> {
+    let script = format!("echo {IDS} > /proc/sys/kernel/pid_max && exec \"$0\" \"$@\"");
+    let namespace = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    let own = |id: &str| std::fs::read_to_string(id).unwrap_or_default();
+    let before = own("/proc/sys/kernel/pid_max");
+    let try_it = "read most < /proc/sys/kernel/pid_max; echo 400 > /proc/sys/kernel/pid_max && test $most != 400";
+    let works = is_root()
+        && installed("unshare").is_some()
+        && is_modern()
+        && std::process::Command::new(namespace[0])
+            .args(&namespace[1..])
+            .args(["/bin/sh", "-c", try_it])
+            .status()
+            .is_ok_and(|status| status.success());
+    if !works {
+        skip("a namespace with few process ids needs root, unshare and Linux 6.14");
+        return None;
+    }
+    let daemon = start_below(&[&namespace[..], &["/bin/sh", "-c", &script]].concat(), table);
+    assert_eq!(own("/proc/sys/kernel/pid_max"), before, "only the namespace's own has changed");
+    Some(daemon)
+}
+
+/// Before Linux 6.14 the number is that of the whole machine, and not to be touched.
+fn is_modern() -> bool {
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(14))
+}
+
+/// A connection to a `cat` that has said something; nothing if it was turned away.
+fn greet(source: u8, port: u16) -> Option<TcpStream> {
+    let mut stream = connect_from([127, 0, 0, source], port).ok()?;
+    let mut byte = [0];
+    (stream.write_all(b"x").is_ok() && stream.read(&mut byte).is_ok_and(|size| size == 1)).then_some(stream)
+}
+
+/// So many connections of five sources, which live as long as ten to sixty others take.
+fn ids_come_back(connections: u64) {
+    let port = free_port();
+    let quiet = "log: { accept: false, exit: false }";
+    let table = format!(
+        "services: {{ cat: {{ listen: {port}, program: /bin/cat, instances: 200, per_source: {{ instances: 40 }}, {quiet} }} }}"
+    );
+    let Some(daemon) = start_with_few_ids(&table) else { return };
+    let mut held = VecDeque::new();
+    for number in 0..connections {
+        let source = u8::try_from(1 + number % 5).unwrap();
+        held.push_back(greet(source, port).expect("nobody is refused"));
+        let stays = 10 + number / 7 % 50;
+        while held.len() as u64 > stays {
+            // Not the oldest: ids come back in another order than they went.
+            held.swap_remove_front(usize::try_from(number * 13).unwrap() % held.len());
+        }
+        if number % 500 == 0 {
+            let status = daemon.status();
+            assert_eq!(status["audit"], json!([]));
+            assert!(status["handlers"].as_u64().unwrap() >= held.len() as u64, "{status}");
+        }
+    }
+    let live = held.len();
+    wait_until("those who have left to be gone", || daemon.count("cat") == live as u64);
+    drop(held);
+    daemon.wait_idle();
+    let status = daemon.status();
+    assert_eq!((&status["audit"], &status["sources"], &status["handlers"]), (&json!([]), &json!([]), &json!(0)));
+    let cat = &status["services"]["cat"];
+    assert_eq!((&cat["accepted"], &cat["exits"]["success"]), (&json!(connections), &json!(connections)));
+    assert_eq!((daemon.zombies(), &cat["spawn_failures"]), (0, &json!({})));
+}
+
+#[test]
+fn every_id_comes_back_several_times() {
+    ids_come_back(2_000);
+}
+
+#[test]
+#[ignore = "a minute; CI_FULL=1 runs it"]
+fn every_id_comes_back_two_hundred_times() {
+    ids_come_back(20_000);
+}
+
+#[test]
+fn ids_run_out_and_come_back() {
+    let (port, other) = (free_port(), free_port());
+    let table = format!(
+        "services: {{ cat: {{ listen: {port}, program: /bin/cat, instances: unlimited }}, other: {{ listen: {other}, program: /bin/cat }} }}"
+    );
+    let Some(daemon) = start_with_few_ids(&table) else { return };
+    let full = |service| listeners(&daemon.status(), service) == ["paused resources"];
+    for _ in 0..2 {
+        let mut held = Vec::new();
+        while let Some(stream) = greet(1, port) {
+            held.push(stream);
+            assert!(held.len() <= IDS, "there are no more ids");
+        }
+        assert!(held.len() > AGAIN / 2, "{} were had", held.len());
+        assert!(greet(2, other).is_none(), "the ids are those of all services");
+        daemon.wait_log(&["spawn_failed", "service=cat", "step=clone", "errno=11"]);
+        wait_until("the listeners to be left alone", || full("cat") || full("other"));
+        assert_eq!((daemon.count("cat"), &daemon.status()["audit"]), (held.len() as u64, &json!([])));
+        held.pop();
+        wait_until("one to be let in for the one who has left", || greet(2, other).is_some());
+        drop(held);
+        daemon.wait_idle();
+        assert!(greet(1, port).is_some() && greet(2, other).is_some());
+    }
+    daemon.wait_idle();
+    assert_eq!((daemon.zombies(), &daemon.status()["audit"]), (0, &json!([])));
+}

@@ -1,0 +1,121 @@
+//! Programs that have gone, children that are stopped, orphans, and files that have become others.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixStream;
+
+use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use serde_json::json;
+
+use super::injected::start_with;
+use super::support::{
+    Daemon, Setup, ask_text, children_of, connect, free_port, installed, is_root, skip, state_of, wait_until,
+};
+use super::{pair, settle, start_below, try_ask};
+
+#[test]
+fn a_program_that_has_gone() {
+    let (ports, table) = pair("");
+    let setup = Setup::new(&table.replacen("/bin/cat", "FOLDER/program", 1));
+    symlink("/bin/cat", setup.folder.path().join("program")).unwrap();
+    let daemon = setup.start();
+    fs::remove_file(daemon.path("program")).unwrap();
+    assert_eq!(try_ask(ports[0]), b"");
+    daemon.wait_log(&["spawn_failed", "service=one", "step=exec", "errno=2"]);
+    symlink("/bin/cat", daemon.path("program")).unwrap();
+    let status = settle(&daemon, &ports);
+    assert_eq!(status["services"]["one"]["spawn_failures"], json!({ "exec": 1 }));
+}
+
+#[test]
+fn a_child_that_is_stopped_before_it_is_a_handler() {
+    // As whom it is to run can do so at any moment. Nobody waits for it: others are served, also of its own service, and
+    // it counts as the live process that it is.
+    let (ports, table) = pair("nice: 1, lifetime: 2s, per_source: { instances: 2 }");
+    let Some(daemon) = start_with("setpriority:signal=SIGSTOP", &table) else { return };
+    let stopped = [connect(ports[0]), connect(ports[0])];
+    wait_until("both to be started", || daemon.count("one") == 2);
+    for _ in 0..50 {
+        assert_eq!(ask_text(ports[1], "meanwhile"), "meanwhile");
+    }
+    assert_eq!(try_ask(ports[0]), b"", "two is the limit");
+    assert_eq!(daemon.status()["audit"], json!([]));
+    for _ in 0..2 {
+        daemon.reload().unwrap();
+    }
+    daemon.wait_log(&["kill", "service=one", "signal=SIGKILL"]);
+    wait_until("their end", || daemon.count("one") == 0);
+    drop(stopped);
+    let status = settle(&daemon, &ports[1..]);
+    assert_eq!(status["services"]["one"]["exits"]["signal"], 2);
+}
+
+#[test]
+fn a_crowd_of_orphans_of_process_1() {
+    if !is_root() || installed("unshare").is_none() {
+        return skip("to be process 1 needs root and unshare");
+    }
+    const CROWD: usize = 300;
+    let script = format!(
+        "exec < /dev/null > /dev/null; i=0; while [ $i -lt {CROWD} ]; do (: < FOLDER/gate &); i=$((i+1)); done"
+    );
+    let port = free_port();
+    let table = format!("services: {{ crowd: {{ listen: {port}, program: [/bin/sh, -c, '{script}'] }} }}");
+    let daemon = start_below(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"], &table);
+    nix::unistd::mkfifo(&daemon.path("gate"), Mode::S_IRWXU).unwrap();
+    assert_eq!(try_ask(port), b"");
+    wait_until("the orphans", || daemon.children().len() == CROWD && daemon.count("crowd") == 0);
+    daemon.signal(Signal::SIGSTOP);
+    // Whoever opens it meanwhile finds a reader gone or the end of the file: all come through.
+    drop(File::options().read(true).write(true).open(daemon.path("gate")).unwrap());
+    wait_until("their end", || daemon.zombies() == CROWD);
+    daemon.signal(Signal::SIGCONT);
+    wait_until("all to be collected", || children_of(daemon.pid).is_empty());
+}
+
+#[test]
+fn a_socket_file_that_has_become_a_link_to_another() {
+    let table = |mode: &str| {
+        format!(
+            "services: {{ cat: {{ listen: 'unix:FOLDER/socket', socket: {{ mode: '{mode}' }}, program: /bin/cat }} }}"
+        )
+    };
+    let daemon = Daemon::start(&table("600"));
+    let secret = daemon.path("secret");
+    fs::write(&secret, "").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::remove_file(daemon.path("socket")).unwrap();
+    symlink(&secret, daemon.path("socket")).unwrap();
+    daemon.change(&table("666"));
+    daemon.wait_log(&["warning", "the socket stays as it was"]);
+    assert_eq!(fs::metadata(&secret).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn clients_who_are_gone_before_they_are_accepted() {
+    let [tcp, other] = [free_port(), free_port()];
+    let keys = "program: /bin/cat, per_source: { instances: 40 }, per_network: { instances: 40 }";
+    let daemon = Daemon::start(&format!(
+        "services:\n  one: {{ listen: [{tcp}, 'unix:FOLDER/sock'], {keys} }}\n  other: {{ listen: {other}, program: /bin/cat }}\n"
+    ));
+    for _ in 0..3 {
+        daemon.signal(Signal::SIGSTOP);
+        wait_until("the daemon to stop", || state_of(daemon.pid) == Some('T'));
+        for _ in 0..15 {
+            // A reset, before anybody has looked who is there: getpeername(2) says ENOTCONN from now on.
+            let stream = connect(tcp);
+            let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+            nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+            drop(stream);
+            drop(UnixStream::connect(daemon.path("sock")).unwrap());
+        }
+        daemon.signal(Signal::SIGCONT);
+        wait_until("the others to be served", || try_ask(other) == b"x");
+        wait_until("room again", || try_ask(tcp) == b"x");
+        daemon.wait_idle();
+    }
+    let status = daemon.status();
+    assert_eq!([&status["audit"], &status["sources"], &status["networks"]], [&json!([]); 3]);
+    assert_eq!(status["services"]["one"]["handlers"], 0);
+}
