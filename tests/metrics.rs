@@ -62,6 +62,7 @@ fn busy() -> (Daemon, [u16; 3]) {
 
 /// Some of each.
 fn stir(daemon: &Daemon, cat: u16, broken: u16) {
+    wait_until("those of the last time to be gone", || daemon.count("cat") == 0);
     let _sessions = [hold(cat), hold(cat)];
     assert!(ask(connect(cat), b"").is_ok_and(|answer| answer.is_empty()), "a third is refused");
     drop(ask(connect_from([127, 0, 0, 5], cat).unwrap(), b"x"));
