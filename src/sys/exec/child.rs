@@ -50,7 +50,7 @@ fn become_handler(recipe: &Recipe, shared: &Shared) -> Result<Never, Failure> {
         let (uid, gid) = (*uid as c_long, *gid as c_long);
         call(Step::Groups, SETGROUPS, [groups.len() as c_long, groups.as_ptr() as c_long, 0, 0])?;
         call(Step::Group, SETRESGID, [gid, gid, gid, 0])?;
-        call(Step::User, SETRESUID, [uid, uid, uid, 0])?;
+        become_user(uid)?;
     }
     default_signals(&recipe.signals)?;
     let (path, argv, env) = (recipe.path.as_ptr(), recipe.argv.as_ptr(), shared.env().as_ptr());
@@ -76,6 +76,24 @@ fn descriptors(stderr: Stderr, connection: c_long) -> Result<(), Failure> {
 /// dup2(2) by dup3(2), which every architecture has. The copy is not close-on-exec.
 fn duplicate(from: c_long, to: c_long) -> Result<(), Failure> {
     call(Step::Descriptors, Sysno::dup3, [from, to, 0, 0])
+}
+
+/// Root becomes somebody else, who must not get at the memory that this process shares with the daemon until execve(2).
+/// By itself the kernel sees to that only where `fs.suid_dumpable` is 0. So the process keeps its capabilities until
+/// then, without effect: nobody who lacks them may trace it or open its memory (ptrace(2), "Ptrace access mode
+/// checking"). And it leaves no core: before Linux 5.16 a dump ended every process that shared the memory.
+fn become_user(uid: c_long) -> Result<(), Failure> {
+    // SAFETY: no memory is involved.
+    let leaves_root = uid != 0 && unsafe { raw::syscall0(Sysno::geteuid) } == 0;
+    if leaves_root {
+        // Where securebits forbid it, `fs.suid_dumpable` is the only guard.
+        let _ = call(Step::User, Sysno::prctl, [libc::PR_SET_KEEPCAPS.into(), 1, 0, 0]);
+    }
+    call(Step::User, SETRESUID, [uid, uid, uid, 0])?;
+    if leaves_root {
+        call(Step::User, Sysno::prctl, [libc::PR_SET_DUMPABLE.into(), 0, 0, 0])?;
+    }
+    Ok(())
 }
 
 /// Ignored signals stay ignored over execve, and caught ones could run the daemon's handler in this process once they
