@@ -46,18 +46,20 @@ pub fn keep_over_exec(descriptor: BorrowedFd<'_>, keep: bool) -> io::Result<()> 
     Ok(())
 }
 
-/// Takes over a descriptor that the program before this one has left open, by its number, which nobody else may own;
-/// close-on-exec from now on.
+/// Takes over a descriptor that the program before this one has left open, by its number; close-on-exec from now on.
+/// What this program has opened, or has taken over already, is close-on-exec, so nothing can get two owners.
 ///
 /// # Errors
-/// `EBADF`: there is none.
+/// `EBADF`: there is none that was left open.
 pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
-    if number <= 2 {
+    // SAFETY: no memory is involved; the kernel says whether the number is open.
+    let flags = super::check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
+    if number <= 2 || flags & i64::from(libc::FD_CLOEXEC) != 0 {
         return Err(Errno::EBADF.into());
     }
-    // SAFETY: no memory is involved; the kernel says whether the number is open.
-    super::check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
-    super::adopt(number)
+    let inherited = super::adopt(number)?;
+    keep_over_exec(inherited.as_fd(), false)?;
+    Ok(inherited)
 }
 
 /// A file in memory, for a program to come.
@@ -157,4 +159,28 @@ pub fn set_nonblocking(descriptor: BorrowedFd<'_>, on: bool) -> io::Result<()> {
         fcntl(descriptor, FcntlArg::F_SETFL(flags ^ OFlag::O_NONBLOCK))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_left_open_can_be_inherited_and_only_once() {
+        let file = high(File::open("/dev/null").unwrap().into()).unwrap();
+        let number = file.as_raw_fd();
+        assert_eq!(inherit(number).unwrap_err().raw_os_error(), Some(libc::EBADF), "it is somebody's");
+        keep_over_exec(file.as_fd(), true).unwrap();
+        // As after execve(2): nobody knows of it but by its number.
+        std::mem::forget(file);
+        let inherited = inherit(number).unwrap();
+        assert_eq!(inherit(number).unwrap_err().raw_os_error(), Some(libc::EBADF), "it is somebody's now");
+        drop(inherited);
+        assert_eq!(inherit(number).unwrap_err().raw_os_error(), Some(libc::EBADF), "it is closed");
+        for standard in [-1, 0, 1, 2] {
+            assert!(inherit(standard).is_err(), "{standard}");
+        }
+    }
 }
