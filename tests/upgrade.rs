@@ -311,3 +311,33 @@ fn signals_and_the_pid_file_are_those_of_one_daemon() {
     assert!(daemon.wait_end().success());
     assert!(!file.exists());
 }
+
+#[test]
+fn what_can_be_done_without_is_no_reason_to_end() {
+    let (ports, table) = services([("cat", "program: /bin/cat")]);
+    let place = tempfile::tempdir().unwrap();
+    let mut setup = Setup::new(&table);
+    setup.command.arg("--pid-file").arg(place.path().join("pid"));
+    let daemon = setup.start();
+    drop(place);
+    // No socket, and so in the way of one.
+    fs::remove_file(daemon.path("control.sock")).unwrap();
+    fs::write(daemon.path("control.sock"), "").unwrap();
+    daemon.signal(Signal::SIGUSR2);
+    wait_until("the upgrade", || daemon.status()["upgrades"]["done"] == 1);
+    daemon.wait_log(&["warning", "--pid-file", "No such file"]);
+    daemon.wait_log(&["warning", "control.sock", "it is no socket"]);
+    assert_eq!(ask_text(ports[0], "served"), "served");
+}
+
+#[test]
+fn a_log_that_could_not_be_opened_anew_stops_the_upgrade_and_not_the_daemon() {
+    let (ports, table) = services([("cat", "program: /bin/cat")]);
+    let daemon = Daemon::start(&table);
+    fs::remove_file(daemon.path("log")).unwrap();
+    fs::create_dir(daemon.path("log")).unwrap();
+    let (status, said) = ctl(&daemon, &["upgrade"]);
+    assert_eq!(status, 1, "{said}");
+    assert!(said.contains("the new program cannot take over") && said.contains("Is a directory"), "{said}");
+    assert_eq!(ask_text(ports[0], "served"), "served");
+}

@@ -90,6 +90,12 @@ impl Control {
         }
     }
 
+    /// What leaves everything as it is.
+    #[must_use]
+    pub fn as_it_is(&self) -> Prepared {
+        Prepared { change: Change::Keep, group: self.open.as_ref().and_then(|open| open.group), warning: None }
+    }
+
     /// Puts it in force. Clients keep their connections. Gives a warning if the group can't be changed.
     pub fn commit(&mut self, poll: &Poll, prepared: Prepared) -> Option<String> {
         match prepared.change {

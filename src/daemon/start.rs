@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::upgrade::Program;
 use super::{Daemon, READY, REAPER, SIGNALS, Then};
 use crate::acceptor::Acceptor;
-use crate::control::Control;
+use crate::control::{self, Control};
 use crate::histogram::{Histogram, TURNS};
 use crate::ledger::Ledger;
 use crate::listeners::{Listeners, OpenError};
@@ -112,18 +112,14 @@ pub fn run(
 ) -> Result<(), StartError> {
     let mut daemon = Daemon::new(options, loaded.table, inherited)?;
     loaded.warnings.iter().for_each(|warning| daemon.warn(warning.to_string()));
-    daemon.open()?;
-    daemon.serve(when_ready)
+    daemon.open(None)?;
+    let pid_file = daemon.write_pid_file()?;
+    daemon.serve(pid_file, when_ready)
 }
 
 impl Daemon {
     /// Serves the table in force until a signal says stop.
-    pub(super) fn serve(mut self, when_ready: impl FnOnce()) -> Result<(), StartError> {
-        let written =
-            self.options.pid_file.as_deref().map(|path| {
-                PidFile::write(path).map_err(|error| StartError::system(&path.display().to_string(), &error))
-            });
-        let pid_file = written.transpose()?;
+    pub(super) fn serve(mut self, pid_file: Option<PidFile>, when_ready: impl FnOnce()) -> Result<(), StartError> {
         self.ready();
         when_ready();
         memory::give_back();
@@ -131,6 +127,13 @@ impl Daemon {
         drop(pid_file);
         let _ = self.log.flush(FLUSH);
         Ok(())
+    }
+
+    /// Writes the process id where the command line says.
+    pub(super) fn write_pid_file(&self) -> Result<Option<PidFile>, StartError> {
+        let Some(path) = self.options.pid_file.as_deref() else { return Ok(None) };
+        let written = PidFile::write(path);
+        written.map(Some).map_err(|error| StartError::system(&path.display().to_string(), &error))
     }
 
     pub(super) fn new(options: Options, table: Table, inherited: Inherited) -> Result<Self, StartError> {
@@ -180,13 +183,21 @@ impl Daemon {
         })
     }
 
-    /// Opens the sockets of the first table.
-    pub(super) fn open(&mut self) -> Result<(), StartError> {
+    /// Opens the sockets of the first table. `without_control` takes the place of a control socket that can't be opened,
+    /// if that is to be no reason to end.
+    pub(super) fn open(&mut self, without_control: Option<control::Prepared>) -> Result<(), StartError> {
         let rates =
             self.prepare_rates(&self.table).map_err(|line| StartError { lines: vec![line], status: status::SYSTEM })?;
         let prepared = self.listeners.prepare(&self.table.services).map_err(|errors| StartError::open(&errors))?;
         let control = self.control.prepare(&self.options.control_settings(&self.table));
-        let control = control.map_err(|(line, errno)| StartError::unavailable(vec![line], [errno]))?;
+        let control = match (control, without_control) {
+            (Ok(control), _) => control,
+            (Err((line, _)), Some(mut without)) => {
+                without.warning = Some(line);
+                without
+            }
+            (Err((line, errno)), None) => return Err(StartError::unavailable(vec![line], [errno])),
+        };
         self.commit(prepared, control, rates, clock::monotonic());
         let unclaimed = self.listeners.unclaimed();
         if unclaimed > 0 {

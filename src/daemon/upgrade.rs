@@ -23,7 +23,7 @@ use super::start::{FLUSH, Inherited, StartError, status};
 use super::{Daemon, UPGRADE};
 use crate::acceptor;
 use crate::admission::{Buckets, Now};
-use crate::log::Event;
+use crate::log::{Event, Log};
 use crate::sys::clock;
 use crate::sys::descriptor;
 use crate::sys::exec::{Recipe, Start, Stderr, Strings};
@@ -242,8 +242,18 @@ impl Rehearsal {
 /// A line for each problem.
 pub fn rehearse() -> Result<String, Vec<String>> {
     let state = File::open("/dev/stdin").map_err(|error| vec![format!("the state: {error}")])?;
-    Carried::read(&state).map_err(|line| vec![line])?.load_table()?;
+    let carried = Carried::read(&state).map_err(|line| vec![line])?;
+    let loaded = carried.load_table()?;
+    // The only thing that is opened anew and can't be done without.
+    let log = Log::start(&carried.options.log_settings(&loaded.table));
+    log.map_err(|error| vec![format!("daemon.log.to: {error}")])?;
     Ok(understood())
+}
+
+/// Reads a state as the next program does.
+#[cfg(any(test, fuzzing))]
+pub fn understands(state: &File) -> bool {
+    Carried::read(state).is_ok()
 }
 
 /// In the new program: takes over from the program before it, and serves until a signal says stop. `number` is the
@@ -260,9 +270,14 @@ pub fn take_over(number: RawFd, notify: Notify) -> Result<(), StartError> {
     let mut daemon = Daemon::new(options, loaded.table, Inherited { sockets: Vec::new(), notify, nofile })?;
     let buckets = daemon.continue_from(carried).map_err(|error| broken(vec![format!("the state: {error}")]))?;
     loaded.warnings.iter().for_each(|warning| daemon.warn(warning.to_string()));
-    daemon.open()?;
+    // There is no way back any more: whatever can be done without is no reason to end.
+    daemon.open(Some(daemon.control.as_it_is()))?;
     daemon.acceptor.admission_mut().refill(buckets);
-    daemon.serve(|| ())
+    let pid_file = daemon.write_pid_file().unwrap_or_else(|error| {
+        error.lines.into_iter().for_each(|line| daemon.warn(format!("--pid-file: {line}")));
+        None
+    });
+    daemon.serve(pid_file, || ())
 }
 
 impl Daemon {
