@@ -219,6 +219,27 @@ fn describe_unix(bytes: &mut Vec<u8>, path: &Path, to: &Connection<'_>) {
 }
 
 fn set(bytes: &mut Vec<u8>, name: &str, value: impl Display) {
+    let begin = bytes.len();
     // Writing to a vector can't fail.
-    let _ = write!(bytes, "{name}={value}\0");
+    let _ = write!(bytes, "{name}={value}");
+    if bytes[begin..].contains(&0) {
+        // What follows the NUL would be another variable, of the client's choice. No kernel gives such a path.
+        bytes.truncate(begin);
+    } else {
+        bytes.push(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_can_hold_another_variable() {
+        let mut bytes = Vec::new();
+        set(&mut bytes, "A", "1");
+        set(&mut bytes, "IPCREMOTEPATH", "/tmp/a\0LD_PRELOAD=/tmp/evil.so");
+        set(&mut bytes, "B", "2");
+        assert_eq!(bytes, b"A=1\0B=2\0");
+    }
 }
