@@ -10,6 +10,8 @@
 
 mod carry;
 mod client;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod place;
 pub mod protocol;
 

@@ -12,6 +12,8 @@ mod start;
 mod upgrade;
 
 pub use start::{Inherited, Options, StartError, run, status};
+#[cfg(any(test, fuzzing))]
+pub use upgrade::understands;
 pub use upgrade::{REHEARSE, TAKE_OVER, rehearse, take_over};
 
 use std::sync::Arc;

@@ -42,6 +42,10 @@ pub mod pid_file;
 pub mod daemon;
 pub mod ctl;
 
+#[cfg(any(test, fuzzing))]
+#[allow(missing_docs, reason = "for tests and fuzzing alone")]
+pub mod fuzzed;
+
 #[cfg(test)]
 #[path = "../tests/model/mod.rs"]
 mod model;

@@ -2,6 +2,9 @@
 
 mod http;
 
+#[cfg(any(test, fuzzing))]
+pub use http::any_head;
+
 use std::io::Write;
 
 use clap::{Args, ValueEnum};

@@ -21,6 +21,9 @@ mod status;
 mod top;
 mod upgrade;
 
+#[cfg(any(test, fuzzing))]
+pub use metrics::any_head;
+
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -7,6 +7,8 @@
 
 mod burst;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzed;
 mod queue;
 mod render;
 mod sink;

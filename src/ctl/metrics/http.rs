@@ -138,6 +138,17 @@ fn send(output: &mut Output, answer: &Answer, with_body: bool) -> io::Result<()>
     output.flush()
 }
 
+/// Reads a head from `bytes`, for [`crate::fuzzed`]: whatever it is, it deserves some answer.
+///
+/// # Panics
+/// If it gets none.
+#[cfg(any(test, fuzzing))]
+pub fn any_head(bytes: &[u8]) {
+    let answer = decide(bytes, &Err(Failure::new(1, "")));
+    assert!(answer.status.starts_with(['4', '5']), "{}", answer.status);
+    let _ = is_whole(bytes);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,280 @@
+//! What the fuzz targets in fuzz/ call, and the ordinary tests with every file of their corpus: each takes any bytes,
+//! and panics if the program breaks a promise over them.
+//!
+//! It exists for tests and for `cargo fuzz` alone, and keeps nothing.
+
+use std::ffi::CString;
+use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::PathBuf;
+
+use crate::builtin::{LONGEST_REQUEST, request};
+use crate::control::{self, protocol};
+use crate::log::fuzzed::lines;
+use crate::sys::descriptor;
+use crate::table::machine::{Account, Machine};
+use crate::table::{DIALECTS, Dialect, Options, dump, import, load_with};
+use crate::{ctl, daemon};
+
+/// The targets, by name.
+pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+    ("table", table),
+    ("xinetd_conf", old_table),
+    ("inetd_conf", inetd_conf),
+    ("control", control_lines),
+    ("tcpmux", tcpmux),
+    ("state", state),
+    ("log", log),
+    ("http", ctl::any_head),
+];
+
+/// A machine where every name means something, without asking anybody.
+struct Anywhere;
+
+/// Not a number, which means itself.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+}
+
+impl Machine for Anywhere {
+    fn user(&self, name: &str) -> Result<Option<Account>, String> {
+        let uid = u32::from(name != "root") * 1000;
+        Ok(is_name(name).then(|| Account { name: name.to_owned(), uid, gid: Some(uid) }))
+    }
+
+    fn user_of(&self, uid: u32) -> Result<Option<Account>, String> {
+        Ok((uid == 0).then(|| Account { name: "root".to_owned(), uid, gid: Some(0) }))
+    }
+
+    fn group(&self, name: &str) -> Result<Option<u32>, String> {
+        Ok(is_name(name).then_some(1000))
+    }
+
+    fn groups(&self, _user: &str, gid: u32) -> Vec<u32> {
+        vec![gid]
+    }
+
+    fn program_fault(&self, _root: Option<&str>, _path: &str) -> Option<String> {
+        None
+    }
+
+    fn content(&self, path: &str) -> Result<Vec<u8>, String> {
+        match path {
+            "/etc/services" => Ok(b"tcpmux 1/tcp\necho 7/tcp\necho 7/udp\nftp 21/tcp\ntftp 69/udp\n".to_vec()),
+            _ => Err(format!("cannot read {path}: there is nothing")),
+        }
+    }
+}
+
+/// A table in any format: it is read or refused; what `--dump` prints of it reads back to itself.
+fn table(bytes: &[u8]) {
+    read_table(bytes, Dialect::default());
+}
+
+/// The same; and the translation of an old one is a table, too, or told to be incomplete.
+fn old_table(bytes: &[u8]) {
+    read_old(bytes, Dialect::default());
+}
+
+/// An inetd.conf, whose dialect the first byte chooses.
+fn inetd_conf(bytes: &[u8]) {
+    let Some((first, rest)) = bytes.split_first() else { return };
+    read_old(rest, DIALECTS[usize::from(*first) % DIALECTS.len()].1);
+}
+
+fn read_old(bytes: &[u8], dialect: Dialect) {
+    if asks_for_much(bytes) {
+        return;
+    }
+    read_table(bytes, dialect);
+    with_file(bytes, |path| {
+        let options = Options { machine: &Anywhere, dialect };
+        let Ok(imported) = import::import(&[path], &options) else { return };
+        if imported.problems.is_empty() {
+            with_file(imported.yaml.as_bytes(), |yaml| {
+                let read = load_with(&[yaml], &options).loaded();
+                let problems = read.err().unwrap_or_default();
+                assert!(problems.is_empty(), "the translation is wrong: {}\n{}", problems[0], imported.yaml);
+            });
+        }
+    });
+}
+
+fn read_table(bytes: &[u8], dialect: Dialect) {
+    if asks_for_much(bytes) {
+        return;
+    }
+    let options = Options { machine: &Anywhere, dialect };
+    let load = |bytes: &[u8]| with_file(bytes, |path| load_with(&[path], &options).loaded());
+    match load(bytes) {
+        Err(problems) => assert!(!problems.is_empty(), "no table, and nobody says why"),
+        Ok(loaded) => {
+            let printed = dump::dump(&loaded.table);
+            match load(printed.as_bytes()) {
+                Err(problems) => panic!("what was printed is wrong: {}\n{printed}", problems[0]),
+                Ok(again) => assert_eq!(dump::dump(&again.table), printed),
+            }
+        }
+    }
+}
+
+/// Patterns of files can lead all over this machine.
+fn asks_for_much(bytes: &[u8]) -> bool {
+    bytes.iter().filter(|byte| matches!(byte, b'*' | b'?' | b'[')).count() > 3
+        && bytes.windows(7).any(|w| w == b"include")
+}
+
+fn with_file<T>(bytes: &[u8], work: impl FnOnce(PathBuf) -> T) -> T {
+    let mut file = descriptor::memory_file(c"table").expect("memory");
+    file.write_all(bytes).expect("memory");
+    work(PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())))
+}
+
+/// A client of the control socket: each line that he sends is taken as he has sent it, or is too long, however it comes
+/// in pieces; and each is a request or is refused.
+fn control_lines(bytes: &[u8]) {
+    let Some((first, sent)) = bytes.split_first() else { return };
+    let taken = control::fuzzed::lines(sent, usize::from(*first) + 1);
+    let mut expected = sent.split(|byte| *byte == b'\n');
+    for line in &taken {
+        let real = expected.next().expect("no line more than was sent");
+        match line {
+            Ok(line) => {
+                assert_eq!(line, real);
+                if let Err(refused) = protocol::read_request(line) {
+                    assert!(!refused.messages.is_empty());
+                }
+                let _ = protocol::read_answer(line);
+            }
+            Err(()) => assert!(real.len() > control::fuzzed::LONGEST),
+        }
+    }
+}
+
+/// What clients of `tcpmux` send first.
+fn tcpmux(bytes: &[u8]) {
+    let line = bytes.iter().position(|byte| *byte == b'\n').filter(|end| *end < LONGEST_REQUEST);
+    let found = request(bytes);
+    assert_eq!(found.as_ref().map(|(_, length)| *length), line.map(|end| end + 1));
+    if let Some((name, _)) = found {
+        assert_eq!(name, name.trim().to_ascii_lowercase());
+    }
+}
+
+/// The state of another program: understood or refused.
+fn state(bytes: &[u8]) {
+    with_file(bytes, |path| {
+        let file = std::fs::File::open(path).expect("a file");
+        daemon::understands(&file)
+    });
+}
+
+/// A message of outside: one line of printable characters, from which it can be had back.
+fn log(bytes: &[u8]) {
+    let message = String::from_utf8_lossy(bytes).into_owned();
+    let (text, json) = lines(message.clone());
+    for line in [&text, &json] {
+        assert!(!line.chars().any(|character| character.is_ascii_control()), "{line:?}");
+    }
+    assert!(text.chars().all(|character| matches!(character, ' '..='~') || character.is_alphanumeric()), "{text:?}");
+    assert!(text.starts_with("warning message="));
+    let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(read["message"], message.as_str());
+    // The journal and syslog take it as it is; handlers get no such texts in their environment.
+    let _ = CString::new(text).expect("no NUL");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::time::{Duration, Instant};
+
+    use super::TARGETS;
+
+    fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+        let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        files.sort();
+        assert!(!files.is_empty(), "no corpus for {target}");
+        files.into_iter().map(|file| (file.clone(), fs::read(file).unwrap())).collect()
+    }
+
+    #[test]
+    fn every_file_of_the_corpus_keeps_the_promises() {
+        for (name, target) in TARGETS {
+            for (file, bytes) in corpus(name) {
+                // Said by the panic's own line; this says of which file.
+                let result = std::panic::catch_unwind(|| target(&bytes));
+                assert!(result.is_ok(), "{}", file.display());
+            }
+        }
+    }
+
+    /// Numbers that only look random (xorshift64), the same in every run.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, end: usize) -> usize {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            usize::try_from(self.0 % end.max(1) as u64).unwrap()
+        }
+    }
+
+    /// What readers look at.
+    const SIGNS: &[u8] = b"\0\n\r\t \"'#:=-+/\\{}[]<>*&!|%@`,;.0123456789aZ\x7f\xc2\xa0\xff";
+
+    /// A piece of `bytes` changed, left out, doubled, or taken from `other`; several times over.
+    fn mutated(bytes: &[u8], other: &[u8], numbers: &mut Numbers) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        for _ in 0..=numbers.below(6) {
+            let from = numbers.below(bytes.len() + 1);
+            let most = 1 + numbers.below(40);
+            let to = from + numbers.below((bytes.len() - from + 1).min(most));
+            let sign = SIGNS[numbers.below(SIGNS.len())];
+            let start = numbers.below(other.len() + 1);
+            let piece = match numbers.below(5) {
+                0 => vec![sign],
+                1 => vec![sign; numbers.below(200)],
+                2 => bytes[from..to].repeat(2),
+                3 => other[start..].iter().take(numbers.below(60)).copied().collect(),
+                _ => Vec::new(),
+            };
+            bytes.splice(from..to, piece);
+        }
+        bytes
+    }
+
+    /// Where there is no coverage-guided fuzzer. `OXINETD_FUZZ` is for how many seconds each target is tried, from
+    /// other numbers; else it is a few hundred times, always the same.
+    #[test]
+    fn what_is_like_the_corpus_keeps_the_promises() {
+        let seconds: Option<u64> = std::env::var("OXINETD_FUZZ").ok().and_then(|text| text.parse().ok());
+        let seed = seconds.map_or(1, |_| u64::from(std::process::id()) << 20 | 1);
+        for (name, target) in TARGETS {
+            let (corpus, mut numbers, begun) = (corpus(name), Numbers(seed), Instant::now());
+            let mut tries = 0;
+            while seconds.map_or(tries < 300, |seconds| begun.elapsed() < Duration::from_secs(seconds)) {
+                let mut any = || &corpus[numbers.below(corpus.len())].1;
+                let (one, other) = (any(), any());
+                let bytes = mutated(one, other, &mut numbers);
+                let result = std::panic::catch_unwind(|| target(&bytes));
+                assert!(result.is_ok(), "{name}: {:?}", bytes.escape_ascii().to_string());
+                tries += 1;
+            }
+            println!("{name}: {tries} tries");
+        }
+    }
+
+    #[test]
+    fn every_target_has_its_program() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz");
+        let manifest = fs::read_to_string(folder.join("Cargo.toml")).unwrap();
+        for (name, _) in TARGETS {
+            assert!(folder.join(format!("fuzz_targets/{name}.rs")).exists(), "{name}");
+            assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}");
+        }
+    }
+}
