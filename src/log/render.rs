@@ -261,8 +261,27 @@ impl Event {
             };
             object.insert(key, value);
         });
-        let _ = write!(line, "{}", Json::Object(object));
+        printable(line, &Json::Object(object).to_string());
     }
+}
+
+/// Appends JSON with escapes for what it may hold raw and a terminal or a reader of lines may obey: the same as
+/// [`escape`] leaves out. All of it is within texts: the rest of JSON is ASCII.
+fn printable(line: &mut String, json: &str) {
+    for character in json.chars() {
+        if is_printable(character) {
+            line.push(character);
+        } else {
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        }
+    }
+}
+
+/// Unicode has line separators, and marks that turn text around.
+fn is_printable(character: char) -> bool {
+    matches!(character, ' '..='~') || character.is_alphanumeric()
 }
 
 /// Appends `text` as it is if it is one plain word, else in quotes, with everything else than printable ASCII and
@@ -280,9 +299,7 @@ fn escape(line: &mut String, text: &str) -> std::fmt::Result {
             '\n' => line.push_str("\\n"),
             '\r' => line.push_str("\\r"),
             '\t' => line.push_str("\\t"),
-            ' '..='~' => line.push(character),
-            // Unicode has line separators, and marks that turn text around.
-            other if other.is_alphanumeric() => line.push(other),
+            other if is_printable(other) => line.push(other),
             other => write!(line, "\\u{{{:x}}}", u32::from(other))?,
         }
     }

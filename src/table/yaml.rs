@@ -61,7 +61,22 @@ pub(super) fn scalar(text: &str) -> String {
         && !text.contains("  ")
         && serde_yaml::from_str::<Value>(text).is_ok_and(|value| value == Value::String(text.to_owned()))
         && !numeric(text);
-    if plain { text.to_owned() } else { serde_json::to_string(text).unwrap_or_default() }
+    if plain { text.to_owned() } else { quoted(text) }
+}
+
+/// JSON's quotation, and escapes for what JSON takes raw and YAML does not (YAML 1.2 §5.1).
+fn quoted(text: &str) -> String {
+    let json = serde_json::to_string(text).unwrap_or_default();
+    let raw = |c: char| matches!(c, '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}');
+    let mut out = String::with_capacity(json.len());
+    for character in json.chars() {
+        if raw(character) {
+            out += &format!("\\u{:04x}", u32::from(character));
+        } else {
+            out.push(character);
+        }
+    }
+    out
 }
 
 /// Would some reader of YAML take this for a number, a time or a truth?
@@ -90,6 +105,17 @@ mod tests {
             ["", "yes", "NO", "12", "1.5", "22:22", "022", "~", "a: b", "a #b", "*", "- a", "[x", "a,b", "a:", "0x1f"]
         {
             assert!(scalar(quoted).starts_with('"'), "{quoted}");
+        }
+    }
+
+    #[test]
+    fn what_yaml_does_not_take_is_escaped() {
+        for text in
+            ["a\u{7f}b", "\u{80}", "\u{85}", "\u{9b}31m", "\u{9f}", "\u{feff}x", "x\u{fffe}", "\u{ffff}", "\u{1}"]
+        {
+            let written = scalar(text);
+            assert!(!written.chars().any(char::is_control), "{written:?}");
+            assert_eq!(serde_yaml::from_str::<Value>(&written).unwrap(), Value::from(text), "{written}");
         }
     }
 

@@ -161,3 +161,12 @@ fn refusals() {
         r#"{"level":"notice","event":"suppressed","service":"git","reason":"daemon_instances","suppressed":9}"#,
     );
 }
+
+#[test]
+fn json_holds_nothing_that_a_terminal_obeys() {
+    let message = "\u{1b}[31m \u{7f} \u{9b}31m \u{202e} \u{2028} \u{10fffd} \u{e9}".to_owned();
+    let mut line = String::new();
+    Event::Warning { message: message.clone() }.json(&mut line, &mut Stamp::default(), Duration::ZERO);
+    assert!(line.contains(r"\u001b[31m \u007f \u009b31m \u202e \u2028 \udbff\udffd é"), "{line}");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["message"], message.as_str());
+}

@@ -10,6 +10,7 @@ use super::draft::{Bind, Draft, Fault, Flag, Kind, State};
 use super::lines::{Op, Word, is_space};
 use super::listed::{List, members};
 use super::world::World;
+use crate::builtin::host_and_port;
 
 /// The values of one line.
 pub(super) struct Given<'a> {
@@ -226,6 +227,11 @@ pub(super) fn redirect(draft: &mut Draft, given: &Given<'_>, world: &mut World<'
     let Some(port) = port else {
         return broken("expected a port from 1 to 65535, or its name in /etc/services, behind the host");
     };
+    let place =
+        if host.text.contains(':') { format!("[{}]:{port}", host.text) } else { format!("{}:{port}", host.text) };
+    if host_and_port(&place).is_none() {
+        return broken("expected the name or the address of a host, without brackets, and a port");
+    }
     if literal(&host.text).is_none() && world.host(&host.text).is_none() {
         let message = format!(
             "xinetd looks {} up once and does not start the service if it is not found; here it is looked up for each \
