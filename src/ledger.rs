@@ -426,6 +426,23 @@ mod tests {
     }
 
     #[test]
+    fn the_most_at_one_time_is_remembered_also_over_an_upgrade() {
+        let mut ledger = Ledger::default();
+        let ids = ledger.list(["one", "two"]);
+        let peaks = |ledger: &Ledger| (ledger.peak(), ledger.tally(ids[0]).unwrap().peak());
+        let tickets = [A, A, B].map(|source| ledger.take(place(ids[0], source)));
+        let other = ledger.take(place(ids[1], A));
+        assert_eq!(peaks(&ledger), (4, 3));
+        for ticket in tickets.into_iter().chain([other]) {
+            assert!(ledger.settle(ticket).is_some());
+        }
+        let _last = ledger.take(place(ids[0], B));
+        assert_eq!((peaks(&ledger), ledger.total()), ((4, 3), 1));
+        let next = Ledger::from_carried(ledger.carry());
+        assert_eq!((peaks(&next), next.total()), ((4, 3), 1));
+    }
+
+    #[test]
     fn a_ticket_is_settled_once() {
         let mut ledger = Ledger::default();
         let id = ledger.list(["one"])[0];

@@ -16,6 +16,8 @@ pub struct Carried {
     last_service: u32,
     services: Vec<(ServiceId, Tally)>,
     places: Vec<(Ticket, Place)>,
+    #[serde(default)]
+    peak: u32,
 }
 
 impl Ledger {
@@ -27,20 +29,21 @@ impl Ledger {
             last_service: self.last_service,
             services: self.services.iter().map(|(&id, tally)| (id, tally.clone())).collect(),
             places: self.places.iter().map(|(&ticket, &place)| (ticket, place)).collect(),
+            peak: self.peak(),
         }
     }
 
     /// The books of the program before this one.
     #[must_use]
     pub fn from_carried(carried: Carried) -> Self {
-        let Carried { mut last_ticket, last_service, services, mut places } = carried;
+        let Carried { mut last_ticket, last_service, services, mut places, peak } = carried;
         if planted(Bug::TicketsBeginAnew) {
             last_ticket = 0;
         }
         if planted(Bug::UnlistedPlacesNotCarried) {
             places.retain(|(_, place)| services.iter().any(|(id, tally)| *id == place.service && tally.listed));
         }
-        let mut ledger = Self { last_ticket, last_service, ..Self::default() };
+        let mut ledger = Self { last_ticket, last_service, peak, ..Self::default() };
         for (id, tally) in services {
             ledger.names.insert(tally.name.clone(), id);
             ledger.services.insert(id, Tally { live: 0, ..tally });
