@@ -16,8 +16,11 @@ use crate::table::machine::{Account, Machine};
 use crate::table::{DIALECTS, Dialect, Options, dump, import, load_with};
 use crate::{ctl, daemon};
 
+/// What takes any bytes.
+type Target = fn(&[u8]);
+
 /// The targets, by name.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("table", table),
     ("xinetd_conf", old_table),
     ("inetd_conf", inetd_conf),
