@@ -61,6 +61,18 @@ fn settled_descriptors(daemon: &Daemon) -> usize {
 }
 
 #[test]
+fn a_file_that_is_being_written_ends_no_service() {
+    let (ports, table) = services([("cat", "program: /bin/cat")]);
+    let daemon = Daemon::start(&table);
+    fs::write(daemon.path("table.yaml"), "").unwrap();
+    assert!(daemon.reload().unwrap_err().contains("the file is empty"));
+    assert_eq!(ask_text(ports[0], "still"), "still");
+    // Who means it can say so.
+    daemon.change("services: {}");
+    assert_eq!(daemon.status()["services"], json!({}));
+}
+
+#[test]
 fn a_session_stays_over_ten_reloads() {
     let (port, other) = (free_port(), free_port());
     let daemon = Daemon::start(&cat(port, ""));

@@ -133,6 +133,11 @@ impl<'a> Reader<'a> {
             Ok(bytes) => bytes,
             Err(problem) => return self.problems.push(problem),
         };
+        if bytes.is_empty() && depth == 0 {
+            // An editor may have emptied it to write it anew; to take this for a table would end every service.
+            let expected = "the file is empty; a table without services has at least `services: {}`";
+            return self.problems.push(At::file(&name, Mark::default()).problem(expected));
+        }
         let format = if dialect.is_some() { Format::Inetd } else { format::recognise(&bytes) };
         match format {
             Format::Yaml => self.yaml(bytes, &name, defaults, depth),

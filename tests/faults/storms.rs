@@ -77,7 +77,7 @@ fn reloads_without_end_while_the_table_is_being_written() {
                 break;
             }
             let text = table.replace("program", &format!("instances: {}, program", 20 + round % 10));
-            // In place and piece by piece, as an editor may; it is never empty, which would be a table of no services.
+            // In place and piece by piece, as an editor may.
             let file = File::options().write(true).open(&path).unwrap();
             for end in text.match_indices(['\n', ',']).map(|(place, _)| place + 1) {
                 file.write_all_at(&text.as_bytes()[..end], 0).unwrap();
