@@ -2,8 +2,8 @@
 //!
 //! The daemon's loop hands over what epoll says of these descriptors, takes one request a turn ([`Control::next_request`]) and
 //! gives its answer back. Who is neither root, nor the daemon's own user, nor of the socket's group is told so and let
-//! go. What a client can cost is bounded: a request has [`REQUEST`](client::REQUEST) bytes at most, there are
-//! [`CLIENTS`] clients at most, and each has ten seconds to ask and ten to take the answer. When all places are taken,
+//! go. What a client can cost is bounded: a request has `REQUEST` bytes at most, there are
+//! `CLIENTS` clients at most, and each has ten seconds to ask and ten to take the answer. When all places are taken,
 //! the one who has been silent the longest makes room, so that idle clients keep nobody out.
 //!
 //! Opening the socket can fail, and that is told; nothing that a client does can.

@@ -1,7 +1,7 @@
 //! Lets the kernel drop the packets of those who are banned or penalised, before they cost anything.
 //!
 //! With `daemon.drop_banned: kernel`, every Internet socket that is not lent to handlers which accept for themselves
-//! gets a program of classic BPF ([`program`]) that drops the first packet of such a client already. It holds as many
+//! gets a program of classic BPF (`program`) that drops the first packet of such a client already. It holds as many
 //! networks as fit, bans first, then those penalties that last longest; whoever is left out is refused by admission as
 //! ever, and so is everybody for whom a service makes an exception. What the kernel drops is counted nowhere.
 //!

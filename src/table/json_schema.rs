@@ -1,6 +1,6 @@
 //! The table's keys as a JSON Schema, for editors; made by the readers of the keys themselves.
 //!
-//! [`schema`] lets [`super::load()`]'s readers go over a [`Section`] that holds nothing and notes what they ask for: each
+//! [`schema`] lets [`super::load()`]'s readers go over a `Section` that holds nothing and notes what they ask for: each
 //! key, and what kind of value. So the schema has the keys that the program knows, and no other. Only the descriptions
 //! are written here; the tests hold that there is one for each key.
 

@@ -101,7 +101,7 @@ pub(super) fn times(text: &str) -> Option<Span> {
     words.next().is_none().then_some(span)
 }
 
-/// Writes a span as [`times`] reads it.
+/// Writes a span as `times` reads it.
 pub fn times_text(span: &Span) -> String {
     let days: Vec<&str> = (0..).zip(DAYS).filter(|(bit, _)| span.days >> bit & 1 == 1).map(|(_, day)| day).collect();
     let time = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);

@@ -1,8 +1,8 @@
 //! Reads inetd.conf(5), in six dialects, into the schema of the table.
 //!
 //! Only [`super::load()`] and the import of oxinetctl(8) call [`read`]. The way of a line: [`lines`] splits it into words,
-//! [`fields`] or [`pairs`] make an [`Entry`](entry::Entry) of them, [`places`] finds out which sockets it gets beside the
-//! other entries, [`service`] turns it into a [`ServiceSpec`], [`names`] gives it a name. [`doubts`] says what was surely
+//! [`fields`] or [`pairs`] make an `Entry` of them, [`places`] finds out which sockets it gets beside the
+//! other entries, [`service`] turns it into a `ServiceSpec`, [`names`] gives it a name. [`doubts`] says what was surely
 //! meant. [`dialect`] holds all that differs from daemon to daemon.
 //!
 //! What the old daemon would have turned away costs the entry, with a warning. What it served and cannot be served here is
