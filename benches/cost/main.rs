@@ -1,6 +1,6 @@
 //! What a connection costs: oxinetd against the cheapest loops there can be, in the same run.
 //!
-//! `cargo bench --bench cost` takes about four minutes, `cargo bench --bench cost -- --quick` a quarter of one. Nothing is
+//! `cargo bench --bench cost` takes about seven minutes, `cargo bench --bench cost -- --quick` a quarter of one. Nothing is
 //! asserted: the figures that matter are the ratios, because they alone mean something on another machine.
 
 mod figures;

@@ -15,6 +15,10 @@ use crate::load;
 use crate::process::{children, cpu};
 use crate::server::{Kind, Server};
 
+/// How long held handlers are left alone before anything is measured. The kernel's averages of the load of so many new
+/// sessions take some seconds to fade, and make every wake-up dearer until then.
+const SETTLE: Duration = Duration::from_secs(4);
+
 /// What one round saw of one server at one number of held handlers.
 struct Sample {
     kind: Kind,
@@ -73,6 +77,9 @@ pub(crate) fn run(servers: &[Server], plan: &Plan) -> Result<()> {
 
 fn sample(server: &Server, held: usize, round: usize, length: Duration) -> Result<Sample> {
     let holding = load::hold(server.holding(), held)?;
+    if held > 0 {
+        sleep(SETTLE);
+    }
     let latency = Spread::of((0..200).map(|_| load::probe(server.passing()).map(micros)).collect::<Result<Vec<_>>>()?);
     let (before, client) = (cpu(server.pid())?, own_cpu()?);
     let window = load::window(server.passing(), length)?;
