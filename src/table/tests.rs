@@ -113,7 +113,11 @@ fn the_daemon_section_is_what_was_written() {
     let sources = PerFamily { ipv4: 65_536, ipv6: 65_536 };
     let control = Control { place: ControlPlace::Default, group: None };
     let daemon = Settings { instances: 4096, sources, drop_banned: DropBanned::Daemon, control, log: default };
-    assert_eq!(load_text("").unwrap().table, Table { daemon, services: vec![] });
+    assert_eq!(load_text("# nothing\n").unwrap().table, Table { daemon, services: vec![] });
+    assert!(
+        load_text("").unwrap_err()[0]
+            .ends_with("the file is empty; a table without services has at least `services: {}`")
+    );
 }
 
 #[test]
