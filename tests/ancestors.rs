@@ -34,7 +34,8 @@ fn clients_who_are_turned_away_leave_nothing_behind() {
     let knock = |times: usize| {
         for number in 0..times {
             // From two sources: the books are not to grow with them either, but that is another test's.
-            let client = connect_from([127, 0, 0, 2], ports[number % 2]).unwrap();
+            // Who is reset may be so before the connection is known to have been made.
+            let Ok(client) = connect_from([127, 0, 0, 2], ports[number % 2]) else { continue };
             let answer = ask(client, b"").unwrap_or_default();
             assert!(answer.is_empty() || answer == b"no", "{answer:?}");
         }
