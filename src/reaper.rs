@@ -129,6 +129,8 @@ pub struct Reaper<K: Kernel> {
     ends: BTreeSet<(Duration, Ticket)>,
     unwatched: Vec<Ticket>,
     found: Vec<Ticket>,
+    /// Handlers that were started since the last time that some were collected.
+    started: usize,
 }
 
 impl<K: Kernel> Reaper<K> {
@@ -141,6 +143,7 @@ impl<K: Kernel> Reaper<K> {
             ends: BTreeSet::new(),
             unwatched: Vec::new(),
             found: Vec::new(),
+            started: 0,
         }
     }
 
@@ -156,6 +159,7 @@ impl<K: Kernel> Reaper<K> {
         let end = lifetime.map(|time| (about.since.saturating_add(time), libc::SIGTERM));
         self.ends.extend(end.map(|(when, _)| (when, ticket)));
         self.handlers.insert(ticket, Handler { pid, handle, about, born: false, end });
+        self.started += 1;
     }
 
     /// The process is a handler now.
@@ -165,16 +169,27 @@ impl<K: Kernel> Reaper<K> {
         }
     }
 
-    /// Collects handlers that have ended, a bounded number, and puts them on the exit queue.
+    /// Collects handlers that have ended and puts them on the exit queue: a bounded number, but never fewer than have been
+    /// started since the last call, or a flood of short ones would pile up.
     pub fn reap(&mut self, now: Duration) {
         let mut found = std::mem::take(&mut self.found);
-        self.kernel.ended(&mut found);
+        let mut most = BATCH + std::mem::take(&mut self.started);
         found.extend(&self.unwatched);
-        if planted(Bug::OneExitPerWakeUp) {
-            found.truncate(1);
-        }
-        for ticket in found.drain(..) {
-            self.collect(ticket, now);
+        while most > 0 {
+            let before = self.exits.len();
+            self.kernel.ended(&mut found);
+            if planted(Bug::OneExitPerWakeUp) {
+                found.truncate(1);
+            }
+            for ticket in found.drain(..) {
+                self.collect(ticket, now);
+            }
+            let collected = self.exits.len() - before;
+            // Fewer than a batch: there are no more, or those whose start is not over.
+            if collected < BATCH {
+                break;
+            }
+            most = most.saturating_sub(collected);
         }
         self.found = found;
     }
@@ -297,8 +312,8 @@ impl<K: Kernel> Reaper<K> {
     }
 }
 
-/// At most so many handlers are collected in one turn. Where many end at once, each is up to a third of a millisecond of
-/// the kernel's work, and others wait for their turn.
+/// So many handlers are collected in one turn beside as many as were started. Where many end at once, each is up to a third
+/// of a millisecond of the kernel's work, and others wait for their turn.
 const BATCH: usize = 16;
 
 /// The real kernel: pidfds in an epoll set, readable when their process has ended.
