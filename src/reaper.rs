@@ -375,3 +375,6 @@ impl AsFd for Reaper<Pidfds> {
         self.kernel.poll.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests;
