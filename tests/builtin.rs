@@ -7,14 +7,13 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown};
-use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::{
-    Daemon, OXINETD, Setup, ask, ask_text, connect, connect_to, field, has_ipv6, hold, is_root, nobody, services, skip,
-    wait_until,
+    Daemon, OXINETD, Setup, ask, ask_text, ask_unix, connect, connect_to, field, has_ipv6, hold, is_root, nobody,
+    services, skip, wait_until,
 };
 
 /// The seconds of `time` (RFC 868) as those since 1970.
@@ -119,12 +118,7 @@ fn chargen_sends_lines_until_the_client_goes() {
 #[test]
 fn a_builtin_on_a_unix_socket() {
     let daemon = Daemon::start("services:\n  echo: { listen: 'unix:FOLDER/echo', builtin: echo }\n");
-    let mut client = UnixStream::connect(daemon.path("echo")).unwrap();
-    client.write_all(b"hello").unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "hello");
+    assert_eq!(ask_unix(&daemon.path("echo"), "hello"), "hello");
     daemon.wait_idle();
 }
 

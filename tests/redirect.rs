@@ -7,14 +7,15 @@ mod support;
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::socket::{Backlog, setsockopt, sockopt};
-use support::{Daemon, ask, ask_text, connect, echo, field, free_port, has_ipv6, installed, skip, wait_until};
+use support::{
+    Daemon, ask, ask_text, ask_unix, connect, echo, field, free_port, has_ipv6, installed, skip, wait_until,
+};
 
 /// A daemon that leads to `to`, with more keys.
 fn start(to: impl std::fmt::Display, keys: &str) -> (Daemon, u16) {
@@ -381,12 +382,7 @@ fn a_redirected_unix_socket() {
     });
     let table = format!("services:\n  way: {{ listen: 'unix:FOLDER/way', builtin: redirect, to: '{target}' }}\n");
     let daemon = Daemon::start(&table);
-    let mut client = UnixStream::connect(daemon.path("way")).unwrap();
-    client.write_all(b"hello").unwrap();
-    client.shutdown(Shutdown::Write).unwrap();
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).unwrap();
-    assert_eq!(answer, "hello");
+    assert_eq!(ask_unix(&daemon.path("way"), "hello"), "hello");
     daemon.wait_idle();
 }
 
