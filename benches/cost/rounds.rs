@@ -167,7 +167,7 @@ fn print_load(servers: &[Server], plan: &Plan, samples: &[Sample]) {
         plan.rounds, plan.length
     );
     println!(
-        "{:>6} {:8} {:>8} {:>11} {:>13} {:>11} {:>18} {:>18} {:>18}",
+        "{:>6} {:8} {:>8} {:>11} {:>13} {:>11} {:>18} {:>18} {:>18} {:>18}",
         "held",
         "server",
         "conn/s",
@@ -176,13 +176,14 @@ fn print_load(servers: &[Server], plan: &Plan, samples: &[Sample]) {
         "client µs",
         "rate/minimal",
         "CPU/minimal",
-        "rate/own at 0"
+        "rate/own at 0",
+        "CPU/own at 0"
     );
     for &held in &plan.levels {
         for kind in servers.iter().map(|server| server.kind) {
             let mine = || samples.iter().filter(|s| (s.kind, s.held) == (kind, held));
             println!(
-                "{held:>6} {:8} {:>8.0} {:>11.1} {:>13.1} {:>11.1} {:>18.3} {:>18.3} {:>18.3}",
+                "{held:>6} {:8} {:>8.0} {:>11.1} {:>13.1} {:>11.1} {:>18.3} {:>18.3} {:>18.3} {:>18.3}",
                 kind.name(),
                 Spread::of(mine().map(|s| s.rate)).median,
                 Spread::of(mine().map(|s| s.server)).median,
@@ -191,6 +192,7 @@ fn print_load(servers: &[Server], plan: &Plan, samples: &[Sample]) {
                 ratio(samples, (kind, held), (Kind::Minimal, held), |s| s.rate),
                 ratio(samples, (kind, held), (Kind::Minimal, held), |s| s.server + s.handlers),
                 ratio(samples, (kind, held), (kind, 0), |s| s.rate),
+                ratio(samples, (kind, held), (kind, 0), |s| s.server + s.handlers),
             );
         }
     }
