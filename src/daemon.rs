@@ -95,9 +95,7 @@ impl Daemon {
         let now = clock::monotonic();
         let (asked, ended, listeners) = self.sort_out(now);
         self.with_desk(now, |acceptor, desk| acceptor.follow_late(desk));
-        if ended || self.reaper.must_look() {
-            self.reaper.reap(now);
-        }
+        self.reaper.reap(ended, now);
         if asked.child || self.strangers {
             self.strangers = self.reaper.reap_strangers(now);
         }

@@ -129,7 +129,7 @@ pub struct Reaper<K: Kernel> {
     ends: BTreeSet<(Duration, Ticket)>,
     unwatched: Vec<Ticket>,
     found: Vec<Ticket>,
-    /// Handlers that were started since the last time that some were collected.
+    /// Handlers that were started since the last turn's [`Reaper::reap`].
     started: usize,
 }
 
@@ -170,10 +170,14 @@ impl<K: Kernel> Reaper<K> {
     }
 
     /// Collects handlers that have ended and puts them on the exit queue: a bounded number, but never fewer than have been
-    /// started since the last call, or a flood of short ones would pile up.
-    pub fn reap(&mut self, now: Duration) {
-        let mut found = std::mem::take(&mut self.found);
+    /// started since the last call, or a flood of short ones would pile up. Called in every turn, also when the kernel
+    /// told of no `ended` one, or all that were started in the meantime could be collected in a single turn.
+    pub fn reap(&mut self, ended: bool, now: Duration) {
         let mut most = BATCH + std::mem::take(&mut self.started);
+        if !ended && self.unwatched.is_empty() {
+            return;
+        }
+        let mut found = std::mem::take(&mut self.found);
         found.extend(&self.unwatched);
         while most > 0 {
             let before = self.exits.len();
@@ -228,7 +232,7 @@ impl<K: Kernel> Reaper<K> {
     pub fn drain(&mut self) -> Vec<Exit> {
         if planted(Bug::QueueClearedLate) {
             let exits = self.exits.clone();
-            self.reap(Duration::ZERO);
+            self.reap(true, Duration::ZERO);
             self.exits.clear();
             return exits;
         }
@@ -274,14 +278,8 @@ impl<K: Kernel> Reaper<K> {
     /// When [`Reaper::end_overdue`] or [`Reaper::reap`] has something to do at the latest.
     #[must_use]
     pub fn deadline(&self, now: Duration) -> Option<Duration> {
-        let look = self.must_look().then(|| now + UNWATCHED);
+        let look = (!self.unwatched.is_empty()).then(|| now + UNWATCHED);
         self.ends.first().map(|&(when, _)| when).into_iter().chain(look).min()
-    }
-
-    /// Are there handlers whose end the kernel does not tell?
-    #[must_use]
-    pub fn must_look(&self) -> bool {
-        !self.unwatched.is_empty()
     }
 
     /// How many handlers live or have not been collected.

@@ -37,22 +37,59 @@ impl Kernel for AllEnded {
     fn signal(&mut self, _: i32, _: i32) {}
 }
 
+/// A ledger and a reaper with nothing in them.
+struct World {
+    ledger: Ledger,
+    service: crate::ledger::ServiceId,
+    reaper: Reaper<AllEnded>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut ledger = Ledger::default();
+        let service = ledger.list(["s"])[0];
+        Self { ledger, service, reaper: Reaper::new(AllEnded::default()) }
+    }
+
+    fn start(&mut self, handlers: usize) {
+        let about =
+            About { service: Arc::from("s"), peer: Peer::Unknown, lent: None, since: Duration::ZERO, log: false };
+        for _ in 0..handlers {
+            let ticket = self.ledger.take(Place { service: self.service, source: Source::Unknown, network: None });
+            self.reaper.record(ticket, 1, ticket, about.clone(), None);
+            self.reaper.born(ticket);
+        }
+    }
+
+    /// How many are settled in one turn.
+    fn turn(&mut self, ended: bool) -> usize {
+        self.reaper.reap(ended, Duration::ZERO);
+        let exits = self.reaper.drain();
+        exits.into_iter().filter(|exit| self.ledger.settle(exit.ticket).is_some()).count()
+    }
+}
+
 #[test]
 fn as_many_are_collected_as_are_started() {
-    let mut ledger = Ledger::default();
-    let service = ledger.list(["s"])[0];
-    let mut reaper = Reaper::new(AllEnded::default());
-    let about = About { service: Arc::from("s"), peer: Peer::Unknown, lent: None, since: Duration::ZERO, log: false };
+    let mut world = World::new();
     // Turn after turn, far more than a batch.
     for turn in 0..50 {
-        for _ in 0..4 * BATCH {
-            let ticket = ledger.take(Place { service, source: Source::Unknown, network: None });
-            reaper.record(ticket, 1, ticket, about.clone(), None);
-            reaper.born(ticket);
-        }
-        reaper.reap(Duration::ZERO);
-        assert_eq!(reaper.handlers(), 0, "turn {turn}: some that have ended are left");
-        assert!(reaper.drain().into_iter().all(|exit| ledger.settle(exit.ticket).is_some()));
+        world.start(4 * BATCH);
+        assert_eq!(world.turn(true), 4 * BATCH, "turn {turn}: some that have ended are left");
     }
-    assert_eq!(ledger.total(), 0);
+    assert_eq!(world.ledger.total(), 0);
+}
+
+#[test]
+fn those_that_ended_at_once_are_collected_in_many_turns() {
+    let mut world = World::new();
+    // They came one after another, and none of them has ended so far.
+    for _ in 0..50 * BATCH {
+        world.start(1);
+        assert_eq!(world.turn(false), 0);
+    }
+    for turn in 0..50 {
+        assert_eq!(world.turn(true), BATCH, "turn {turn}");
+    }
+    assert_eq!(world.ledger.total(), 0);
 }

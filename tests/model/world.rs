@@ -104,7 +104,7 @@ impl World {
             Act::Arrive(arrival) => return self.knock(*arrival),
             Act::End { which, how } => self.end(*which, *how),
             Act::Follow => self.follow(),
-            Act::Reap => self.reaper.reap(self.truth.time()),
+            Act::Reap => self.reaper.reap(true, self.truth.time()),
             Act::Drain { between } => return self.drain(between),
             Act::Pass(seconds) => {
                 self.truth.now += seconds;
@@ -418,7 +418,7 @@ impl World {
         let handles: BTreeSet<_> = self.kernel.0.borrow().by_pid.values().map(|process| process.handle).collect();
         handles.into_iter().for_each(|handle| self.kernel.0.borrow_mut().end(handle, Ending::Exited(0)));
         self.follow();
-        self.reaper.reap(self.truth.time());
+        self.reaper.reap(true, self.truth.time());
         self.drain(&[])
     }
 }
