@@ -21,12 +21,15 @@ pub(super) struct Stream {
     gathered: Vec<u8>,
     /// What was written last is a part of a line, because the disk was full: what is gathered begins with a line end.
     torn: bool,
+    /// Nobody has read the pipe for as long as we wait. It is not waited for again until it has taken something: other
+    /// places of the log need the thread, too.
+    stuck: bool,
     lost: u64,
 }
 
 impl Stream {
     pub(super) fn new(descriptor: OwnedFd) -> Self {
-        Self { descriptor, gathered: Vec::with_capacity(GATHERED), torn: false, lost: 0 }
+        Self { descriptor, gathered: Vec::with_capacity(GATHERED), torn: false, stuck: false, lost: 0 }
     }
 
     /// Standard error, by a descriptor of its own.
@@ -56,11 +59,12 @@ impl Stream {
         while !rest.is_empty() {
             match write(&self.descriptor, rest) {
                 Ok(size) if size > 0 => {
+                    self.stuck = false;
                     self.torn = rest[size - 1] != b'\n';
                     rest = &rest[size..];
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) if writable(&self.descriptor) => {}
+                Err(Errno::EAGAIN) if !self.stuck => self.stuck = !writable(&self.descriptor),
                 _ => break,
             }
         }
@@ -129,6 +133,22 @@ mod tests {
         let mut rest = String::new();
         reader.read_to_string(&mut rest).unwrap();
         assert_eq!(rest.lines().last(), Some("after"));
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_reads_is_waited_for_once() {
+        let (mut reader, writer) = pipe();
+        nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+        let mut stream = Stream::new(writer);
+        let full = "x".repeat(100_000);
+        stream.put(&full);
+        assert_eq!((stream.finish(), stream.stuck), (1, true));
+        stream.put("lost at once");
+        assert_eq!((stream.finish(), stream.stuck), (1, true));
+        let mut read = vec![0; 100_000];
+        while reader.read(&mut read).unwrap() == read.len() {}
+        stream.put("after");
+        assert_eq!((stream.finish(), stream.stuck), (0, false));
     }
 
     #[test]
