@@ -90,6 +90,17 @@ fn from_here(path: &Path) -> PathBuf {
     absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
+/// What to do about a log on standard error.
+fn unread(options: &Options, loaded: &Loaded) -> Option<String> {
+    let settings = options.log_settings(&loaded.table);
+    let cure = "log to syslog, the journal or a file, in";
+    if settings.place.to == Target::Stderr {
+        return Some(format!("{cure} daemon.log.to or by --log"));
+    }
+    let (name, _) = settings.services.into_iter().find(|(_, place)| place.to == Target::Stderr)?;
+    Some(format!("{cure} services.{name}.log.to"))
+}
+
 fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode {
     let options = Options {
         files,
@@ -99,8 +110,7 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
         verbose: arguments.verbose > 0,
         pid_file: arguments.pid_file.as_deref().map(from_here),
     };
-    if arguments.daemonize && options.log.as_ref().unwrap_or(&loaded.table.daemon.log.to) == &Target::Stderr {
-        let cure = "log to syslog, the journal or a file, in daemon.log.to or by --log";
+    if let Some(cure) = unread(&options, &loaded).filter(|_| arguments.daemonize) {
         return complain(
             &[format!("--daemonize leaves the terminal, so nobody would read standard error: {cure}")],
             status::USAGE,

@@ -106,12 +106,15 @@ const KEYS: [(&str, &str, &str); 82] = [
     ("socket", "receive_buffer", "64k"),
 ];
 /// More of them: those that need a Unix socket to make sense, and the choices of `log`.
-const MORE_KEYS: [(&str, &str, &str); 5] = [
+const MORE_KEYS: [(&str, &str, &str); 8] = [
     ("socket", "owner", "root"),
     ("socket", "mode", "'660'"),
     ("log", "accept", "false"),
     ("log", "exit", "false"),
     ("log", "refuse", "false"),
+    ("log", "to", "stderr"),
+    ("log", "facility", "daemon"),
+    ("log", "format", "json"),
 ];
 
 /// Keys that make sense for root alone.

@@ -324,10 +324,15 @@ fn daemonize_fails_with_the_daemons_status() {
 fn daemonize_wants_a_log_that_somebody_can_read() {
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("table.yaml");
-    fs::write(&table, "daemon: { log: { to: stderr } }").unwrap();
-    let output = Command::new(OXINETD).args(["--daemonize", "-c"]).arg(&table).stdin(Stdio::null()).output().unwrap();
-    assert_eq!(output.status.code(), Some(64), "{output:?}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("nobody would read standard error"), "{output:?}");
+    let service = "services: { cat: { listen: 1, program: /bin/cat, log: { to: stderr } } }";
+    for (content, key) in [("daemon: { log: { to: stderr } }", "daemon.log.to"), (service, "services.cat.log.to")] {
+        fs::write(&table, content).unwrap();
+        let output =
+            Command::new(OXINETD).args(["--daemonize", "-c"]).arg(&table).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{output:?}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("nobody would read standard error") && stderr.contains(key), "{stderr}");
+    }
 }
 
 #[test]

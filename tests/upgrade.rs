@@ -71,6 +71,26 @@ impl World {
     }
 }
 
+#[test]
+fn logs_of_services_are_opened_anew() {
+    let ([port], table) = services([("cat", "program: /bin/cat, log: { to: FOLDER/cat.log }")]);
+    let world = World::start(&table);
+    let log = || std::fs::read_to_string(world.daemon.path("cat.log")).unwrap_or_default();
+    let mut session = hold(port);
+    wait_until("a beginning", || log().contains(" accept service=cat "));
+    fs::rename(world.daemon.path("cat.log"), world.daemon.path("old.log")).unwrap();
+    world.upgrade();
+    echo(&mut session, "still here\n");
+    drop(session);
+    wait_until("an end in the new file", || log().contains(" exit service=cat "));
+    assert!(!world.daemon.log().contains(" exit service=cat "));
+    // What can't be opened stops an upgrade before it begins.
+    fs::remove_file(world.daemon.path("cat.log")).unwrap();
+    fs::create_dir(world.daemon.path("cat.log")).unwrap();
+    world.upgrade_fails(&fs::read(OXINETD).unwrap(), "services.cat.log.to");
+    assert_eq!(ask_text(port, "served"), "served");
+}
+
 /// Tells the clients to stop, also when the test fails.
 struct Done<'a>(&'a AtomicBool);
 

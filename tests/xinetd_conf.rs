@@ -79,6 +79,10 @@ fn surroundings(service: &Service, words: &mut Vec<String>) {
     let log = [(service.log.accept, "accept"), (service.log.exit, "exit"), (service.log.refuse, "refuse")];
     let log: Vec<&str> = log.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect();
     words.extend((!log.is_empty()).then(|| format!("log={}", log.join(","))));
+    let own = &service.log.own;
+    words.extend(own.to.as_ref().map(|to| format!("to={to:?}")));
+    words.extend(own.facility.map(|number| format!("facility={number}")));
+    assert_eq!(own.format, None, "{}", service.name);
     assert_eq!((service.stderr, service.when_full), (Stderr::Connection, WhenFull::Refuse), "{}", service.name);
 }
 

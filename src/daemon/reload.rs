@@ -1,5 +1,6 @@
 //! Putting a table in force: the first one, and those of a reload, which come into force as a whole or not at all.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,22 +9,23 @@ use crate::acceptor::Entry;
 use crate::admission::{Now, Prepared as Rates};
 use crate::control::{self, protocol::Reloaded};
 use crate::listeners::Prepared;
-use crate::log::{Event, Settings};
+use crate::log::{Event, Level, Settings};
 use crate::spawner::Recipe;
 use crate::sys::{clock, memory};
 use crate::table::{self, DropBanned, Table, change};
 
 impl Options {
-    /// What the table says of the log, unless the command line says otherwise.
-    pub(super) fn log_settings(&self, table: &Table) -> Settings {
-        let mut settings = table.daemon.log.clone();
+    /// What the table says of the log, unless the command line says otherwise of the daemon's.
+    #[must_use]
+    pub fn log_settings(&self, table: &Table) -> Settings {
+        let mut place = table.daemon.log.place.clone();
         if let Some(target) = &self.log {
-            settings.to = target.clone();
+            place.to = target.clone();
         }
-        if self.verbose {
-            settings.level = crate::log::Level::Debug;
-        }
-        settings
+        let level = if self.verbose { Level::Debug } else { table.daemon.log.level };
+        let served = table.services.iter().filter(|service| service.enabled);
+        let services = served.map(|service| (service.name.clone(), service.log.own.over(&place))).collect();
+        Settings { place, level, services }
     }
 
     /// What the table says of the control socket, unless the command line says otherwise.
@@ -75,7 +77,11 @@ impl Daemon {
         /// For the log, the control of the daemon itself and connections under way.
         const OTHERS: u64 = 64;
         let wanted = self.table.daemon.instances;
-        let free = self.nofile.hard.saturating_sub(self.listeners.iter().count() as u64 + OTHERS).max(1);
+        // Logs of services are open twice while they are opened again.
+        let services = self.options.log_settings(&self.table).services;
+        let logs = 2 * services.iter().map(|(_, place)| place).collect::<HashSet<_>>().len();
+        let others = (self.listeners.iter().count() + logs) as u64 + OTHERS;
+        let free = self.nofile.hard.saturating_sub(others).max(1);
         let affordable = u32::try_from(free).unwrap_or(u32::MAX);
         if affordable < wanted {
             let limit = self.nofile.hard;
@@ -123,7 +129,7 @@ impl Daemon {
         let control = self.control.prepare(&self.options.control_settings(&loaded.table));
         let control = control.map_err(|(line, _)| vec![line])?;
         let settings = self.options.log_settings(&loaded.table);
-        self.log.configure(&settings).map_err(|error| vec![format!("daemon.log.to: {error}")])?;
+        self.log.configure(&settings).map_err(|error| vec![error.to_string()])?;
         loaded.warnings.iter().for_each(|warning| self.warn(warning.to_string()));
         let plan = change::plan(&self.table, &loaded.table);
         let (added, removed) = (plan.added.len(), plan.removed.len());

@@ -146,7 +146,7 @@ impl Daemon {
         let handlers = u64::from(table.daemon.instances).min(nofile.hard / 2);
         descriptor::make_room(handlers + table.services.len() as u64 + 1024);
         let settings = options.log_settings(&table);
-        let log = Log::start(&settings).map_err(failed("daemon.log.to"))?;
+        let log = Log::start(&settings).map_err(|error| StartError::system(&error.key, &error.error))?;
         let signals = Signals::install(std::process::id() == 1).map_err(failed("signals"))?;
         let poll = Poll::new().map_err(failed("epoll"))?;
         let reaper = Reaper::new(Pidfds::new().map_err(failed("epoll"))?);

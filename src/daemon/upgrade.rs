@@ -245,8 +245,7 @@ pub fn rehearse() -> Result<String, Vec<String>> {
     let carried = Carried::read(&state).map_err(|line| vec![line])?;
     let loaded = carried.load_table()?;
     // The only thing that is opened anew and can't be done without.
-    let log = Log::start(&carried.options.log_settings(&loaded.table));
-    log.map_err(|error| vec![format!("daemon.log.to: {error}")])?;
+    Log::start(&carried.options.log_settings(&loaded.table)).map_err(|error| vec![error.to_string()])?;
     Ok(understood())
 }
 

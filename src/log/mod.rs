@@ -3,7 +3,7 @@
 //! Anyone may write an [`Event`] by a [`Log`] handle. Writing never waits: the event goes on a bounded queue, and is
 //! dropped and counted when that is full. Only the log's thread formats lines and touches sinks, so a log that nobody
 //! reads stops nothing but itself. Opening a file can fail, and that is told; a syslog or a journal that is not there
-//! is tried again later.
+//! is tried again later. A service may have a place of its own; the thread finds it by the service's name.
 
 mod burst;
 mod event;
@@ -12,12 +12,14 @@ pub mod fuzzed;
 mod queue;
 mod render;
 mod sink;
+mod sinks;
 #[cfg(test)]
 mod tests;
 
 pub use burst::Burst;
 pub use event::{Ending, Event, Level, Of, Reason};
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,23 +30,55 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::{clock, signals};
 use queue::{Item, Queue};
-use sink::Sink;
+use sinks::Sinks;
 
 /// Where and how to log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    /// Where lines go.
+    pub place: Place,
+    /// The least important level that is still written, wherever.
+    pub level: Level,
+    /// The services whose lines go elsewhere, by name.
+    pub services: Vec<(String, Place)>,
+}
+
+/// A place for lines, and what they look like there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Place {
     /// Where lines go.
     pub to: Target,
     /// The syslog facility, by its number in RFC 5424 §6.2.1 (`daemon` is 3).
     pub facility: u8,
     /// The shape of a line.
     pub format: Format,
-    /// The least important level that is still written.
-    pub level: Level,
+}
+
+/// What a service says of the place of its lines; in what it leaves open it follows the daemon.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Where lines go.
+    pub to: Option<Target>,
+    /// The syslog facility.
+    pub facility: Option<u8>,
+    /// The shape of a line.
+    pub format: Option<Format>,
+}
+
+impl Own {
+    /// The place, where the daemon's is `common`.
+    #[must_use]
+    pub fn over(&self, common: &Place) -> Place {
+        Place {
+            to: self.to.clone().unwrap_or_else(|| common.to.clone()),
+            facility: self.facility.unwrap_or(common.facility),
+            format: self.format.unwrap_or(common.format),
+        }
+    }
 }
 
 /// Where log lines go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Target {
     /// The local syslog daemon, by /dev/log.
     Syslog,
@@ -57,13 +91,37 @@ pub enum Target {
 }
 
 /// The shape of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
     /// `verb key=value …`
     Text,
     /// One JSON object.
     Json,
 }
+
+/// A place that could not be opened, and the key of the table that names it.
+#[derive(Debug)]
+pub struct OpenError {
+    /// As `daemon.log.to` or `services.NAME.log.to`.
+    pub key: String,
+    /// Why.
+    pub error: io::Error,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.error)
+    }
+}
+
+impl OpenError {
+    fn new(key: impl Into<String>, error: io::Error) -> Self {
+        Self { key: key.into(), error }
+    }
+}
+
+/// The key of the daemon's own place.
+const KEY: &str = "daemon.log.to";
 
 /// How long the thread lets events gather after it has written some. At thousands of connections a second this makes
 /// one write(2) of hundreds of lines, and spares the daemon's loop a wake-up for each.
@@ -76,18 +134,19 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the sink and starts the thread.
+    /// Opens the sinks and starts the thread.
     ///
     /// # Errors
-    /// The file can't be opened, or no thread can be started.
-    pub fn start(settings: &Settings) -> io::Result<Self> {
-        Self::start_with(Sink::open(settings)?, settings.level)
+    /// A file can't be opened, or no thread can be started.
+    pub fn start(settings: &Settings) -> Result<Self, OpenError> {
+        Self::start_with(Sinks::open(settings)?, settings.level)
     }
 
-    fn start_with(sink: Sink, level: Level) -> io::Result<Self> {
+    fn start_with(sinks: Sinks, level: Level) -> Result<Self, OpenError> {
         let queue = Arc::new(Queue::new(level));
         let theirs = Arc::clone(&queue);
-        thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&theirs, sink))?;
+        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&theirs, sinks));
+        thread.map_err(|error| OpenError::new(KEY, error))?;
         Ok(Self { queue })
     }
 
@@ -98,14 +157,14 @@ impl Log {
         }
     }
 
-    /// Changes where and how to log, also to open a file of the same name again. What was written before goes to the
-    /// old place.
+    /// Changes where and how to log, also to open files of the same name again. What was written before goes to the
+    /// old places.
     ///
     /// # Errors
-    /// The file can't be opened; nothing has changed then.
-    pub fn configure(&self, settings: &Settings) -> io::Result<()> {
-        let sink = Sink::open(settings)?;
-        self.queue.switch(settings.level, sink);
+    /// A file can't be opened; nothing has changed then.
+    pub fn configure(&self, settings: &Settings) -> Result<(), OpenError> {
+        let sinks = Sinks::open(settings)?;
+        self.queue.switch(settings.level, sinks);
         Ok(())
     }
 
@@ -123,7 +182,7 @@ impl Log {
 }
 
 /// The life of the log's thread.
-fn write_all(queue: &Queue, mut sink: Sink) {
+fn write_all(queue: &Queue, mut sinks: Sinks) {
     signals::block();
     let mut batch = Default::default();
     let mut reported = 0;
@@ -131,19 +190,19 @@ fn write_all(queue: &Queue, mut sink: Sink) {
         queue.take(&mut batch);
         for item in batch.drain(..) {
             match item {
-                Item::Event(time, event) => sink.put(time, &event),
+                Item::Event(time, event) => sinks.put(time, &event),
                 Item::Switch(new) => {
-                    queue.lost(sink.finish());
-                    sink = *new;
+                    queue.lost(sinks.finish());
+                    sinks = *new;
                 }
             }
         }
-        queue.lost(sink.finish());
+        queue.lost(sinks.finish());
         let dropped = queue.dropped();
         if dropped > reported {
-            sink.put(clock::wall(), &Event::Dropped { lines: dropped - reported });
+            sinks.put(clock::wall(), &Event::Dropped { lines: dropped - reported });
             // This line is none of those that it counts; if it is lost itself, the next batch tries again.
-            if sink.finish() == 0 {
+            if sinks.finish() == 0 {
                 reported = dropped;
             }
         }

@@ -8,7 +8,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::event::{Event, Level};
-use super::sink::Sink;
+use super::sinks::Sinks;
 
 /// How many events may wait to be written.
 pub(super) const CAPACITY: usize = 4096;
@@ -22,7 +22,7 @@ pub(super) enum Item {
     /// Something to be written, and when it happened, since 1970.
     Event(Duration, Event),
     /// From now on write here.
-    Switch(Box<Sink>),
+    Switch(Box<Sinks>),
 }
 
 #[derive(Debug)]
@@ -81,13 +81,13 @@ impl Queue {
         self.wake(state);
     }
 
-    /// Changes level and sink, in order with the events. This has a place even on a full queue, but only one: while a
+    /// Changes level and sinks, in order with the events. This has a place even on a full queue, but only one: while a
     /// log is stuck, reloads must not pile up open files.
-    pub(super) fn switch(&self, level: Level, sink: Sink) {
+    pub(super) fn switch(&self, level: Level, sinks: Sinks) {
         self.level.store(level as u8, Ordering::Relaxed);
         let mut state = self.lock();
         state.items.retain(|item| !matches!(item, Item::Switch(_)));
-        state.items.push_back(Item::Switch(Box::new(sink)));
+        state.items.push_back(Item::Switch(Box::new(sinks)));
         self.wake(state);
     }
 

@@ -100,6 +100,16 @@ impl Event {
         }
     }
 
+    /// The service whose log it belongs into: what happens while it serves. That sockets are opened and closed is about
+    /// the table, and for the daemon's log.
+    #[must_use]
+    pub fn traffic_of(&self) -> Option<&str> {
+        match self {
+            Self::Listen { .. } | Self::Unlisten { .. } => None,
+            _ => self.service(),
+        }
+    }
+
     /// Whom it is about, if it is about one client.
     #[must_use]
     pub fn peer(&self) -> Option<Peer> {

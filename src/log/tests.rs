@@ -10,7 +10,8 @@ use super::event::{Ending, Event, Level, Of, Reason};
 use super::queue::{CAPACITY, Item, Queue, RESERVED};
 use super::render::Stamp;
 use super::sink::Sink;
-use super::{Format, Log, Settings, Target};
+use super::sinks::Sinks;
+use super::{Format, Log, Own, Place, Settings, Target};
 use crate::source::Peer;
 
 const LONG: Duration = Duration::from_secs(30);
@@ -36,8 +37,12 @@ fn json(event: &Event) -> serde_json::Value {
     serde_json::from_str(&line).unwrap()
 }
 
+fn place(to: Target) -> Place {
+    Place { to, facility: 3, format: Format::Text }
+}
+
 fn settings(to: Target) -> Settings {
-    Settings { to, facility: 3, format: Format::Text, level: Level::Info }
+    Settings { place: place(to), level: Level::Info, services: Vec::new() }
 }
 
 #[test]
@@ -279,7 +284,7 @@ fn the_journal_gets_fields() {
 fn what_was_lost_while_nobody_listened_is_told_in_full_afterwards() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dev-log");
-    let log = Log::start_with(Sink::syslog_at(&path, 3), Level::Info).unwrap();
+    let log = Log::start_with(Sinks::new(Sink::syslog_at(&path, 3)), Level::Info).unwrap();
     for _ in 0..3 {
         log.write(warning("nobody there"));
         assert!(log.flush(LONG));
@@ -293,4 +298,80 @@ fn what_was_lost_while_nobody_listened_is_told_in_full_afterwards() {
     let lines: u64 = heard.rsplit('=').next().unwrap().parse().unwrap();
     assert!(log.flush(LONG));
     assert_eq!(lines, log.dropped());
+}
+
+fn pause(service: &str) -> Event {
+    Event::Pause { service: service.into(), endpoint: "tcp/1".to_owned(), reason: Reason::Load, retry: None }
+}
+
+/// The services that the lines of a file speak of, in their order.
+fn services_in(path: &Path) -> Vec<String> {
+    let lines = fs::read_to_string(path).unwrap_or_default();
+    let of = |line: &str| line.split(" service=").nth(1).map_or("-", |rest| rest.split(' ').next().unwrap()).to_owned();
+    lines.lines().map(of).collect()
+}
+
+#[test]
+fn lines_of_a_service_go_to_its_own_place_and_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let own = |service: &str, name: &str| (service.to_owned(), place(Target::File(path(name))));
+    let mut settings = settings(Target::File(path("daemon")));
+    settings.services = vec![own("a", "a"), own("b", "shared"), own("c", "shared"), own("d", "daemon")];
+    let log = Log::start(&settings).unwrap();
+    let listen = Event::Listen { service: "a".into(), endpoint: "tcp/1".to_owned(), how: "opened" };
+    for event in [listen, pause("a"), pause("c"), pause("b"), pause("c"), pause("d"), pause("e"), warning("w")] {
+        log.write(event);
+    }
+    assert!(log.flush(LONG));
+    assert_eq!(services_in(&path("a")), ["a"]);
+    assert_eq!(services_in(&path("shared")), ["c", "b", "c"]);
+    assert_eq!(services_in(&path("daemon")), ["a", "d", "e", "-"], "sockets that are opened are the daemon's business");
+    settings.services = vec![own("b", "b")];
+    log.configure(&settings).unwrap();
+    [pause("a"), pause("b")].into_iter().for_each(|event| log.write(event));
+    assert!(log.flush(LONG));
+    assert_eq!((services_in(&path("a")).len(), services_in(&path("shared")).len()), (1, 3));
+    assert_eq!(services_in(&path("b")), ["b"]);
+    assert_eq!(services_in(&path("daemon"))[4..], ["a"]);
+}
+
+#[test]
+fn what_a_service_leaves_open_is_as_the_daemon_has_it() {
+    let common = Place { to: Target::Journal, facility: 3, format: Format::Json };
+    assert_eq!(Own::default().over(&common), common);
+    let own = Own { to: Some(Target::Syslog), facility: Some(19), format: Some(Format::Text) };
+    assert_eq!(own.over(&common), Place { to: Target::Syslog, facility: 19, format: Format::Text });
+    let own = Own { facility: Some(19), ..Own::default() };
+    assert_eq!(own.over(&common), Place { facility: 19, ..common });
+}
+
+#[test]
+fn what_the_place_of_a_service_loses_is_told_in_the_log_of_the_daemon() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("daemon");
+    let mut settings = settings(Target::File(path.clone()));
+    settings.services = vec![("full".to_owned(), place(Target::File("/dev/full".into())))];
+    let log = Log::start(&settings).unwrap();
+    [pause("full"), pause("full"), pause("other")].into_iter().for_each(|event| log.write(event));
+    assert!(log.flush(LONG));
+    assert_eq!(log.dropped(), 2);
+    let lines = fs::read_to_string(&path).unwrap();
+    let told: u64 = lines.lines().filter_map(|line| line.split("dropped lines=").nth(1)?.parse::<u64>().ok()).sum();
+    assert_eq!(told, 2, "{lines}");
+    assert_eq!(services_in(&path).iter().filter(|service| *service == "other").count(), 1);
+}
+
+#[test]
+fn a_place_of_a_service_that_cannot_be_opened_is_an_error_that_names_its_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("daemon");
+    let mut settings = settings(Target::File(path.clone()));
+    let log = Log::start(&settings).unwrap();
+    settings.services = vec![("git".to_owned(), place(Target::File("/nonexistent/log".into())))];
+    let error = log.configure(&settings).unwrap_err().to_string();
+    assert!(error.starts_with("services.git.log.to: /nonexistent/log: No such file"), "{error}");
+    log.write(pause("git"));
+    assert!(log.flush(LONG));
+    assert_eq!(services_in(&path), ["git"]);
 }

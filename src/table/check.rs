@@ -13,10 +13,10 @@ use super::limits::{Sight, origins, values};
 use super::machine::Machine;
 use super::problem::{At, Problem, Set};
 use super::program;
-use super::schema::{DaemonSpec, Key, ServiceSpec};
+use super::schema::{DaemonSpec, Key, LogSpec, PlaceSpec, ServiceSpec};
 use super::{
-    Control, ControlPlace, DropBanned, Endpoint, LogChoice, LogFormat, LogSettings, LogTarget, MuxName, Program,
-    Refuse, Resource, Service, Settings, SocketOptions, Stderr, WhenFull,
+    Control, ControlPlace, DropBanned, Endpoint, LogChoice, LogFormat, LogPlace, LogSettings, LogTarget, MuxName,
+    OwnLog, Program, Refuse, Resource, Service, Settings, SocketOptions, Stderr, WhenFull,
 };
 use crate::log::Level;
 use crate::rate::PerFamily;
@@ -124,11 +124,7 @@ impl<'a> Checker<'a> {
             banner: or(&spec.banner, String::new()).into_bytes(),
             lifetime: value(&spec.lifetime),
             socket,
-            log: LogChoice {
-                accept: or(&spec.log.accept, true),
-                exit: or(&spec.log.exit, true),
-                refuse: or(&spec.log.refuse, true),
-            },
+            log: log(&spec.log),
             listen,
         };
         Some((service, places))
@@ -263,13 +259,21 @@ impl<'a> Checker<'a> {
             control: Control { place: or(&spec.control, ControlPlace::Default), group },
             drop_banned: or(&spec.drop_banned, DropBanned::Daemon),
             log: LogSettings {
-                to: or(&spec.to, LogTarget::Syslog),
-                facility: or(&spec.facility, FACILITY),
-                format: or(&spec.format, LogFormat::Text),
+                place: LogPlace {
+                    to: or(&spec.log.to, LogTarget::Syslog),
+                    facility: or(&spec.log.facility, FACILITY),
+                    format: or(&spec.log.format, LogFormat::Text),
+                },
                 level: or(&spec.level, Level::Info),
             },
         }
     }
+}
+
+fn log(spec: &LogSpec) -> LogChoice {
+    let LogSpec { accept, exit, refuse, place: PlaceSpec { to, facility, format } } = spec;
+    let own = OwnLog { to: value(to), facility: value(facility), format: value(format) };
+    LogChoice { accept: or(accept, true), exit: or(exit, true), refuse: or(refuse, true), own }
 }
 
 /// The last component of a path, which inetd gives a program as its name.

@@ -15,8 +15,8 @@ use super::schema::LEVELS;
 use super::units::{FACILITIES, Rate, duration_text, rate_text, times_text};
 use super::values::RESOURCES;
 use super::{
-    Control, ControlPlace, Credentials, LogFormat, LogTarget, PerSource, RateLimit, Refuse, Rlimit, Service, Settings,
-    SocketOptions, Stderr, Table, WhenFull,
+    Control, ControlPlace, Credentials, LogFormat, LogPlace, LogTarget, OwnLog, PerSource, RateLimit, Refuse, Rlimit,
+    Service, Settings, SocketOptions, Stderr, Table, WhenFull,
 };
 use crate::builtin::{Builtin, What};
 use crate::penalty::Cause;
@@ -61,21 +61,10 @@ impl Map {
 }
 
 fn daemon_map(daemon: &Settings) -> Mapping {
-    let settings = &daemon.log;
+    let LogPlace { to, facility, format } = &daemon.log.place;
     let mut log = Map::default();
-    log.put(
-        "to",
-        match &settings.to {
-            LogTarget::Syslog => "syslog".to_owned(),
-            LogTarget::Journal => "journal".to_owned(),
-            LogTarget::Stderr => "stderr".to_owned(),
-            LogTarget::File(path) => path.display().to_string(),
-        },
-    );
-    let facility = FACILITIES.iter().find(|(_, number)| *number == settings.facility);
-    log.put("facility", facility.map_or_else(|| settings.facility.into(), |(name, _)| Value::from(*name)));
-    log.put("format", if settings.format == LogFormat::Text { "text" } else { "json" });
-    log.may("level", LEVELS.iter().find(|(_, level)| *level == settings.level).map(|(name, _)| *name));
+    log_place(&mut log, Some(to), Some(*facility), Some(*format));
+    log.may("level", LEVELS.iter().find(|(_, level)| *level == daemon.log.level).map(|(name, _)| *name));
     let mut map = Map::default();
     map.put("instances", daemon.instances);
     let mut sources = Map::default();
@@ -86,6 +75,23 @@ fn daemon_map(daemon: &Settings) -> Mapping {
     map.put("drop_banned", daemon.drop_banned.word());
     map.put("log", log.0);
     map.0
+}
+
+/// The keys that daemon and services have in common, those that are given.
+pub(super) fn log_place(map: &mut Map, to: Option<&LogTarget>, facility: Option<u8>, format: Option<LogFormat>) {
+    let target = |to: &LogTarget| match to {
+        LogTarget::Syslog => "syslog".to_owned(),
+        LogTarget::Journal => "journal".to_owned(),
+        LogTarget::Stderr => "stderr".to_owned(),
+        LogTarget::File(path) => path.display().to_string(),
+    };
+    let name = |number: u8| {
+        let known = FACILITIES.iter().find(|(_, known)| *known == number);
+        known.map_or_else(|| Value::from(number), |(name, _)| Value::from(*name))
+    };
+    map.may("to", to.map(target));
+    map.may("facility", facility.map(name));
+    map.may("format", format.map(|format| if format == LogFormat::Text { "text" } else { "json" }));
 }
 
 fn control(control: &Control) -> Mapping {
@@ -127,6 +133,8 @@ fn service_map(service: &Service) -> Mapping {
     log.put("accept", service.log.accept);
     log.put("exit", service.log.exit);
     log.put("refuse", service.log.refuse);
+    let OwnLog { to, facility, format } = &service.log.own;
+    log_place(&mut log, to.as_ref(), *facility, *format);
     map.put("log", log.0);
     map.0
 }

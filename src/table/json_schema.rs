@@ -102,7 +102,7 @@ fn description(kind: &str, key: &str) -> Option<&'static str> {
     DESCRIPTIONS.iter().find(|(section, name, _)| (*section, *name) == (kind, key)).map(|(.., text)| *text)
 }
 
-const DESCRIPTIONS: [(&str, &str, &str); 91] = [
+const DESCRIPTIONS: [(&str, &str, &str); 94] = [
     ("file", "include", "Files to read as well, relative to this one, in this form or as inetd.conf or xinetd.conf"),
     ("file", "daemon", "The daemon itself"),
     (
@@ -164,7 +164,7 @@ const DESCRIPTIONS: [(&str, &str, &str); 91] = [
     ("service", "penalties", "What a source has to wait for what it does"),
     ("service", "dry_run", "Only log who would be turned away, and let him in"),
     ("service", "socket", "Options of the listening sockets"),
-    ("service", "log", "Which events of this service are logged"),
+    ("service", "log", "Which events of this service are logged, and where"),
     ("rlimits", "nofile", "Open files"),
     ("rlimits", "as", "Address space"),
     ("rlimits", "cpu", "Seconds of processor time"),
@@ -202,6 +202,9 @@ const DESCRIPTIONS: [(&str, &str, &str); 91] = [
     ("log", "accept", "Handlers that start; true unless given"),
     ("log", "exit", "Handlers that end; true unless given"),
     ("log", "refuse", "Clients that are turned away; true unless given"),
+    ("log", "to", "Where the lines of this service go; as daemon.log has it unless given"),
+    ("log", "facility", "The facility of syslog(3); as daemon.log has it unless given"),
+    ("log", "format", "Lines of text, or of JSON objects; as daemon.log has it unless given"),
 ];
 
 #[cfg(test)]

@@ -49,7 +49,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::access::Span;
 use crate::builtin::Builtin;
-use crate::log::{Format as LogFormat, Settings as LogSettings, Target as LogTarget};
+pub use crate::log::Own as OwnLog;
+use crate::log::{Format as LogFormat, Level, Place as LogPlace, Target as LogTarget};
 use crate::penalty::{Cause, Charge};
 use crate::rate::{PerFamily, Rate};
 use crate::source::Prefixes;
@@ -76,6 +77,15 @@ pub struct Settings {
     pub drop_banned: DropBanned,
     /// Where and how to log.
     pub log: LogSettings,
+}
+
+/// Where and how the daemon logs, and every service that does not say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    /// Where lines go.
+    pub place: LogPlace,
+    /// The least important level that is still written.
+    pub level: Level,
 }
 
 /// Who turns those away that are banned or penalised.
@@ -203,7 +213,7 @@ pub struct Service {
     pub lifetime: Option<Duration>,
     /// Options of the listening sockets.
     pub socket: SocketOptions,
-    /// Which events of this service are logged.
+    /// Which events of this service are logged, and where.
     pub log: LogChoice,
 }
 
@@ -546,8 +556,8 @@ pub struct SocketOptions {
     pub mode: Option<u32>,
 }
 
-/// Which events of a service are logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Which events of a service are logged, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogChoice {
     /// A handler was started.
     pub accept: bool,
@@ -555,6 +565,8 @@ pub struct LogChoice {
     pub exit: bool,
     /// A connection was turned away.
     pub refuse: bool,
+    /// The place of its lines, if it is not the daemon's.
+    pub own: OwnLog,
 }
 
 #[cfg(test)]

@@ -123,6 +123,15 @@ pub(super) struct LogSpec {
     pub accept: Key<bool>,
     pub exit: Key<bool>,
     pub refuse: Key<bool>,
+    pub place: PlaceSpec,
+}
+
+/// Where log lines go, and what they look like there.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PlaceSpec {
+    pub to: Key<LogTarget>,
+    pub facility: Key<u8>,
+    pub format: Key<LogFormat>,
 }
 
 /// `daemon`, as written.
@@ -133,9 +142,7 @@ pub(super) struct DaemonSpec {
     pub drop_banned: Key<DropBanned>,
     pub control: Key<ControlPlace>,
     pub control_group: Key<String>,
-    pub to: Key<LogTarget>,
-    pub facility: Key<u8>,
-    pub format: Key<LogFormat>,
+    pub log: PlaceSpec,
     pub level: Key<Level>,
 }
 
@@ -154,6 +161,7 @@ impl ServiceSpec {
         fill!(self, defaults, directory, chroot, umask, nice, pass_env, stderr, instances, rate, burst, when_full);
         fill!(self, defaults, allow, deny, times, max_load, refuse, banner, lifetime, dry_run);
         fill!(self.log, defaults.log, accept, exit, refuse);
+        fill!(self.log.place, defaults.log.place, to, facility, format);
         fill!(self.penalties, defaults.penalties, crash, exit, refused, trap, min, max, exempt);
         fill!(self.socket, defaults.socket, backlog, nodelay, keepalive, defer_accept, freebind, device, mark);
         fill!(self.socket, defaults.socket, send_buffer, receive_buffer, owner, mode);
@@ -342,6 +350,22 @@ fn log(section: &mut Section<'_>) -> LogSpec {
         accept: section.take("accept", |item| item.boolean()),
         exit: section.take("exit", |item| item.boolean()),
         refuse: section.take("refuse", |item| item.boolean()),
+        place: log_place(section),
+    }
+}
+
+fn log_place(section: &mut Section<'_>) -> PlaceSpec {
+    PlaceSpec {
+        to: section.take("to", log_target),
+        facility: section.take("facility", |item| {
+            let names = units::FACILITIES.map(|(name, _)| name);
+            item.note(|| json!({ "anyOf": [{ "enum": names }, { "type": "integer", "minimum": 0, "maximum": 23 }] }));
+            match item.value.as_i64() {
+                Some(_) => number(item, 0, 23),
+                None => item.one_of(&units::FACILITIES),
+            }
+        }),
+        format: section.take("format", |item| item.one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)])),
     }
 }
 
@@ -365,16 +389,7 @@ pub(super) fn daemon(section: &mut Section<'_>) -> DaemonSpec {
         _ => Err("unknown key; known here are: ipv4 or ipv6".to_owned()),
     });
     section.section("log", "daemon.log", |log| {
-        spec.to = log.take("to", log_target);
-        spec.facility = log.take("facility", |item| {
-            let names = units::FACILITIES.map(|(name, _)| name);
-            item.note(|| json!({ "anyOf": [{ "enum": names }, { "type": "integer", "minimum": 0, "maximum": 23 }] }));
-            match item.value.as_i64() {
-                Some(_) => number(item, 0, 23),
-                None => item.one_of(&units::FACILITIES),
-            }
-        });
-        spec.format = log.take("format", |item| item.one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)]));
+        spec.log = log_place(log);
         spec.level = log.take("level", |item| item.one_of(&LEVELS));
     });
     spec

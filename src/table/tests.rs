@@ -9,7 +9,6 @@ use proptest::prelude::*;
 use super::change::{Plan, plan};
 use super::dump::dump;
 use super::*;
-use crate::log::Level;
 
 /// Uses every key that has an effect; `USER` stands for the user who runs the test.
 const RICH: &str = r##"
@@ -25,7 +24,7 @@ defaults:
   rlimits: { nofile: 2048, core: 0 }
   per_source: { instances: 10, prefix: { ipv6: 56 } }
   socket: { backlog: 512, mode: "0600" }
-  log: { exit: false }
+  log: { exit: false, facility: local5 }
 services:
   rich:
     listen: [9418, tcp4/9419, "udp/[::1]:69", unix:/run/rich.sock, unix-dgram:/run/rich.dgram, "mptcp/127.0.0.1:1"]
@@ -59,7 +58,7 @@ services:
       send_buffer: 64k
       receive_buffer: 1M
       owner: root:5
-    log: { accept: false, refuse: false }
+    log: { accept: false, refuse: false, to: syslog }
   plain:
     listen: 8080
     program: /bin/cat -u 'a b'
@@ -101,15 +100,18 @@ fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
 #[test]
 fn the_daemon_section_is_what_was_written() {
     let log = LogSettings {
-        to: LogTarget::File(PathBuf::from("/var/log/oxinetd.log")),
-        facility: 19,
-        format: LogFormat::Json,
+        place: LogPlace {
+            to: LogTarget::File(PathBuf::from("/var/log/oxinetd.log")),
+            facility: 19,
+            format: LogFormat::Json,
+        },
         level: Level::Debug,
     };
     let sources = PerFamily { ipv4: 1000, ipv6: 65_536 };
     let control = Control { place: ControlPlace::At("/run/rich/control.sock".into()), group: Some(0) };
     assert_eq!(rich().daemon, Settings { instances: 100, sources, drop_banned: DropBanned::Kernel, control, log });
-    let default = LogSettings { to: LogTarget::Syslog, facility: 3, format: LogFormat::Text, level: Level::Info };
+    let place = LogPlace { to: LogTarget::Syslog, facility: 3, format: LogFormat::Text };
+    let default = LogSettings { place, level: Level::Info };
     let sources = PerFamily { ipv4: 65_536, ipv6: 65_536 };
     let control = Control { place: ControlPlace::Default, group: None };
     let daemon = Settings { instances: 4096, sources, drop_banned: DropBanned::Daemon, control, log: default };
@@ -171,7 +173,8 @@ fn a_service_is_what_was_written_over_the_defaults() {
     assert!(service.dry_run);
     assert_eq!(service.refuse, Refuse::Text(b"busy: come back\r\n".to_vec()));
     assert_eq!(service.lifetime, Some(Duration::from_secs(5400)));
-    assert_eq!(service.log, LogChoice { accept: false, exit: false, refuse: false });
+    let own = OwnLog { to: Some(LogTarget::Syslog), facility: Some(21), format: None };
+    assert_eq!(service.log, LogChoice { accept: false, exit: false, refuse: false, own });
     let socket = SocketOptions {
         backlog: Some(512),
         nodelay: true,
@@ -246,7 +249,7 @@ fn what_is_not_written_has_its_default() {
     assert_eq!((service.rate, &service.per_network, service.max_load, service.dry_run), (None, &None, None, false));
     assert!(service.allow.is_empty() && service.deny.is_empty() && service.times.is_empty());
     assert_eq!((&service.refuse, service.stderr, service.when_full), (&Refuse::Reset, Stderr::Daemon, WhenFull::Queue));
-    assert_eq!(service.log, LogChoice { accept: true, exit: true, refuse: true });
+    assert_eq!(service.log, LogChoice { accept: true, exit: true, refuse: true, own: OwnLog::default() });
     assert_eq!(service.socket, SocketOptions::default());
     assert!(table.services[1].wait, "udp waits unless told otherwise");
     assert_eq!(table.services[1].listen.len(), 2);

@@ -8,11 +8,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde_yaml::{Mapping, Value};
 
-use super::dump::{Map, control_place, count, mode, refuse, rlimit};
+use super::dump::{Map, control_place, count, log_place, mode, refuse, rlimit};
 use super::problem::Set;
-use super::schema::{DaemonSpec, Groups, Key, Keys, LEVELS, LogSpec, PenaltySpec, ServiceSpec, SocketSpec, SourceSpec};
-use super::units::{FACILITIES, duration_text, rate_text, times_text};
-use super::{LogFormat, LogTarget, Stderr, WhenFull};
+use super::schema::{
+    DaemonSpec, Groups, Key, Keys, LEVELS, LogSpec, PenaltySpec, PlaceSpec, ServiceSpec, SocketSpec, SourceSpec,
+};
+use super::units::{duration_text, rate_text, times_text};
+use super::{Stderr, WhenFull};
 
 /// A service, or defaults.
 pub(super) fn service(spec: &ServiceSpec) -> Mapping {
@@ -178,31 +180,31 @@ fn socket_map(spec: &SocketSpec) -> Mapping {
 }
 
 fn log_map(spec: &LogSpec) -> Mapping {
-    let LogSpec { accept, exit, refuse } = spec;
+    let LogSpec { accept, exit, refuse, place } = spec;
     let mut map = Map::default();
     map.may("accept", get(accept));
     map.may("exit", get(exit));
     map.may("refuse", get(refuse));
+    place_keys(&mut map, place);
     map.0
+}
+
+fn place_keys(map: &mut Map, spec: &PlaceSpec) {
+    let PlaceSpec { to, facility, format } = spec;
+    let copied = |set: &Set<u8>| set.value;
+    log_place(
+        map,
+        to.as_ref().map(|set| &set.value),
+        facility.as_ref().map(copied),
+        format.as_ref().map(|set| set.value),
+    );
 }
 
 /// The `daemon` section.
 pub(super) fn daemon(spec: &DaemonSpec) -> Mapping {
-    let DaemonSpec { instances, sources, drop_banned, control, control_group, to, facility, format, level } = spec;
+    let DaemonSpec { instances, sources, drop_banned, control, control_group, log: place, level } = spec;
     let mut log = Map::default();
-    let target = |target: &LogTarget| match target {
-        LogTarget::Syslog => "syslog".to_owned(),
-        LogTarget::Journal => "journal".to_owned(),
-        LogTarget::Stderr => "stderr".to_owned(),
-        LogTarget::File(path) => path.display().to_string(),
-    };
-    log.may("to", with(to, target));
-    let name = |number: &u8| {
-        let known = FACILITIES.iter().find(|(_, known)| known == number);
-        known.map_or_else(|| Value::from(*number), |(name, _)| Value::from(*name))
-    };
-    log.may("facility", with(facility, name));
-    log.may("format", with(format, |format| if *format == LogFormat::Text { "text" } else { "json" }));
+    place_keys(&mut log, place);
     let level = level.as_ref().and_then(|set| LEVELS.iter().find(|(_, level)| *level == set.value));
     log.may("level", level.map(|(name, _)| *name));
     let mut map = Map::default();

@@ -76,6 +76,13 @@ fn lines_lost(daemon: &Daemon) -> u64 {
     ctl(daemon, "status")["log_lines_dropped"].as_u64().unwrap()
 }
 
+/// A daemon with a /dev of its own, in which there is a place for the socket of syslog.
+fn start_with_own_dev(log: &str, table: &str) -> Option<Daemon> {
+    let script = "mkdir FOLDER/dev; for name in null zero urandom; do : > FOLDER/dev/$name; mount --bind /dev/$name FOLDER/dev/$name; done
+        mount --rbind FOLDER/dev /dev; exec \"$0\" \"$1\" \"$2\" --log LOG \"$5\" \"$6\"";
+    start_in_namespace(&script.replace("LOG", log), table)
+}
+
 /// Nobody is left, asked without the log.
 fn settle_quietly(daemon: &Daemon) {
     wait_until("all handlers to be gone", || {
@@ -118,10 +125,7 @@ fn a_disk_that_fills_up_and_is_emptied() {
 #[test]
 fn a_syslog_that_is_absent_then_stuck_then_restarted() {
     let (ports, table) = pair("");
-    // A /dev of its own, with a place for the socket.
-    let script = "mkdir FOLDER/dev; for name in null zero urandom; do : > FOLDER/dev/$name; mount --bind /dev/$name FOLDER/dev/$name; done
-        mount --rbind FOLDER/dev /dev; exec \"$0\" \"$1\" \"$2\" --log syslog \"$5\" \"$6\"";
-    let Some(daemon) = start_in_namespace(script, &table) else { return };
+    let Some(daemon) = start_with_own_dev("syslog", &table) else { return };
     let path = daemon.path("dev").join("log");
     let serve = |word| ports.map(|port| assert_eq!(ask_text(port, word), word));
     wait_until("lines to be lost", || {
@@ -145,5 +149,25 @@ fn a_syslog_that_is_absent_then_stuck_then_restarted() {
         drop(syslog);
         fs::remove_file(&path).unwrap();
     }
+    settle_quietly(&daemon);
+}
+
+#[test]
+fn a_service_with_a_facility_of_its_own() {
+    let (ports, table) = pair("log: { to: syslog, facility: local3 }");
+    let Some(daemon) = start_with_own_dev("\"$4\"", &table) else { return };
+    let syslog = UnixDatagram::bind(daemon.path("dev").join("log")).unwrap();
+    syslog.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+    let mut bytes = [0; 4096];
+    let mut heard = Vec::new();
+    wait_until("a beginning and an end", || {
+        ports.iter().for_each(|port| assert_eq!(ask_text(*port, "word"), "word"));
+        while let Ok(size) = syslog.recv(&mut bytes) {
+            heard.push(String::from_utf8_lossy(&bytes[..size]).into_owned());
+        }
+        ["accept", "exit"].iter().all(|verb| heard.iter().any(|line| line.contains(&format!(": {verb} service="))))
+    });
+    // RFC 3164: 19 for local3, times 8, and 6 for informational.
+    assert!(heard.iter().all(|line| line.starts_with("<158>") && line.contains(" service=one ")), "{heard:?}");
     settle_quietly(&daemon);
 }

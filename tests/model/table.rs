@@ -12,8 +12,8 @@ use crate::source::{Prefixes, Source};
 use crate::spawner::Recipe;
 use crate::sys::descriptor::Nofile;
 use crate::table::{
-    LogChoice, Origin, Origins, Penalties, PerSource, Program, RateLimit, Refuse, Service, SocketOptions, Stderr,
-    WhenFull,
+    LogChoice, Origin, Origins, OwnLog, Penalties, PerSource, Program, RateLimit, Refuse, Service, SocketOptions,
+    Stderr, WhenFull,
 };
 
 pub(super) const NAMES: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
@@ -138,7 +138,7 @@ pub(super) fn entry(id: ServiceId, line: &Line) -> Entry {
         banner: Vec::new(),
         lifetime: line.lifetime.map(Duration::from_secs),
         socket: SocketOptions::default(),
-        log: LogChoice { accept: false, exit: false, refuse: false },
+        log: LogChoice { accept: false, exit: false, refuse: false, own: OwnLog::default() },
     };
     let recipe = Recipe::new(&service, Nofile { soft: 1024, hard: 1024 }, &[]);
     Entry { id, name: Arc::from(name), service, recipe }

@@ -14,24 +14,24 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::render::Stamp;
-use super::{Format, Settings, Target};
+use super::{Format, Place, Target};
 use crate::sys::descriptor;
 use journal::Journal;
 use stream::Stream;
 use syslog::Syslog;
 
-/// A place for lines, and the shape that they get.
+/// An open place for lines, and the shape that they get.
 #[derive(Debug)]
 pub(super) struct Sink {
     format: Format,
-    place: Place,
+    outlet: Outlet,
     /// The line under way; kept so that it is allocated once.
     line: String,
     stamp: Stamp,
 }
 
 #[derive(Debug)]
-enum Place {
+enum Outlet {
     /// A file or standard error, with what stands before each line.
     Stream(Stream, Prefix),
     Syslog(Syslog),
@@ -47,41 +47,41 @@ enum Prefix {
 }
 
 impl Sink {
-    /// Opens the place that `settings` names.
+    /// Opens a place.
     ///
     /// # Errors
     /// A file can't be opened.
-    pub(super) fn open(settings: &Settings) -> io::Result<Self> {
-        let place = match &settings.to {
-            Target::Syslog => Place::Syslog(Syslog::new(settings.facility, Path::new("/dev/log"))),
-            Target::Journal => Place::Journal(Journal::new(Path::new("/run/systemd/journal/socket"))),
-            Target::Stderr => Place::Stream(Stream::stderr()?, stderr_prefix()),
+    pub(super) fn open(place: &Place) -> io::Result<Self> {
+        let outlet = match &place.to {
+            Target::Syslog => Outlet::Syslog(Syslog::new(place.facility, Path::new("/dev/log"))),
+            Target::Journal => Outlet::Journal(Journal::new(Path::new("/run/systemd/journal/socket"))),
+            Target::Stderr => Outlet::Stream(Stream::stderr()?, stderr_prefix()),
             Target::File(path) => {
                 let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
-                Place::Stream(Stream::new(open_file(path).map_err(named)?), Prefix::Time)
+                Outlet::Stream(Stream::new(open_file(path).map_err(named)?), Prefix::Time)
             }
         };
-        Ok(Self::new(settings.format, place))
+        Ok(Self::new(place.format, outlet))
     }
 
-    fn new(format: Format, place: Place) -> Self {
-        Self { format, place, line: String::new(), stamp: Stamp::default() }
+    fn new(format: Format, outlet: Outlet) -> Self {
+        Self { format, outlet, line: String::new(), stamp: Stamp::default() }
     }
 
     #[cfg(test)]
     pub(super) fn syslog_at(path: &Path, facility: u8) -> Self {
-        Self::new(Format::Text, Place::Syslog(Syslog::new(facility, path)))
+        Self::new(Format::Text, Outlet::Syslog(Syslog::new(facility, path)))
     }
 
     #[cfg(test)]
     pub(super) fn journal_at(path: &Path) -> Self {
-        Self::new(Format::Text, Place::Journal(Journal::new(path)))
+        Self::new(Format::Text, Outlet::Journal(Journal::new(path)))
     }
 
     /// Formats an event, and writes it now or with the next [`Sink::finish`].
     pub(super) fn put(&mut self, time: Duration, event: &Event) {
         self.line.clear();
-        if let (Format::Text, Place::Stream(_, prefix)) = (self.format, &self.place) {
+        if let (Format::Text, Outlet::Stream(_, prefix)) = (self.format, &self.outlet) {
             match prefix {
                 Prefix::Time => {
                     self.stamp.put(&mut self.line, time, "");
@@ -94,19 +94,19 @@ impl Sink {
             Format::Text => event.text(&mut self.line),
             Format::Json => event.json(&mut self.line, &mut self.stamp, time),
         }
-        match &mut self.place {
-            Place::Stream(stream, _) => stream.put(&self.line),
-            Place::Syslog(syslog) => syslog.put(time, event.level(), &self.line),
-            Place::Journal(journal) => journal.put(event, &self.line),
+        match &mut self.outlet {
+            Outlet::Stream(stream, _) => stream.put(&self.line),
+            Outlet::Syslog(syslog) => syslog.put(time, event.level(), &self.line),
+            Outlet::Journal(journal) => journal.put(event, &self.line),
         }
     }
 
     /// Writes what is left of a batch. Gives the number of lines that were lost since the last call.
     pub(super) fn finish(&mut self) -> u64 {
-        match &mut self.place {
-            Place::Stream(stream, _) => stream.finish(),
-            Place::Syslog(syslog) => syslog.lost(),
-            Place::Journal(journal) => journal.lost(),
+        match &mut self.outlet {
+            Outlet::Stream(stream, _) => stream.finish(),
+            Outlet::Syslog(syslog) => syslog.lost(),
+            Outlet::Journal(journal) => journal.lost(),
         }
     }
 }

@@ -7,7 +7,7 @@ use super::super::problem::{At, Set};
 use super::super::schema::Key;
 use super::draft::{Draft, Fault, Flag, LogItem, Member};
 use super::edits::Edits;
-use super::service::{Maker, Step};
+use super::service::{Maker, Step, place};
 
 /// The address that nobody has (RFC 919): a list of it alone admits nobody.
 const NOBODY: &str = "255.255.255.255/32";
@@ -127,12 +127,13 @@ pub(super) fn logs(maker: &mut Maker<'_, '_>) -> Step {
     Ok(())
 }
 
-/// All services share one log here.
+/// A log of its own, in place of that of `defaults`.
 fn log_type(maker: &mut Maker<'_, '_>) {
-    let own = &maker.draft.log_type;
-    if own.is_some() && *own != maker.defaults.log_type {
-        let at = maker.draft.place("log_type");
-        maker.note(&at, "the service logs to the daemon's log; it has none of its own here");
+    let Some(own) = &maker.draft.log_type else { return };
+    let at = maker.draft.place("log_type");
+    match place(own, &at) {
+        Ok(place) => maker.spec.log.place = place,
+        Err(fault) => maker.note(&at, format!("{fault}; the service logs to the daemon's log")),
     }
 }
 

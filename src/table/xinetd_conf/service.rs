@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::super::Origin;
 use super::super::problem::{At, Problem, Set};
-use super::super::schema::{DaemonSpec, Groups, Key, ServiceSpec};
+use super::super::schema::{DaemonSpec, Groups, Key, PlaceSpec, ServiceSpec};
 use super::super::units::Rate;
 use super::super::{LogTarget, Refuse, Stderr, WhenFull};
 use super::draft::{Draft, Fault, Flag, Kind, LogType};
@@ -197,20 +197,28 @@ impl Maker<'_, '_> {
 /// What the defaults say of the daemon: where its log goes.
 pub(super) fn daemon(defaults: &Draft, warnings: &mut Vec<Problem>) -> Option<Set<DaemonSpec>> {
     let at = defaults.place("log_type");
-    let set = |value| Some(Set { value, at: at.clone() });
-    let mut spec = DaemonSpec::default();
-    match defaults.log_type.as_ref()? {
-        LogType::Syslog(facility) => {
-            spec.to = set(LogTarget::Syslog);
-            spec.facility = Some(Set { value: *facility, at: at.clone() });
-        }
-        LogType::File(path) if path.starts_with('/') => spec.to = set(LogTarget::File(path.into())),
-        LogType::File(path) => {
-            warnings.push(at.problem(format!("{path} is not an absolute path; the log goes to syslog")));
-            return None;
+    match place(defaults.log_type.as_ref()?, &at) {
+        Ok(log) => Some(Set { value: DaemonSpec { log, ..DaemonSpec::default() }, at }),
+        Err(fault) => {
+            warnings.push(at.problem(format!("{fault}; the log goes to syslog")));
+            None
         }
     }
-    Some(Set { value: spec, at })
+}
+
+/// Where `log_type` sends lines; not to a file relative to wherever xinetd was started.
+pub(super) fn place(log_type: &LogType, at: &At) -> Result<PlaceSpec, String> {
+    let set = |value| Some(Set { value, at: at.clone() });
+    match log_type {
+        LogType::Syslog(facility) => {
+            let facility = Some(Set { value: *facility, at: at.clone() });
+            Ok(PlaceSpec { to: set(LogTarget::Syslog), facility, ..PlaceSpec::default() })
+        }
+        LogType::File(path) if path.starts_with('/') => {
+            Ok(PlaceSpec { to: set(LogTarget::File(path.into())), ..PlaceSpec::default() })
+        }
+        LogType::File(path) => Err(format!("{path} is not an absolute path")),
+    }
 }
 
 /// The sockets that services have.

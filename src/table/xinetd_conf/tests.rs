@@ -24,7 +24,7 @@ enum In {
 use In::{Datagrams, Defaults, Service};
 
 /// Each attribute with a value, and a part of what becomes of it: of the table, or of what is said.
-const ATTRIBUTE: [(&str, &str, In, &str); 48] = [
+const ATTRIBUTE: [(&str, &str, In, &str); 50] = [
     ("id", "other", Service, "  other:"),
     ("type", "INTERNAL UNLISTED", Service, "no internal service"),
     ("flags", "NODELAY", Service, "nodelay: true"),
@@ -57,7 +57,9 @@ const ATTRIBUTE: [(&str, &str, In, &str); 48] = [
     ("banner", "/etc/hostname", Service, "banner: |"),
     ("banner_success", "/etc/hostname", Service, "banner: |"),
     ("banner_fail", "/etc/hostname", Service, "refuse:\n      text: |"),
-    ("log_type", "FILE /tmp/x", Service, "warning: the service logs to the daemon's log"),
+    ("log_type", "FILE /tmp/x", Service, "      refuse: false\n      to: /tmp/x\n"),
+    ("log_type", "SYSLOG local3 info", Service, "      refuse: false\n      to: syslog\n      facility: local3\n"),
+    ("log_type", "FILE /tmp/x 1k 2k", Service, "warning: the size of a log is not limited here"),
     ("log_type", "SYSLOG local3", Defaults, "facility: local3"),
     ("log_on_success", "HOST", Service, "accept: true"),
     ("log_on_failure", "HOST", Service, "refuse: true"),
