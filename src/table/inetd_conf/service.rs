@@ -160,8 +160,9 @@ impl Reading<'_> {
             (false, true) => spec.wait = Some(set(true, at)),
             (true, false) if internal => {}
             (true, false) if self.dialect == Dialect::Busybox => {
-                let message = "BusyBox connects the socket to the client before it starts a program for one datagram, \
-                               which oxinetd does not do; write wait if the program takes datagrams itself";
+                let message = "BusyBox connects the socket to the client for whom it starts a program, with what others \
+                               have sent to it meanwhile, and no datagram can be moved to a socket of his own; write \
+                               wait if the program takes datagrams itself";
                 return self.refuse(at, message);
             }
             (true, false) => {

@@ -142,7 +142,7 @@ pub(super) fn banners(maker: &mut Maker<'_, '_>) {
     let always = banner(maker, "banner", |draft| &draft.banner);
     let success = banner(maker, "banner_success", |draft| &draft.banner_success);
     let fail = banner(maker, "banner_fail", |draft| &draft.banner_fail);
-    if maker.draft.wait == Some(true) {
+    if maker.lends {
         return;
     }
     let joined = |second: Option<(At, String)>| match (always.clone(), second) {
@@ -162,7 +162,7 @@ pub(super) fn banners(maker: &mut Maker<'_, '_>) {
 
 fn banner(maker: &mut Maker<'_, '_>, attribute: &str, of: fn(&Draft) -> &Option<String>) -> Option<(At, String)> {
     let Set { value: path, at } = maker.key(attribute, of)?;
-    if maker.draft.wait == Some(true) {
+    if maker.lends {
         if of(maker.draft).is_some() {
             maker.note(&at, "a service that waits has no connection to send a banner on");
         }

@@ -48,7 +48,6 @@ pub(super) fn required(maker: &Maker<'_, '_>) -> Step {
 /// What to run.
 pub(super) fn program(maker: &mut Maker<'_, '_>) -> Step {
     let draft = maker.draft;
-    maker.spec.wait = maker.at("wait", draft.wait == Some(true));
     for (attribute, belongs, to) in [
         ("deny_time", draft.has_flag(Flag::Sensor), "flags = SENSOR"),
         ("rpc_version", draft.has_kind(Kind::Rpc), "type = RPC"),

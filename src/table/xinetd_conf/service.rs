@@ -32,6 +32,8 @@ pub(super) struct Maker<'a, 'w> {
     pub world: &'a mut World<'w>,
     pub notes: Vec<Problem>,
     pub spec: ServiceSpec,
+    /// Is the socket lent to one handler?
+    pub lends: bool,
 }
 
 /// What ends the making: where, and why.
@@ -39,7 +41,7 @@ pub(super) type Step = Result<(), (At, Fault)>;
 
 /// Makes a specification.
 pub(super) fn make(draft: &Draft, defaults: &Draft, world: &mut World<'_>, on: bool) -> Made {
-    let mut maker = Maker { draft, defaults, world, notes: Vec::new(), spec: ServiceSpec::default() };
+    let mut maker = Maker { draft, defaults, world, notes: Vec::new(), spec: ServiceSpec::default(), lends: false };
     let result = maker.all(on);
     Made { spec: result.map(|()| maker.spec), notes: maker.notes }
 }
@@ -70,6 +72,7 @@ impl Maker<'_, '_> {
         self.possible()?;
         program::required(self)?;
         let datagrams = self.transport()?;
+        self.waiting(datagrams);
         if self.draft.has_kind(Kind::Tcpmux) || self.draft.has_kind(Kind::TcpmuxPlus) {
             self.tcpmux(datagrams)?;
         } else {
@@ -145,6 +148,18 @@ impl Maker<'_, '_> {
         Ok(())
     }
 
+    /// Datagrams always wait: a socket has one queue for those of all clients.
+    fn waiting(&mut self, datagrams: bool) {
+        let waits = self.draft.wait == Some(true);
+        self.lends = waits || datagrams;
+        self.spec.wait = self.at("wait", self.lends);
+        if datagrams && !waits && !self.draft.has_kind(Kind::Internal) {
+            let message = "without waiting, programs take each other's datagrams, which come in one queue; oxinetd \
+                           waits, and starts the next program when one has ended";
+            self.note(&self.draft.place("wait"), message);
+        }
+    }
+
     fn surroundings(&mut self) {
         self.spec.user = self.key("user", |draft| &draft.user);
         self.spec.group = self.key("group", |draft| &draft.group).or_else(|| {
@@ -175,7 +190,7 @@ impl Maker<'_, '_> {
     fn limits(&mut self) {
         self.spec.instances = self.key("instances", |draft| &draft.instances);
         let per_source = self.key("per_source", |draft| &draft.per_source);
-        if self.draft.wait != Some(true) {
+        if !self.lends {
             self.spec.per_source.instances = per_source;
         } else if self.draft.per_source.is_some() {
             let at = self.draft.place("per_source");
