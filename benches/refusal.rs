@@ -10,7 +10,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
@@ -19,8 +19,9 @@ use tempfile::TempDir;
 
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(600);
-/// How many clients of the flood are there at one time.
-const CLIENTS: usize = 4;
+/// Threads that make the flood, and how many connections each has under way at one time.
+const FLOODERS: usize = 4;
+const UNDER_WAY: usize = 16;
 
 const BAD: [u8; 4] = [127, 0, 0, 2];
 const GOOD: [u8; 4] = [127, 0, 0, 1];
@@ -162,19 +163,26 @@ fn visit(source: [u8; 4], port: u16) {
 
 /// Refusals in a second, and processor time of the server for each in microseconds.
 fn flood(server: &Server) -> (f64, f64) {
-    let (count, before, began) = (AtomicU64::new(0), server.cpu(), Instant::now());
-    thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| {
-                while began.elapsed() < ROUND {
-                    visit(BAD, server.port);
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
+    let (before, began) = (server.cpu(), Instant::now());
+    let refused: u64 = thread::scope(|scope| {
+        let flooders = [(); FLOODERS].map(|()| scope.spawn(|| knock_until(server.port, began + ROUND)));
+        flooders.into_iter().map(|flooder| flooder.join().expect("a count")).sum()
     });
-    let (count, cpu) = (count.load(Ordering::Relaxed) as f64, server.cpu() - before);
-    (count / began.elapsed().as_secs_f64(), cpu.as_secs_f64() * 1e6 / count)
+    let (refused, cpu) = (refused as f64, server.cpu() - before);
+    (refused / began.elapsed().as_secs_f64(), cpu.as_secs_f64() * 1e6 / refused)
+}
+
+/// Keeps connections of the bad source under way; how many of them were ended.
+fn knock_until(port: u16, end: Instant) -> u64 {
+    let (mut under_way, mut refused) = (VecDeque::new(), 0);
+    while Instant::now() < end {
+        under_way.extend(from(BAD, port));
+        if under_way.len() >= UNDER_WAY {
+            refused +=
+                u64::from(under_way.pop_front().is_some_and(|mut oldest| !matches!(oldest.read(&mut [0]), Ok(1..))));
+        }
+    }
+    refused
 }
 
 /// The median, the least and the greatest.
