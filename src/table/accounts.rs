@@ -10,8 +10,9 @@ use nix::unistd::{Gid, getegid, geteuid, getgroups};
 use super::Credentials;
 use super::machine::{Account, Machine};
 use super::problem::{Problem, Set};
-use super::schema::{Groups, Key, ServiceSpec};
+use super::schema::{Key, ServiceSpec};
 use super::units::digits;
+use super::values::Groups;
 
 /// The accounts asked for so far.
 pub(super) struct Accounts<'a> {

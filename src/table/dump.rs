@@ -9,8 +9,8 @@ use std::ffi::CStr;
 use ipnet::IpNet;
 use serde_yaml::{Mapping, Value};
 
-use super::check::base_name;
-use super::limits::Sight;
+use super::check::Sight;
+use super::program::base_name;
 use super::schema::LEVELS;
 use super::units::{FACILITIES, Rate, duration_text, rate_text, times_text};
 use super::values::RESOURCES;

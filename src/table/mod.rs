@@ -5,7 +5,6 @@
 //! starts a process or keeps state; a table is a value, compared by [`change`] when it is reloaded.
 
 mod accounts;
-mod builtins;
 pub mod change;
 mod check;
 mod clash;
@@ -18,13 +17,13 @@ pub mod import;
 mod index;
 pub mod json_schema;
 mod inetd_conf;
-mod limits;
 mod load;
 pub mod machine;
 mod problem;
 mod program;
 mod schema;
 mod section;
+mod sketch;
 mod units;
 mod values;
 mod written;

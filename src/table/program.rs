@@ -59,6 +59,11 @@ fn open_inside(root: &OwnedFd, name: &str, path: &str) -> nix::Result<OwnedFd> {
     }
 }
 
+/// The last component of a path, which inetd gives a program as its name.
+pub(super) fn base_name(path: &str) -> &str {
+    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;

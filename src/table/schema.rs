@@ -14,8 +14,8 @@ use super::problem::Set;
 use super::section::{Item, Section};
 use super::units::{self, Rate};
 use super::values::{
-    RESOURCES, absolute, control_place, count, groups, log_target, mode, network, number, positive, rate, refuse,
-    rlimit, variable, words,
+    Groups, RESOURCES, absolute, control_place, count, groups, log_target, mode, network, number, positive, rate,
+    refuse, rlimit, variable, words,
 };
 use super::{ControlPlace, DropBanned, LogFormat, LogTarget, Refuse, Rlimit, Stderr, WhenFull};
 use crate::access::Span;
@@ -26,6 +26,16 @@ use crate::log::Level;
 pub(super) type Key<T> = Option<Set<T>>;
 /// A map whose keys are the administrator's.
 pub(super) type Keys<T> = Vec<Set<(String, T)>>;
+
+/// What was written, or the default.
+pub(super) fn or<T: Clone>(key: &Key<T>, default: T) -> T {
+    key.as_ref().map_or(default, |set| set.value.clone())
+}
+
+/// What was written, if anything.
+pub(super) fn value<T: Clone>(key: &Key<T>) -> Option<T> {
+    key.as_ref().map(|set| set.value.clone())
+}
 
 /// A service, or `defaults`, as written.
 #[derive(Clone, Debug, Default)]
@@ -67,15 +77,6 @@ pub(super) struct ServiceSpec {
     pub dry_run: Key<bool>,
     pub socket: SocketSpec,
     pub log: LogSpec,
-}
-
-/// Supplementary groups as written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Groups {
-    /// Those of the user.
-    All,
-    /// Exactly these, by name or number.
-    These(Vec<String>),
 }
 
 /// `per_source` and `per_network`.

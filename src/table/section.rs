@@ -11,8 +11,8 @@ use serde_json::json;
 use serde_yaml::{Mapping, Value};
 
 use super::index::Node;
-use super::json_schema::{self, Note, Sketch};
 use super::problem::{At, Mark, Problem, Set};
+use super::sketch::{self, Note, Sketch};
 
 /// A value about to be read. `node` is absent only where the two YAML parsers disagree.
 #[derive(Clone, Copy)]
@@ -62,7 +62,7 @@ impl<'a> Item<'a> {
 
     /// A text, number or boolean, as written.
     pub(super) fn word(&self, expected: &str) -> Read<String> {
-        self.note(|| json_schema::word(expected));
+        self.note(|| sketch::word(expected));
         let raw = self.node.and_then(Node::raw);
         match (self.value, raw) {
             (Value::String(text), _) => Ok(text.clone()),
@@ -81,7 +81,7 @@ impl<'a> Item<'a> {
     pub(super) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Read<T> {
         let found = |text: &str| words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        self.note(|| json_schema::one_of(&names));
+        self.note(|| sketch::one_of(&names));
         let text = match self.value {
             Value::String(text) => text.as_str(),
             _ => self.node.and_then(Node::raw).unwrap_or_default(),
@@ -204,7 +204,7 @@ impl<'a> Section<'a> {
         key: &'static str,
         read: impl Fn(Item<'_>) -> Read<T>,
     ) -> Option<Set<Vec<Set<T>>>> {
-        self.note(key, || json_schema::one_or_more(Item::noted(&read)));
+        self.note(key, || sketch::one_or_more(Item::noted(&read)));
         let (value, node) = self.remove(key)?;
         let at = self.place(key, node);
         let elements = match value {

@@ -8,7 +8,6 @@ use ipnet::IpNet;
 use serde_json::json;
 use serde_yaml::Value;
 
-use super::schema::Groups;
 use super::section::{Item, Read};
 use super::units::{self, Rate};
 use super::{CONNECTION_VARIABLES, ControlPlace, LogTarget, Refuse, Resource, Rlimit};
@@ -53,6 +52,15 @@ pub(super) fn words(item: Item<'_>) -> Read<Vec<String>> {
         _ => return Err(item.not(expected)),
     };
     if words.is_empty() { Err(format!("expected {expected}, not an empty one")) } else { Ok(words) }
+}
+
+/// Supplementary groups as written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Groups {
+    /// Those of the user.
+    All,
+    /// Exactly these, by name or number.
+    These(Vec<String>),
 }
 
 /// `groups`: `all`, `none` or a list.

@@ -11,9 +11,10 @@ use serde_yaml::{Mapping, Value};
 use super::dump::{Map, control_place, count, log_place, mode, refuse, rlimit};
 use super::problem::Set;
 use super::schema::{
-    DaemonSpec, Groups, Key, Keys, LEVELS, LogSpec, PenaltySpec, PlaceSpec, ServiceSpec, SocketSpec, SourceSpec,
+    DaemonSpec, Key, Keys, LEVELS, LogSpec, PenaltySpec, PlaceSpec, ServiceSpec, SocketSpec, SourceSpec,
 };
 use super::units::{duration_text, rate_text, times_text};
+use super::values::Groups;
 use super::{Stderr, WhenFull};
 
 /// A service, or defaults.

@@ -14,10 +14,10 @@ use std::path::PathBuf;
 
 use serde_yaml::{Mapping, Value};
 
-use super::check::Checker;
+use super::check::{Checker, Sight};
 use super::endpoint::Ports;
 use super::format::Entry;
-use super::limits::Sight;
+
 use super::load::{self, Options, Reader, Reading};
 use super::problem::Problem;
 use super::{Endpoint, Service, written, yaml};

@@ -4,7 +4,7 @@
 //! an interpreter that reads its program from the client ([`interpreter`]), and a tcpd that runs itself for ever
 //! ([`is_tcpd_of_itself`]).
 
-use super::super::check::base_name;
+use super::super::program::base_name;
 use super::Reading;
 use super::entry::Entry;
 use super::lines::{Line, Word};

@@ -97,7 +97,7 @@ impl Reading<'_> {
         let meant = self.doubt_arguments(entry);
         let arguments = meant.unwrap_or_else(|| entry.arguments.iter().map(|set| set.value.clone()).collect());
         if let Some((name, rest)) = arguments.split_first() {
-            let name_differs = super::super::check::base_name(&path) != name;
+            let name_differs = super::super::program::base_name(&path) != name;
             spec.argv0 = name_differs.then(|| set(name.clone(), at));
             let words = std::iter::once(path).chain(rest.iter().cloned()).collect();
             spec.program = Some(set(words, at));

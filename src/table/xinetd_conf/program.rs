@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::super::check::base_name;
 use super::super::inetd_conf::interpreter;
 use super::super::problem::Set;
+use super::super::program::base_name;
 use super::access;
 use super::draft::{Flag, Kind};
 use super::service::{Maker, Step};

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::super::Origin;
 use super::super::problem::{At, Problem, Set};
-use super::super::schema::{DaemonSpec, Groups, Key, PlaceSpec, ServiceSpec};
+use super::super::schema::{DaemonSpec, Key, PlaceSpec, ServiceSpec};
 use super::super::units::Rate;
+use super::super::values::Groups;
 use super::super::{LogTarget, Refuse, Stderr, WhenFull};
 use super::draft::{Draft, Fault, Flag, Kind, LogType};
 use super::world::World;

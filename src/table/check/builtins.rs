@@ -1,6 +1,6 @@
 //! Services that need no program: what their keys mean, and the command line that becomes of them.
 //!
-//! Steps of [`super::check`]: each notes its problems and goes on. A builtin is this program itself, started by the name
+//! Steps of [`super`]: each notes its problems and goes on. A builtin is this program itself, started by the name
 //! that the kernel has for it ([`SELF`]): the very file that the daemon runs, even if another has taken its place on
 //! the disk since. Where the daemon is root, a builtin without `user` runs as [`NOBODY`], since none needs any rights.
 
@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use super::check::{Checker, or};
-use super::problem::{At, Set};
-use super::schema::ServiceSpec;
-use super::{Endpoint, MuxName, Program, Service, Transport, program};
+use super::super::problem::{At, Set};
+use super::super::schema::{ServiceSpec, or};
+use super::super::{Endpoint, MuxName, Program, Service, Transport, program};
+use super::Checker;
 use crate::builtin::{Builtin, Target, Told, What};
 
 /// The executable of the process that looks (proc(5)); after the fork that is a child of the daemon.
@@ -180,7 +180,7 @@ impl Checker<'_> {
     }
 
     /// Tells builtins what they must know of the other services, now that all are there.
-    pub(super) fn introduce(&mut self, services: &mut [&mut Service]) {
+    pub(in crate::table) fn introduce(&mut self, services: &mut [&mut Service]) {
         let (mut ports, mut names): (Vec<u16>, Vec<String>) = (Vec::new(), Vec::new());
         for service in services.iter().filter(|service| service.enabled) {
             ports.extend(service.listen.iter().filter_map(high_datagram_port));

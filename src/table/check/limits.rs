@@ -1,14 +1,14 @@
 //! The limits of a service, from what was written to what admission works with.
 //!
-//! Steps of [`super::check`]: each notes its problems and goes on. Nothing here looks at the machine.
+//! Steps of [`super`]: each notes its problems and goes on. Nothing here looks at the machine.
 
 use std::time::Duration;
 
-use super::check::{Checker, or, value};
-use super::problem::{At, Set};
-use super::schema::{Key, PenaltySpec, ServiceSpec, SourceSpec};
-use super::units;
-use super::{Endpoint, Origin, Origins, Penalties, PerSource, RateLimit, Transport};
+use super::super::problem::{At, Set};
+use super::super::schema::{Key, PenaltySpec, ServiceSpec, SourceSpec, or, value};
+use super::super::units;
+use super::super::{Endpoint, Origin, Origins, Penalties, PerSource, RateLimit, Transport};
+use super::Checker;
 use crate::rate::Rate;
 use crate::source::Prefixes;
 
@@ -138,7 +138,7 @@ impl Checker<'_> {
 
 /// Which of its clients the daemon sees before a handler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sight {
+pub(in crate::table) enum Sight {
     /// Each.
     All,
     /// The sender of the datagram for which a socket is lent.
@@ -149,7 +149,7 @@ pub(super) enum Sight {
 
 impl Sight {
     /// Of a service with these sockets.
-    pub(super) fn of(listen: &[Endpoint], wait: bool) -> Self {
+    pub(in crate::table) fn of(listen: &[Endpoint], wait: bool) -> Self {
         let udp = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Inet { transport: Transport::Udp, .. });
         match wait {
             false => Self::All,

@@ -3,21 +3,27 @@
 //! [`super::load()`] keeps one [`Checker`] for all services of a table. Each step notes every problem and goes on; a
 //! service comes out only if all steps could do their part. Nothing is opened, bound or run.
 
+mod builtins;
+mod limits;
+
+pub(super) use limits::Sight;
+
 use std::collections::HashMap;
 use std::ffi::CString;
 
 use super::accounts::Accounts;
-use super::builtins::Muxes;
 use super::endpoint::Ports;
-use super::limits::{Sight, origins, values};
 use super::machine::Machine;
 use super::problem::{At, Problem, Set};
 use super::program;
-use super::schema::{DaemonSpec, Key, LogSpec, PlaceSpec, ServiceSpec};
+use super::schema::{DaemonSpec, LogSpec, PlaceSpec, ServiceSpec, or, value};
 use super::{
     Control, ControlPlace, DropBanned, Endpoint, LogChoice, LogFormat, LogPlace, LogSettings, LogTarget, MuxName,
     OwnLog, Program, Refuse, Resource, Service, Settings, SocketOptions, Stderr, WhenFull,
 };
+use builtins::Muxes;
+use limits::{origins, values};
+
 use crate::log::Level;
 use crate::rate::PerFamily;
 
@@ -41,19 +47,9 @@ pub(super) struct Checker<'a> {
     ports: Ports<'a>,
     /// Why programs cannot be run, by root and path.
     faults: HashMap<(Option<String>, String), Option<String>>,
-    pub(super) muxes: Muxes,
+    muxes: Muxes,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
-}
-
-/// What was written, or the default.
-pub(super) fn or<T: Clone>(key: &Key<T>, default: T) -> T {
-    key.as_ref().map_or(default, |set| set.value.clone())
-}
-
-/// What was written, if anything.
-pub(super) fn value<T: Clone>(key: &Key<T>) -> Option<T> {
-    key.as_ref().map(|set| set.value.clone())
 }
 
 impl<'a> Checker<'a> {
@@ -195,7 +191,7 @@ impl<'a> Checker<'a> {
             let list = if or(&spec.enabled, true) { &mut self.problems } else { &mut self.warnings };
             list.push(place.problem(fault));
         }
-        let argv0 = value(&spec.argv0).unwrap_or_else(|| base_name(path).to_owned());
+        let argv0 = value(&spec.argv0).unwrap_or_else(|| program::base_name(path).to_owned());
         let argv = std::iter::once(&argv0).chain(&words[1..]).map(|word| c_string(word)).collect::<Option<_>>()?;
         Some(Program { path: c_string(path)?, argv, builtin: None })
     }
@@ -274,11 +270,6 @@ fn log(spec: &LogSpec) -> LogChoice {
     let LogSpec { accept, exit, refuse, place: PlaceSpec { to, facility, format } } = spec;
     let own = OwnLog { to: value(to), facility: value(facility), format: value(format) };
     LogChoice { accept: or(accept, true), exit: or(exit, true), refuse: or(refuse, true), own }
-}
-
-/// The last component of a path, which inetd gives a program as its name.
-pub(super) fn base_name(path: &str) -> &str {
-    path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path)
 }
 
 /// `None` for a NUL inside, which the index of the file has reported.
