@@ -39,6 +39,7 @@ pub mod acceptor;
 pub mod report;
 pub mod control;
 pub mod pid_file;
+pub mod arguments;
 pub mod daemon;
 pub mod ctl;
 

@@ -9,8 +9,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf, absolute};
 use std::process::ExitCode;
 
-use clap::{ArgAction, Parser};
+use clap::Parser;
 
+use oxinetd::arguments::Arguments;
 use oxinetd::builtin;
 use oxinetd::daemon::{self, Inherited, Options, StartError, status};
 use oxinetd::log::Target;
@@ -18,43 +19,7 @@ use oxinetd::sys::descriptor;
 use oxinetd::sys::detach::{self, Process, Waiting};
 use oxinetd::sys::notify::Notify;
 use oxinetd::sys::socket;
-use oxinetd::table::{self, ControlPlace, Dialect, Loaded, dump};
-
-/// An internet super-server: accepts connections and starts a program for each.
-#[derive(Debug, Parser)]
-#[command(version, disable_help_subcommand = true)]
-struct Arguments {
-    /// Service table; may be repeated
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/oxinetd/oxinetd.yaml")]
-    config: Vec<PathBuf>,
-    /// Whose inetd.conf it is: debian, openbsd, gnu, freebsd, netbsd or busybox
-    #[arg(long, value_name = "DIALECT", default_value_t)]
-    dialect: Dialect,
-    /// Read and check everything, open nothing; every error on standard error
-    #[arg(long)]
-    check: bool,
-    /// Print the table as understood, as YAML that reads back to itself
-    #[arg(long)]
-    dump: bool,
-    /// Leave the terminal; return when the daemon is ready
-    #[arg(long)]
-    daemonize: bool,
-    /// Write the process id to FILE
-    #[arg(long, value_name = "FILE")]
-    pid_file: Option<PathBuf>,
-    /// Where to log: stderr, syslog, journal or the path of a file; overrides the table
-    #[arg(long, value_name = "WHERE")]
-    log: Option<PathBuf>,
-    /// Where the control socket is: default, none or a path; overrides the table
-    #[arg(long, value_name = "WHERE")]
-    control: Option<PathBuf>,
-    /// Given by the program before this one in an upgrade
-    #[arg(long, hide = true, value_name = "STATE")]
-    take_over: Option<String>,
-    /// Log everything
-    #[arg(short, long, action = ArgAction::Count)]
-    verbose: u8,
-}
+use oxinetd::table::{self, ControlPlace, Loaded, dump};
 
 /// The first word of the command lines of builtins.
 const BUILTIN: &str = "builtin";

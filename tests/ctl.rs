@@ -328,21 +328,59 @@ fn without_a_daemon_there_is_a_word_to_say() {
     assert_eq!(Command::new(OXINETCTL).output().unwrap().status.code(), Some(64));
 }
 
+/// The completion script of a shell for a program.
+fn completions(shell: &str, program: &[&str]) -> String {
+    let script = Command::new(OXINETCTL).args(["completions", shell]).args(program).output().unwrap();
+    assert!(script.status.success() && script.stderr.is_empty(), "{shell} {program:?}: {script:?}");
+    String::from_utf8(script.stdout).unwrap()
+}
+
 #[test]
 fn completions_are_scripts_that_the_shells_can_read() {
     let folder = tempfile::tempdir().unwrap();
-    for shell in ["bash", "zsh", "fish"] {
-        let script = Command::new(OXINETCTL).args(["completions", shell]).output().unwrap();
-        assert!(script.status.success(), "{shell}");
-        let text = String::from_utf8_lossy(&script.stdout).into_owned();
-        assert!(["explain", "drain", "metrics"].iter().all(|command| text.contains(command)), "{shell}");
+    let words = [(&[][..], ["explain", "drain", "metrics"]), (&["oxinetd"], ["dialect", "netbsd", "pid-file"])];
+    for (shell, (program, words)) in ["bash", "zsh", "fish"].into_iter().flat_map(|shell| words.map(|of| (shell, of))) {
+        let script = completions(shell, program);
+        assert!(words.iter().all(|word| script.contains(word)), "{shell} {program:?}: {script}");
+        assert!(!script.contains("take-over"), "{shell}: what no user types");
         if support::installed(shell).is_none() {
             skip(&format!("{shell} is not installed"));
             continue;
         }
         let file = folder.path().join(shell);
-        fs::write(&file, &script.stdout).unwrap();
+        fs::write(&file, script).unwrap();
         let output = Command::new(shell).arg("-n").arg(&file).output().unwrap();
         assert!(output.status.success() && output.stderr.is_empty(), "{shell}: {output:?}");
     }
+}
+
+/// What bash offers for the last word of a command line, as its manual ("Programmable Completion") says that it asks.
+fn offered(script: &str, line: &[&str]) -> Vec<String> {
+    const ASK: &str = r#"eval "$SCRIPT"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+        how=($(complete -p "$1")); for place in "${!how[@]}"; do [ "${how[place]}" = -F ] && name=${how[place + 1]}; done
+        before=$(($# - 1)); "$name" "$1" "${!#}" "${!before}"; printf '%s\n' "${COMPREPLY[@]}""#;
+    let mut bash = Command::new("bash");
+    let output = bash.args(["--norc", "-c", ASK, "bash"]).args(line).env("SCRIPT", script).output().unwrap();
+    assert!(output.stderr.is_empty(), "{line:?}: {output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_the_words_of_both_programs() {
+    if support::installed("bash").is_none() {
+        return skip("bash is not installed");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let table = folder.path().join("table.yaml").display().to_string();
+    fs::write(&table, "").unwrap();
+    let (control, daemon) = (completions("bash", &["oxinetctl"]), completions("bash", &["oxinetd"]));
+    assert_eq!(control, completions("bash", &[]), "the default");
+    assert_eq!(offered(&control, &["oxinetctl", "ex"]), ["explain"]);
+    assert_eq!(offered(&control, &["oxinetctl", "--format", ""]), ["table", "json"]);
+    assert_eq!(offered(&control, &["oxinetctl", "completions", "bash", "oxinetd"]), ["oxinetd"]);
+    assert_eq!(offered(&control, &["oxinetctl", "import", "--dialect", "f"]), ["freebsd"]);
+    assert_eq!(offered(&daemon, &["oxinetd", "--d"]), ["--dialect", "--dump", "--daemonize"]);
+    assert_eq!(offered(&daemon, &["oxinetd", "--check", "--dialect", "g"]), ["gnu"]);
+    assert_eq!(offered(&daemon, &["oxinetd", "-c", table.strip_suffix(".yaml").unwrap()]), [table.as_str()]);
 }

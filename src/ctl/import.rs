@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::output::Output;
 use super::{Failure, complain};
+use crate::arguments::dialect;
 use crate::daemon::status as exit;
 use crate::table::import::{Imported, import};
 use crate::table::{Dialect, Options};
@@ -17,8 +18,8 @@ pub(super) struct Import {
     /// An inetd.conf or xinetd.conf; several make one table
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Whose inetd.conf it is: debian, openbsd, gnu, freebsd, netbsd or busybox
-    #[arg(long, value_name = "DIALECT", default_value_t)]
+    /// Whose inetd.conf it is
+    #[arg(long, value_name = "DIALECT", default_value_t, value_parser = dialect())]
     dialect: Dialect,
     /// Fail if there is anything to be looked at
     #[arg(long)]

@@ -29,7 +29,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::control::protocol::Request;
 use crate::daemon::status as exit;
@@ -152,7 +152,7 @@ pub fn main() -> ExitCode {
         Command::Bans(command) => command.run(&daemon, &mut output),
         Command::Schema(command) => command.run(&mut output),
         Command::Import(command) => command.run(&mut output),
-        Command::Completions(command) => command.run(&mut output, &mut Arguments::command()),
+        Command::Completions(command) => command.run(&mut output),
     };
     // What there is to see is seen even if it is a failure.
     let written = output.flush().map_err(Failure::from);
