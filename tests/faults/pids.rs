@@ -1,13 +1,16 @@
-//! Process ids in a namespace that has a hundred of them: they come back, and they run out.
+//! Process ids in a namespace that has a hundred of them, a control group that may have only so many processes, and a user
+//! who may: they come back, and they run out.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::start_below;
-use super::support::{Daemon, connect_from, free_port, installed, is_root, listeners, skip, wait_until};
+use super::support::{Daemon, connect_from, echo, free_port, hold, installed, is_root, listeners, skip, wait_until};
+use super::{pair, settle, start_below, try_ask};
 
 /// Ids below 300 are given once (`RESERVED_PIDS` in the kernel's pid.c); the others, up to this, again and again.
 const IDS: usize = 400;
@@ -19,7 +22,7 @@ const AGAIN: usize = 100;
 fn start_with_few_ids(table: &str) -> Option<Daemon> {
     let script = format!("echo {IDS} > /proc/sys/kernel/pid_max && exec \"$0\" \"$@\"");
     let namespace = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-    let own = |id: &str| std::fs::read_to_string(id).unwrap_or_default();
+    let own = |id: &str| fs::read_to_string(id).unwrap_or_default();
     let before = own("/proc/sys/kernel/pid_max");
     let try_it = "read most < /proc/sys/kernel/pid_max; echo 400 > /proc/sys/kernel/pid_max && test $most != 400";
     let works = is_root()
@@ -125,4 +128,85 @@ fn ids_run_out_and_come_back() {
     }
     daemon.wait_idle();
     assert_eq!((daemon.zombies(), &daemon.status()["audit"]), (0, &json!([])));
+}
+
+/// A control group for a number of processes, removed with this.
+struct Group(PathBuf);
+
+impl Group {
+    /// Below the one hierarchy (version 2), or that of pids (version 1); nothing where there is neither, or not for us.
+    fn new(name: &str) -> Option<Self> {
+        let name = format!("oxinetd-test-{name}-{}", std::process::id());
+        let made = ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"].into_iter().find_map(|root| {
+            let folder = Path::new(root).join(&name);
+            fs::create_dir(&folder).ok()?;
+            let group = Self(folder);
+            group.0.join("pids.max").exists().then_some(group)
+        });
+        if made.is_none() {
+            skip("a limit on the processes of a control group needs root and a control group with pids.max");
+        }
+        made
+    }
+
+    fn write(&self, file: &str, value: &str) {
+        fs::write(self.0.join(file), value).unwrap();
+    }
+
+    fn count(&self) -> usize {
+        fs::read_to_string(self.0.join("pids.current")).unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_control_group_is_full_and_has_room_again() {
+    let Some(group) = Group::new("full") else { return };
+    let (ports, table) = pair("instances: unlimited");
+    let daemon = Daemon::start(&table);
+    group.write("cgroup.procs", &daemon.pid.to_string());
+    for _ in 0..2 {
+        group.write("pids.max", &(group.count() + 5).to_string());
+        let mut held: Vec<_> = (0..5).map(|_| hold(ports[0])).collect();
+        assert_eq!(try_ask(ports[1]), b"", "there is no place for another process");
+        daemon.wait_log(&["spawn_failed", "service=other", "step=clone", "errno=11"]);
+        held.iter_mut().for_each(|session| echo(session, "still here\n"));
+        assert_eq!((daemon.count("one"), &daemon.status()["audit"]), (5, &json!([])));
+        held.pop();
+        wait_until("one to be let in for the one who has left", || try_ask(ports[1]) == b"x");
+        drop(held);
+        group.write("pids.max", "max");
+        settle(&daemon, &ports);
+    }
+    // The group must be empty before it can be removed.
+    drop(daemon);
+}
+
+#[test]
+fn a_user_has_as_many_processes_as_he_may_and_fewer_again() {
+    if !is_root() {
+        return skip("to become another user needs root");
+    }
+    // A user who has no other process on this machine.
+    let (ports, table) = pair("user: 61234, group: 61234, groups: none, rlimits: { nproc: 3 }, instances: unlimited");
+    let daemon = Daemon::start(&table);
+    for _ in 0..2 {
+        // The kernel lets one more become that user, and says no to his program (execve(2), EAGAIN). Some kernels count the
+        // limit itself in, some do not.
+        let mut held: Vec<_> = std::iter::from_fn(|| greet(1, ports[0])).take(5).collect();
+        assert!((3..5).contains(&held.len()), "{} of 3", held.len());
+        daemon.wait_log(&["spawn_failed", "service=one", "step=exec", "errno=11"]);
+        assert_eq!(try_ask(ports[1]), b"x", "that is nobody else's concern");
+        held.iter_mut().for_each(|session| echo(session, "still here\n"));
+        assert_eq!((daemon.count("one"), &daemon.status()["audit"]), (held.len() as u64, &json!([])));
+        held.pop();
+        wait_until("one to be let in for the one who has left", || try_ask(ports[0]) == b"x");
+        drop(held);
+        settle(&daemon, &ports);
+    }
 }
