@@ -98,12 +98,24 @@ pub(super) fn index(file: &Rc<Path>, text: &str, problems: &mut Vec<Problem>) ->
             Ok((event, span)) => builder.event(&event, span)?,
             // The scanner counts flow collections in one byte, and looks ahead of its events.
             Err(error) if error.info() == "recursion limit exceeded" => return builder.too_deep(mark(*error.marker())),
-            Err(error) => return builder.stop(mark(*error.marker()), &format!("this is not YAML: {}", error.info())),
+            Err(error) => {
+                let at = mark(*error.marker());
+                return builder.stop(at, &format!("this is not YAML: {}{}", error.info(), guess(text, at.line)));
+            }
         }
     }
     let empty = || Rc::new(Node { at: Mark { line: 1, column: 1 }, kind: Kind::Scalar("".into()), height: 0, size: 1 });
     let root = builder.root.take().unwrap_or_else(empty);
     Some(Index { root, merges: builder.merges, duplicates: builder.duplicates })
+}
+
+/// What was surely meant by that line, or the one above, where the scanner only sees that something is missing.
+fn guess(text: &str, line: usize) -> &'static str {
+    let bare = |line: &str| line.contains(": [") && line.contains("]:");
+    match text.lines().skip(line.saturating_sub(2)).take(2).any(bare) {
+        true => "; an address in brackets needs quotation marks, as in \"[::1]:80\"",
+        false => "",
+    }
 }
 
 /// An unfinished list or map.

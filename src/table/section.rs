@@ -390,7 +390,10 @@ impl<'a> Section<'a> {
             return Some(name.clone());
         }
         let text = Item::new(key, None).not("a text");
-        self.problems.push(self.at.problem(format!("each key must be a text, in quotes if need be: {text}")));
+        // Its text in the file, unless it is written in another way than usual.
+        let word = serde_yaml::to_string(key).unwrap_or_default();
+        let at = self.key_place(word.trim_end());
+        self.problems.push(at.problem(format!("each key must be a text, in quotation marks if need be: {text}")));
         None
     }
 
