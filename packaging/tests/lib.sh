@@ -101,14 +101,146 @@ unpack_tree() {
     tar -x -C "$2" -f "$1"
 }
 
-# repack DEB VERSION FOLDER : the same package under another version, as if it were the next build.
+# ready_tree TAR TREE SCRIPT : a fresh copy, with what SCRIPT needs to run inside.
+ready_tree() {
+    unpack_tree "$1" "$2"
+    mkdir "$2/packages"
+    cp "$here/packaging/tests/lib.sh" "$here/packaging/tests/$3" "$2/packages/"
+}
+
+# works_in TREE : what has been installed there can be run there.
+works_in() {
+    check "the programs run" chroot "$1" oxinetd --version
+    check "the default table is right" chroot "$1" oxinetd --check
+    check "oxinetctl runs" chroot "$1" oxinetctl --version
+}
+
+# enter TREE SCRIPT : runs it there. Namespaces of its own: the daemons end with the script, whatever happens, and the
+# ports are nobody else's.
+enter() {
+    unshare --mount --net --pid --ipc --fork --kill-child --mount-proc bash -ec "
+        ip link set lo up
+        mount --bind '$1' '$1'
+        cd '$1'
+        mount -t proc proc proc
+        mount --rbind /dev dev
+        mount -t tmpfs tmpfs run
+        exec chroot . bash '/packages/$2'"
+}
+
+# bring_packages TREE DEB PACKAGE... : puts our package and those that may follow it into /packages, and whatever else
+# will be installed where apt finds it without a network.
+bring_packages() {
+    local tree=$1 deb=$2 version
+    shift 2
+    version=$(dpkg-deb -f "$deb" Version)
+    cp "${OXINETD_PREVIOUS:-$deb}" "$tree/packages/oxinetd.deb"
+    repack "$deb" "$version+next" "$tree/packages/oxinetd_next.deb" another_build
+    repack "$deb" "$version+next+unable" "$tree/packages/oxinetd_unable.deb" unable_to_take_over
+    cp /etc/resolv.conf "$tree/etc/resolv.conf" 2>/dev/null || true
+    chroot "$tree" sh -ec 'apt-get -qq update
+        apt-get -qq -y --no-install-recommends --download-only install "$@"
+        apt-get -qq -y --no-install-recommends --download-only install /packages/oxinetd.deb' - "$@" >"$tree.log" 2>&1 ||
+        { tail -n 5 "$tree.log"; skip "packages could not be fetched"; }
+    rm -f "$tree/etc/resolv.conf"
+}
+
+# repack DEB VERSION TO CHANGE : the same package under another version, its program changed by the command CHANGE.
 repack() {
-    local tree=$3/repack
-    rm -rf "$tree"
-    dpkg-deb --raw-extract "$1" "$tree"
-    sed -i "s/^Version: .*/Version: $2/" "$tree/DEBIAN/control"
-    dpkg-deb --root-owner-group --build "$tree" "$3/oxinetd_next.deb" >/dev/null
-    rm -rf "$tree"
+    local deb=$3.parts
+    rm -rf "$deb"
+    dpkg-deb --raw-extract "$1" "$deb"
+    sed -i "s/^Version: .*/Version: $2/" "$deb/DEBIAN/control"
+    "$4" "$deb/usr/sbin/oxinetd"
+    (cd "$deb" && find usr -type f -print0 | sort -z | xargs -0 md5sum >DEBIAN/md5sums)
+    dpkg-deb --root-owner-group --build "$deb" "$3" >/dev/null
+    rm -rf "$deb"
+}
+
+# Other bytes and the same program: nobody reads what stands behind the end of an ELF file.
+another_build() { printf '\nanother build\n' >>"$1"; }
+
+# A program that can be started, but not in the place of another.
+unable_to_take_over() {
+    local aside=${1%/sbin/oxinetd}/lib/oxinetd
+    mkdir -p "$aside"
+    mv "$1" "$aside/oxinetd"
+    printf '#!/bin/sh\ncase "$*" in *--take-over*) exit 1 ;; esac\nexec /usr/lib/oxinetd/oxinetd "$@"\n' >"$1"
+    chmod 755 "$1"
+}
+
+# --- inside a Debian
+
+export DEBIAN_FRONTEND=noninteractive
+
+apt() {
+    apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@" </dev/null >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; false; }
+}
+install() { apt install "$@" >&2; }
+purge() { apt purge "$@" >&2; }
+
+# Every file that there is, but for what apt, dpkg, systemd and the kernel write by themselves.
+files() {
+    {
+        find / -xdev \( -path /proc -o -path /sys -o -path /dev -o -path /packages -o -path /var/lib/dpkg -o -path /var/cache \
+            -o -path /var/lib/apt -o -path /var/log -o -path /tmp -o -path /var/tmp \) -prune -o -print
+        find /run /var/log -print
+    } | sort
+}
+
+# nothing_left BEFORE : none of the files that are not in this list is ours.
+nothing_left() { same "nothing of ours is left" "" "$(files | comm -13 "$1" - | grep -i oxinet)"; }
+
+# --- an upgrade, seen from outside
+
+# metric NAME : its value.
+metric() { oxinetctl metrics | awk -v name="$1" '$1 == name { print $2 }'; }
+daemon() { oxinetctl --format json status | sed -n 's/^  "pid": \([0-9]*\),$/\1/p'; }
+banned() { metric oxinetd_bans; }
+upgrades() { echo "$(metric 'oxinetd_upgrades_total{result="success"}') $(metric 'oxinetd_upgrades_total{result="failure"}')"; }
+# live SERVICE, accepted SERVICE
+live() { metric "oxinetd_handlers{service=\"$1\"}"; }
+accepted() { metric "oxinetd_connections_accepted_total{service=\"$1\"}"; }
+
+sole() { [ "$(live "$1")" = 1 ]; }
+
+# A service that lets nobody in more than twice an hour.
+rated=/etc/oxinetd/services.d/rated.yaml
+
+# before_upgrade SERVICE : one session of SERVICE is open.
+before_upgrade() {
+    echo 'services: { rated: { listen: 127.0.0.1:10009, program: /bin/cat, per_source: { rate: 2/h, burst: 2 } } }' >"$rated"
+    check "the table is taken" oxinetctl reload
+    check "the session is counted, and no other" soon sole "$1"
+    check "a network is banned" oxinetctl ban 203.0.113.0/24
+    same "a client may come twice an hour, and comes once" hello "$(ask 10009 hello)"
+    same "no upgrade has been" "0 0" "$(upgrades)"
+    old_pid=$(daemon)
+    old_accepted=$(accepted "$1")
+}
+
+# in_place SERVICE : the new program runs, and nothing else has changed. The session itself is the caller's to try.
+in_place() {
+    same "the upgrade went in place, and none has failed" "1 0" "$(upgrades)"
+    same "it is the same process" "$old_pid" "$(daemon)"
+    same "the new program is on disk" "another build" "$(tail -n 1 /usr/sbin/oxinetd)"
+    check "and it is what runs" cmp "/proc/$old_pid/exe" /usr/sbin/oxinetd
+    same "from this very file" /usr/sbin/oxinetd "$(readlink "/proc/$old_pid/exe")"
+    same "the session is still counted" 1 "$(live "$1")"
+    same "so are those who came before" "$old_accepted" "$(accepted "$1")"
+    same "the network is still banned" 1 "$(banned)"
+    same "who has come once may come" hello "$(ask 10009 hello)"
+    same "no more than once" "" "$(ask 10009 hello)"
+    check "all counts are right" oxinetctl audit
+}
+
+# anew SERVICE : the daemon that could not be replaced has been started anew, and has forgotten everything.
+anew() {
+    check_not "it is another process" test "$(daemon)" = "$old_pid"
+    same "no upgrade has been" "0 0" "$(upgrades)"
+    same "no session is counted" 0 "$(live "$1")"
+    same "nobody is banned" 0 "$(banned)"
+    same "it serves" hello "$(ask 10009 hello)"
 }
 
 # --- clients, with bash alone

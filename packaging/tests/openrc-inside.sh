@@ -7,9 +7,11 @@ set -uo pipefail
 . /packages/lib.sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 # No machine has been booted: OpenRC is told that one has, and that its network is there.
-mkdir -p /run/openrc
+mkdir -p /run/openrc/{daemons,exclusive,failed,hotplugged,inactive,options,scheduled,started,starting,stopping,wasinactive}
 touch /run/openrc/softlevel
-rc() { rc-service --nodeps --nocolor oxinetd "$@"; }
+printf '#!/sbin/openrc-run\ndepend() { provide net; }\nstart() { :; }\nstop() { :; }\n' >/etc/init.d/network
+chmod 755 /etc/init.d/network
+rc() { rc-service --nocolor oxinetd "$@"; }
 echo 'services: { echo: { listen: 10007, program: /bin/cat } }' >/etc/oxinetd/services.d/echo.yaml
 
 say "start"
@@ -31,6 +33,16 @@ check_not "a restart is refused" rc restart
 same "nothing has changed" "$pid hello" "$(pgrep -x oxinetd) $(ask 10008 hello)"
 same "the session lives on" two "$(talk two)"
 rm /etc/oxinetd/services.d/more.yaml
+
+say "an upgrade, as Alpine's package does it"
+before_upgrade echo
+cp /usr/sbin/oxinetd /usr/sbin/oxinetd.new
+another_build /usr/sbin/oxinetd.new
+mv /usr/sbin/oxinetd.new /usr/sbin/oxinetd
+check "the package's script" sh /packages/oxinetd.post-upgrade
+in_place echo
+same "the session lives on" upgraded "$(talk upgraded)"
+check "OpenRC knows it" rc status
 
 say "restart and stop"
 check "it restarts" rc restart

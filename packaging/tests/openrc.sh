@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 #
-# The OpenRC script, run by OpenRC: started, reloaded with a good and a bad table, restarted and stopped while a session
-# is open.
+# The OpenRC script, run by OpenRC: started, reloaded with a good and a bad table, upgraded, restarted and stopped while a
+# session is open.
 #
 # usage: packaging/tests/openrc.sh       (with the programs of target/release, or built=FOLDER)
 #
@@ -17,16 +17,7 @@ built=${built:-$here/target/release}
 tar=$(debian_tree bookworm-openrc bookworm apt,openrc,procps) || skip "no Debian with OpenRC to be had"
 tree=$work/trees/run-openrc
 trap 'rm -rf "$tree"' EXIT
-unpack_tree "$tar" "$tree"
-mkdir "$tree/packages"
-cp "$here/packaging/tests/lib.sh" "$here/packaging/tests/openrc-inside.sh" "$tree/packages/"
+ready_tree "$tar" "$tree" openrc-inside.sh
 must "packaging/install puts it there" env DESTDIR="$tree" prefix=/usr built="$built" sh "$here/packaging/install" openrc
-
-unshare --mount --net --pid --ipc --fork --kill-child --mount-proc bash -ec "
-    ip link set lo up
-    mount --bind '$tree' '$tree'
-    cd '$tree'
-    mount -t proc proc proc
-    mount --rbind /dev dev
-    mount -t tmpfs tmpfs run
-    exec chroot . bash /packages/openrc-inside.sh"
+cp "$here/packaging/alpine/oxinetd.post-upgrade" "$tree/packages/"
+enter "$tree" openrc-inside.sh

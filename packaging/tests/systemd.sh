@@ -7,6 +7,7 @@
 # usage: packaging/tests/systemd.sh [SUITE]       (bookworm; after packaging/build deb)
 #
 # Needs root, mmdebstrap, systemd-nspawn and Debian's packages. The container has a network of its own.
+# OXINETD_PREVIOUS=DEB: as deb.sh has it.
 set -uo pipefail
 # shellcheck source=SCRIPTDIR/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -19,20 +20,9 @@ tar=$(debian_tree "$suite-systemd" "$suite" apt,ca-certificates,systemd,systemd-
     skip "no Debian $suite to be had"
 tree=$work/trees/run-systemd
 trap 'rm -rf "$tree"' EXIT
-unpack_tree "$tar" "$tree"
-mkdir "$tree/packages"
-cp "$deb" "$tree/packages/oxinetd.deb"
-version=$(dpkg-deb -f "$deb" Version)
-repack "$deb" "$version+next" "$tree/packages"
-cp "$here/packaging/tests/lib.sh" "$here/packaging/tests/systemd-inside.sh" "$tree/packages/"
-
+ready_tree "$tar" "$tree" systemd-inside.sh
 say "Debian $suite: fetch what will be installed"
-cp /etc/resolv.conf "$tree/etc/resolv.conf" 2>/dev/null || true
-chroot "$tree" sh -ec 'apt-get -qq update
-    apt-get -qq -y --no-install-recommends --download-only install openbsd-inetd nullidentd ftpd-ssl
-    apt-get -qq -y --no-install-recommends --download-only install /packages/oxinetd.deb' >"$work/systemd-fetch.log" 2>&1 ||
-    { tail -n 5 "$work/systemd-fetch.log"; skip "packages could not be fetched"; }
-rm -f "$tree/etc/resolv.conf"
+bring_packages "$tree" "$deb" openbsd-inetd nullidentd ftpd-ssl
 
 cat >"$tree/etc/systemd/system/oxinetd-test.service" <<'UNIT'
 [Unit]
