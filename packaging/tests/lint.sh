@@ -25,7 +25,7 @@ for script in vendor copyright; do
 done
 if with shellcheck; then
     check "shellcheck" shellcheck --external-sources --severity=warning install musl build source debian/oxinetd.post* \
-        debian/oxinetd.init tests/*.sh
+        debian/oxinetd.init debian/tests/in* tests/*.sh
     check "shellcheck of the OpenRC script" shellcheck --severity=warning --shell=sh --exclude=SC2034 openrc/oxinetd.initd
 fi
 
@@ -62,6 +62,55 @@ if with dpkg-parsechangelog; then
 fi
 if with rpmspec; then
     check "rpm reads the spec file" rpmspec --load rpm/macros.systemd --parse rpm/oxinetd.spec
+fi
+
+say "recipes, with another cargo"
+# It writes down what it is told, and what it makes are programs of one line.
+mkdir -p "$scratch/bin"
+cat >"$scratch/bin/cargo" <<'CARGO'
+#!/bin/sh
+set -eu
+grep '^directory = ' "$CARGO_HOME/config.toml" | cut -d'"' -f2 | xargs test -d
+echo "$*" >>"$told"
+[ "$1" != build ] || { mkdir -p target/release; printf '#!/bin/sh\n' | tee target/release/oxinetd >target/release/oxinetctl; }
+[ "$1" != build ] || chmod +x target/release/oxinet*
+CARGO
+chmod +x "$scratch/bin/cargo"
+
+# recipe NAME SHELL COMMANDS : what makepkg and abuild do with the two archives, and which functions they call.
+recipe() {
+    local folder=$scratch/$1
+    mkdir -p "$folder/src/oxinetd-$version" "$folder/src/vendor"
+    cp -r "$here"/{LICENSE-*,etc,man,packaging} "$folder/src/oxinetd-$version/"
+    env -i PATH="$scratch/bin:$PATH" told="$folder/told" srcdir="$folder/src" pkgdir="$folder/pkg" startdir="$folder" \
+        builddir="$folder/src/oxinetd-$version" "$2" -euc "$3"
+}
+test_words() { sed -n 's/.*\(test --frozen .*\)/\1/p' "$1"; }
+
+check "PKGBUILD runs" recipe arch bash '. ./arch/PKGBUILD; for part in prepare build check package; do (cd "$srcdir"; $part); done'
+check "APKBUILD runs" recipe alpine sh \
+    'default_prepare() { :; }; . ./alpine/APKBUILD; for part in prepare build check package; do (cd "$builddir"; $part); done'
+tests=$(test_words debian/rules)
+for name in arch alpine; do
+    same "$name: what cargo is told" "build --release --frozen --bins|$tests" "$(paste -sd '|' "$scratch/$name/told")"
+done
+same "rpm: the same tests" "$tests" "$(test_words rpm/oxinetd.spec)"
+check_not "Arch: nothing looks for us in /usr/sbin" grep -r /usr/sbin/oxinet "$scratch/arch/pkg" --exclude-dir=man
+(
+    # shellcheck source=/dev/null
+    . ./arch/PKGBUILD
+    # shellcheck disable=SC2154
+    for file in "${backup[@]}"; do test -f "$scratch/arch/pkg/$file" || exit 1; done
+    # shellcheck disable=SC2154
+    test -f "arch/$install"
+)
+same "Arch: the files that it backs up and its script are there" 0 "$?"
+for name in $(sed -n 's/^install="\(.*\)"$/\1/p' alpine/APKBUILD); do
+    check "Alpine: ${name/\$pkgname/oxinetd} is there" test -f "alpine/${name/\$pkgname/oxinetd}"
+done
+check "Alpine: the service script is there" test -x "$scratch/alpine/pkg/etc/init.d/oxinetd"
+if command -v namcap >/dev/null; then
+    same "namcap finds nothing" "" "$(namcap arch/PKGBUILD)"
 fi
 
 say "the default table with /etc/inetd.conf"
