@@ -17,6 +17,9 @@ pub(super) extern "C" fn live(shared: *mut c_void) -> c_int {
     // SAFETY: `Start::go` passes a `Shared` that stays where it is until the kernel has said that this process has left
     // the daemon's memory; until then the daemon changes nothing in it.
     let shared = unsafe { &*shared.cast::<Shared>() };
+    // SAFETY: a word that outlives this process. The call can't fail.
+    #[cfg(target_env = "musl")]
+    let _ = unsafe { raw::syscall1(Sysno::set_tid_address, shared.tid() as usize) };
     if let Some(recipe) = shared.recipe() {
         let Err(failure) = become_handler(recipe, shared);
         shared.fail(failure);

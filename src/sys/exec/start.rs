@@ -35,7 +35,8 @@ pub struct Start {
 /// reads the second only when the first is zero.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Not zero while a child uses this memory; the kernel clears it then (`CLONE_CHILD_CLEARTID`).
+    /// Not zero while a child uses this memory; the kernel clears it then (`CLONE_CHILD_CLEARTID`; with musl, whose
+    /// clone refuses this flag, the child asks for it by set_tid_address(2) before all else).
     tid: AtomicI32,
     recipe: Option<Rc<Recipe>>,
     connection: RawFd,
@@ -47,6 +48,12 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn recipe(&self) -> Option<&Recipe> {
         self.recipe.as_deref()
+    }
+
+    /// The word that the kernel is to clear.
+    #[cfg(target_env = "musl")]
+    pub(super) fn tid(&self) -> *mut c_int {
+        self.tid.as_ptr()
     }
 
     /// The descriptor that becomes 0 and 1.
@@ -132,7 +139,8 @@ impl Start {
 
     /// Lets a child live in [`Shared`]; errno if there can be none.
     fn clone(&self) -> Result<Child, i32> {
-        let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_PIDFD | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+        let clears = if cfg!(target_env = "musl") { 0 } else { libc::CLONE_CHILD_CLEARTID };
+        let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_PIDFD | clears | libc::SIGCHLD;
         let (stack, tid) = (self.shared().stack.top(), &self.shared().tid);
         let (mut pidfd, no_tls): (RawFd, *mut c_void) = (-1, ptr::null_mut());
         tid.store(1, Ordering::Relaxed);
