@@ -12,13 +12,13 @@ printf '#!/bin/sh\nexit 0\n' >/usr/sbin/policy-rc.d
 chmod 755 /usr/sbin/policy-rc.d
 
 say "a machine that openbsd-inetd serves"
-install openbsd-inetd nullidentd
+add openbsd-inetd nullidentd
 must "openbsd-inetd answers for ident" soon ask 113 "1, 2"
 cp /etc/inetd.conf /tmp/inetd.conf.before
 files >/tmp/files.before
 
 say "oxinetd takes its place"
-must "it is installed" install /packages/oxinetd.deb
+must "it is installed" add /packages/oxinetd.deb
 check_not "openbsd-inetd is gone" pgrep -x inetd
 check "the daemon runs" soon daemon
 check "/etc/inetd.conf is as it was" cmp /etc/inetd.conf /tmp/inetd.conf.before
@@ -31,7 +31,7 @@ check "it is purged" purge openbsd-inetd
 check "/etc/inetd.conf is as it was" cmp /etc/inetd.conf /tmp/inetd.conf.before
 
 say "a package adds its service"
-check "ftpd-ssl is installed" install ftpd-ssl
+check "ftpd-ssl is installed" add ftpd-ssl
 check "update-inetd has written its line" grep -q '^ftp' /etc/inetd.conf
 check "it answers" soon ask 21 NOOP
 pid=$(daemon)
@@ -54,7 +54,7 @@ check "and changes nothing" soon ask 113 "1, 2"
 
 say "an upgrade"
 before_upgrade ftp
-check "it is installed" install /packages/oxinetd_next.deb
+check "it is installed" add /packages/oxinetd_next.deb
 case $(dpkg-query -W -f '${Version}' oxinetd) in *+next) ok "the version is new" ;; *) bad "the version is new" ;; esac
 in_place ftp
 check "the session lives on" talk NOOP
@@ -63,7 +63,7 @@ check "it serves" soon ask 113 "1, 2"
 check "another session comes in" soon ask 21 NOOP
 
 say "an upgrade to a program that can't take over"
-check "it is installed" install /packages/oxinetd_unable.deb
+check "it is installed" add /packages/oxinetd_unable.deb
 anew ftp
 check "the session lives on" talk NOOP
 check "it serves" soon ask 113 "1, 2"
@@ -85,4 +85,13 @@ check "the daemon has ended" soon sh -c '! pgrep -x oxinetd'
 apt --purge autoremove
 nothing_left /tmp/files.before
 check_not "dpkg knows no such package" dpkg-query -W oxinetd
+
+say "a machine that has never had an inetd"
+check_not "there is no /etc/inetd.conf" test -e /etc/inetd.conf
+check "oxinetd is installed with nullidentd" add /packages/oxinetd.deb nullidentd
+check "update-inetd has written its line" grep -q '^ident' /etc/inetd.conf
+check "it answers" soon ask 113 "1, 2"
+check "oxinetd is purged, and nullidentd goes too" purge oxinetd nullidentd
+check_not "no service was left, so there is no /etc/inetd.conf" test -e /etc/inetd.conf
+nothing_left /tmp/files.before
 finish

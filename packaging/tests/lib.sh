@@ -176,7 +176,7 @@ export DEBIAN_FRONTEND=noninteractive
 apt() {
     apt-get -qq -y --no-install-recommends -o Dpkg::Use-Pty=0 "$@" </dev/null >/tmp/apt.log 2>&1 || { cat /tmp/apt.log; false; }
 }
-install() { apt install "$@" >&2; }
+add() { apt install "$@" >&2; }
 purge() { apt purge "$@" >&2; }
 
 # Every file that there is, but for what apt, dpkg, systemd and the kernel write by themselves.

@@ -12,12 +12,12 @@ restarts_are() { is NRestarts "$1" && is ActiveState active; }
 
 say "a booted machine that openbsd-inetd serves"
 systemd --version | head -n 1
-install openbsd-inetd nullidentd
+add openbsd-inetd nullidentd
 must "openbsd-inetd answers for ident" soon ask 113 "1, 2"
 files >/tmp/files.before
 
 say "oxinetd is installed"
-must "it is installed" install /packages/oxinetd.deb
+must "it is installed" add /packages/oxinetd.deb
 check "it is enabled" systemctl is-enabled oxinetd.service
 check "it is active" soon is ActiveState active
 case $(property StatusText) in Serving*) ok "it says: $(property StatusText)" ;; *) bad "it says: $(property StatusText)" ;; esac
@@ -98,7 +98,7 @@ check "a service is disabled" update-inetd --disable ident
 check "and nobody answers" soon deaf 113
 check "it is enabled" update-inetd --enable ident
 check "and answers" soon ask 113 "1, 2"
-check "ftpd-ssl is installed" install ftpd-ssl
+check "ftpd-ssl is installed" add ftpd-ssl
 check "and answers" soon ask 21 NOOP
 same "the session lives on" nine "$(talk nine)"
 
@@ -109,7 +109,7 @@ dial 10007
 same "a new session" hello "$(talk hello)"
 before=$(property NRestarts)
 before_upgrade echo
-check "it is installed" install /packages/oxinetd_next.deb
+check "it is installed" add /packages/oxinetd_next.deb
 case $(dpkg-query -W -f '${Version}' oxinetd) in *+next) ok "the version is new" ;; *) bad "the version is new" ;; esac
 same "it is active, and systemd knows the process" "active $old_pid" "$(property ActiveState) $(property MainPID)"
 in_place echo
@@ -123,7 +123,7 @@ rm -r /etc/systemd/system/oxinetd.service.d
 systemctl daemon-reload
 
 say "an upgrade to a program that can't take over"
-check "it is installed" install /packages/oxinetd_unable.deb
+check "it is installed" add /packages/oxinetd_unable.deb
 same "it is active" active "$(property ActiveState)"
 anew echo
 same "the session lives on" eleven "$(talk eleven)"
