@@ -4,18 +4,25 @@
 # The image of packaging/docker, put together as its Dockerfile says, but without docker: each stage is a Debian tree,
 # each RUN a chroot. Then its entry point is the first process of a namespace, and git clones from it.
 #
-# usage: packaging/tests/docker.sh       (many minutes)
+# usage: packaging/tests/docker.sh       (after packaging/build, whose archive of crates stands for crates.io; minutes)
 #
-# Needs root, mmdebstrap, git, Debian's packages and crates.io.
+# Needs root, mmdebstrap, git and Debian's packages.
 set -uo pipefail
 # shellcheck source=SCRIPTDIR/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 need_root
 need mmdebstrap unshare nsenter ip git python3
 tar=$(debian_tree trixie-slim trixie apt) || skip "no Debian 13 to be had"
+crates=$(package 'oxinetd_*.orig-vendor.tar.xz') || { echo "$crates"; exit 0; }
 stages=$work/trees/run-docker
-trap 'kill -KILL "$keeper" 2>/dev/null; rm -rf "$stages"' EXIT
+trap 'kill -KILL ${keeper:-} 2>/dev/null; rm -rf "$stages"' EXIT
 rm -rf "$stages"
+
+# What the build would fetch, in the form of a Cargo home.
+home=$stages/cargo
+mkdir -p "$home"
+tar -x -C "$home" -f "$crates"
+printf '%s\n' '[source.crates-io]' 'replace-with = "vendor"' '[source.vendor]' 'directory = "/mnt/vendor"' >"$home/config.toml"
 
 # --- what the words of a Dockerfile do
 
@@ -43,7 +50,7 @@ do_copy() {
 
 do_run() {
     unshare --mount --pid --fork --mount-proc bash -ec "mount -t proc proc '$stage/proc'; mount --rbind /dev '$stage/dev'
-        exec nice chroot '$stage' sh -c \"\$1\"" - "cd $folder && $1"
+        mount --bind '$home' '$stage/mnt'; exec env CARGO_HOME=/mnt nice chroot '$stage' sh -c \"\$1\"" - "cd $folder && $1"
 }
 
 obey() {
