@@ -66,14 +66,12 @@ pub struct Own {
 }
 
 impl Own {
-    /// The place, where the daemon's is `common`.
+    /// The place, where the daemon's is `common`. A facility that means nothing there makes no place of its own.
     #[must_use]
     pub fn over(&self, common: &Place) -> Place {
-        Place {
-            to: self.to.clone().unwrap_or_else(|| common.to.clone()),
-            facility: self.facility.unwrap_or(common.facility),
-            format: self.format.unwrap_or(common.format),
-        }
+        let to = self.to.as_ref().unwrap_or(&common.to);
+        let facility = self.facility.filter(|_| *to == Target::Syslog).unwrap_or(common.facility);
+        Place { to: to.clone(), facility, format: self.format.unwrap_or(common.format) }
     }
 }
 

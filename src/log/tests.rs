@@ -343,6 +343,8 @@ fn what_a_service_leaves_open_is_as_the_daemon_has_it() {
     let own = Own { to: Some(Target::Syslog), facility: Some(19), format: Some(Format::Text) };
     assert_eq!(own.over(&common), Place { to: Target::Syslog, facility: 19, format: Format::Text });
     let own = Own { facility: Some(19), ..Own::default() };
+    assert_eq!(own.over(&common), common, "the journal knows no facility");
+    let common = Place { to: Target::Syslog, ..common };
     assert_eq!(own.over(&common), Place { facility: 19, ..common });
 }
 
