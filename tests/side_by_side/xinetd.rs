@@ -12,7 +12,7 @@ use crate::{Answers, answer, both, from_home};
 
 /// xinetd, installed, or unpacked below `target` since its package does not go together with other inetds.
 fn xinetd() -> Option<PathBuf> {
-    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/ci/xinetd/usr/sbin/xinetd");
+    let unpacked = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/peers/usr/sbin/xinetd");
     installed("xinetd").or_else(|| Some(unpacked).filter(|path| path.exists()))
 }
 

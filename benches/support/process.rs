@@ -1,8 +1,9 @@
 //! What /proc tells about a process.
 
 use std::fs;
-use std::io::{Error, Result};
-use std::time::Duration;
+use std::io::{Error, ErrorKind, Result};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use nix::unistd::{SysconfVar, sysconf};
 
@@ -13,6 +14,12 @@ pub(crate) struct Cpu {
     pub(crate) own: Duration,
     /// By its children that it has waited for, in clock ticks (10 ms).
     pub(crate) children: Duration,
+}
+
+impl Cpu {
+    pub(crate) fn all(self) -> Duration {
+        self.own + self.children
+    }
 }
 
 /// Of a live process.
@@ -36,20 +43,25 @@ pub(crate) fn pss(pid: u32) -> Result<u64> {
     number(line.and_then(|line| line.split_whitespace().next()))
 }
 
-/// Children that were not waited for: those alive, and those that have ended.
-pub(crate) fn children(pid: u32) -> Result<(usize, usize)> {
-    let (mut alive, mut ended) = (0, 0);
-    for entry in fs::read_dir("/proc")? {
-        let Some(child) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        // One that is gone by now is nobody's child.
-        let Ok(stat) = stat(child) else { continue };
-        if stat.get(1).and_then(|parent| parent.parse().ok()) == Some(pid) {
-            *(if stat[0] == "Z" { &mut ended } else { &mut alive }) += 1;
+/// Waits until no more than `most` children of a process are alive, though it may not have waited for those that ended.
+pub(crate) fn until_children(pid: u32, most: usize) -> Result<()> {
+    let begin = Instant::now();
+    while living_children(pid)? > most {
+        if begin.elapsed() > Duration::from_secs(30) {
+            return Err(Error::new(ErrorKind::TimedOut, "handlers are left after 30 s"));
         }
+        sleep(Duration::from_millis(20));
     }
-    Ok((alive, ended))
+    Ok(())
+}
+
+fn living_children(pid: u32) -> Result<usize> {
+    let is_living_child = |child: u32| {
+        // One that is gone by now is nobody's child.
+        stat(child).is_ok_and(|stat| stat[0] != "Z" && stat.get(1).and_then(|parent| parent.parse().ok()) == Some(pid))
+    };
+    let processes = fs::read_dir("/proc")?.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(processes.filter(|&child| is_living_child(child)).count())
 }
 
 /// The fields of /proc/PID/stat from the third, the state, on.

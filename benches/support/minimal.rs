@@ -14,7 +14,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 
-use crate::load::HOLDING;
+use super::load::HOLDING;
 
 /// What the child needs, all of it made before the first connection.
 struct Spawner {

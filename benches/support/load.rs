@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{Error, ErrorKind, Read, Result};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -11,15 +12,15 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket,
     sockopt::{IpBindAddressNoPort, Linger},
 };
-use std::os::fd::AsRawFd;
 
 /// Second byte of the source addresses of connections that come and go.
 const PASSING: u8 = 1;
-/// Second byte of the source addresses of connections that are held; [`crate::minimal`] and the handler know it.
+/// Second byte of the source addresses of connections that are held; [`super::minimal`] and the handler know it.
 pub(crate) const HOLDING: u8 = 2;
 
-/// Connections under way at one time: enough to keep any server busy, and less than any backlog.
-const IN_FLIGHT: usize = 16;
+/// Connections under way at one time: enough to keep any server busy, and no more than the smallest backlog, which is
+/// that of inetutils-inetd.
+const IN_FLIGHT: usize = 10;
 
 /// Sources taken in turn, so that counting by source has something to count.
 const SOURCES: u32 = 250;
@@ -38,14 +39,20 @@ pub(crate) struct Window {
     pub(crate) elapsed: Duration,
 }
 
-/// Connects from the next source of 127.`net`.0.0/16. Closing it resets it, so that no port stays in TIME_WAIT.
+/// A socket of `source`. Closing it resets its connection, so that no port stays in TIME_WAIT.
+pub(crate) fn socket_of(source: Ipv4Addr, flags: SockFlag) -> nix::Result<OwnedFd> {
+    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC | flags, None)?;
+    setsockopt(&fd, Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?;
+    setsockopt(&fd, IpBindAddressNoPort, &true)?;
+    bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(source, 0)))?;
+    Ok(fd)
+}
+
+/// Connects from the next source of 127.`net`.0.0/16.
 fn open(to: SocketAddrV4, net: u8) -> Result<TcpStream> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let last = (NEXT.fetch_add(1, Ordering::Relaxed) % SOURCES + 1) as u8;
-    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-    setsockopt(&fd, Linger, &libc::linger { l_onoff: 1, l_linger: 0 })?;
-    setsockopt(&fd, IpBindAddressNoPort, &true)?;
-    bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::new(127, net, 0, last), 0)))?;
+    let fd = socket_of(Ipv4Addr::new(127, net, 0, last), SockFlag::empty())?;
     connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
     let stream = TcpStream::from(fd);
     stream.set_read_timeout(Some(PATIENCE))?;
