@@ -32,8 +32,9 @@ must "it builds, and its tests pass" inside nice sh -ec \
     "cd /build && dpkg-source --extract ${dsc##*/} tree && cd tree && dpkg-buildpackage -us -uc"
 find "$tree/build" -maxdepth 1 -type f -exec cp -t "$work/debian13" {} +
 say "lintian"
-# Whoever is root is told not to be; that is all that may be said.
-found=$(inside sh -c "cd /build && lintian --pedantic --display-info --display-experimental --fail-on none *.changes" |
-    grep '^[A-Z]: ')
+# Whoever is root is told not to be; that is all that may be said. Debian 13's lintian does not see libyaml where that of
+# Debian 12 does, for which the override is.
+found=$(inside sh -c "cd /build && lintian --pedantic --display-info --fail-on none *.changes" |
+    grep '^[EWIP]: ' | grep -v 'unused-override embedded-library \*libyaml\*')
 same "lintian finds nothing" "" "$found"
 finish
