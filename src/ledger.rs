@@ -426,6 +426,16 @@ mod tests {
     }
 
     #[test]
+    fn a_ticket_is_known_by_its_number() {
+        let mut ledger = Ledger::default();
+        let id = ledger.list(["s"])[0];
+        for ticket in [A, A, B].map(|source| ledger.take(place(id, source))) {
+            assert!(ledger.settle(Ticket::from_number(ticket.number())).is_some());
+        }
+        assert_eq!(ledger.total(), 0);
+    }
+
+    #[test]
     fn the_most_at_one_time_is_remembered_also_over_an_upgrade() {
         let mut ledger = Ledger::default();
         let ids = ledger.list(["one", "two"]);
