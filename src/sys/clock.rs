@@ -43,7 +43,7 @@ pub struct LocalTime {
 pub fn local(unix_seconds: i64) -> LocalTime {
     // time_t is 64 bits wide on every supported platform but some 32-bit ones.
     #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
-    let moment = libc::time_t::try_from(unix_seconds).unwrap_or(0);
+    let moment = unix_seconds.try_into().unwrap_or(0);
     let mut time = MaybeUninit::<libc::tm>::zeroed();
     // SAFETY: both pointers are to memory of the right type; zeroed is a valid tm, should the call fail.
     let time = unsafe {

@@ -29,6 +29,9 @@ pub struct Start {
     shared: NonNull<Shared>,
     /// Open as long as the child may not have its own copy: its number must not become somebody else's.
     connection: Option<OwnedFd>,
+    /// The child that was made last.
+    #[cfg(target_env = "musl")]
+    pid: i32,
 }
 
 /// What the daemon and the child both use. While a child is under way only `tid` and `failure` change, and the daemon
@@ -91,7 +94,12 @@ impl Start {
             failure: UnsafeCell::new(None),
             stack: Stack::new()?,
         };
-        Ok(Self { shared: NonNull::from(Box::leak(Box::new(shared))), connection: None })
+        Ok(Self {
+            shared: NonNull::from(Box::leak(Box::new(shared))),
+            connection: None,
+            #[cfg(target_env = "musl")]
+            pid: 0,
+        })
     }
 
     fn shared(&self) -> &Shared {
@@ -130,6 +138,10 @@ impl Start {
         *shared.failure.get_mut() = None;
         match self.clone() {
             Ok(child) => {
+                #[cfg(target_env = "musl")]
+                {
+                    self.pid = child.pid;
+                }
                 self.connection = Some(connection);
                 Ok(child)
             }
@@ -165,7 +177,21 @@ impl Start {
     /// Has the child left the daemon's memory? True where there is none.
     #[must_use]
     pub fn landed(&self) -> bool {
+        #[cfg(target_env = "musl")]
+        self.look_for_end();
         self.shared().landed()
+    }
+
+    /// A child that was killed before it could ask for its word to be cleared will never be told of by it. A process that
+    /// has ended has left its memory before; the reaper collects nobody who is still here, so the id is the child's.
+    #[cfg(target_env = "musl")]
+    fn look_for_end(&self) {
+        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let lives = || waitid(Id::Pid(nix::unistd::Pid::from_raw(self.pid)), flags) == Ok(WaitStatus::StillAlive);
+        if !self.shared().landed() && !lives() {
+            self.shared().tid.store(0, Ordering::Release);
+        }
     }
 
     /// Waits until the child has left the daemon's memory, but no longer than `patience`. Says whether it has.
@@ -244,7 +270,7 @@ impl Drop for Stack {
 /// Sleeps until `word` is no longer `value` and somebody has said so, or `patience` is over (futex(2)).
 fn wait_for_change(word: &AtomicI32, value: c_int, patience: Duration) {
     let patience = libc::timespec {
-        tv_sec: patience.as_secs().try_into().unwrap_or(libc::time_t::MAX),
+        tv_sec: patience.as_secs().try_into().unwrap_or(i32::MAX.into()),
         tv_nsec: patience.subsec_nanos().into(),
     };
     // SAFETY: the word and the time outlive the call. Not FUTEX_PRIVATE: the kernel's own wake-up is not, either.
