@@ -436,6 +436,32 @@ mod tests {
     }
 
     #[test]
+    fn what_happens_to_a_service_is_noted_in_its_tally_and_no_other() {
+        let mut ledger = Ledger::default();
+        let ids = ledger.list(["one", "two"]);
+        for _ in 0..3 {
+            ledger.note_refusal(ids[0], Reason::Access);
+            ledger.note_failure(ids[0], Step::Clone);
+        }
+        ledger.note_refusal(ids[0], Reason::Load);
+        ledger.note_dry_refusal(ids[0], Reason::Access);
+        ledger.note_dry_refusal(ids[0], Reason::Access);
+        let second = Duration::from_secs(1);
+        for ending in [Ending::Exited(0), Ending::Exited(1), Ending::Exited(2), Ending::Signaled(9)] {
+            ledger.note_ending(ids[0], ending, second);
+        }
+        let tally = ledger.tally(ids[0]).unwrap();
+        assert_eq!(tally.refused, BTreeMap::from([(Reason::Access, 3), (Reason::Load, 1)]));
+        assert_eq!(tally.would_refuse, BTreeMap::from([(Reason::Access, 2)]));
+        assert_eq!(tally.failed, BTreeMap::from([(Step::Clone, 3)]));
+        assert_eq!(tally.ended, Endings { well: 1, badly: 2, by_signal: 1 });
+        assert_eq!((tally.lives.count(), tally.lives.sum()), (4, 4 * second));
+        let other = ledger.tally(ids[1]).unwrap();
+        assert_eq!((other.refused.len(), other.would_refuse.len(), other.failed.len()), (0, 0, 0));
+        assert_eq!(other.ended, Endings::default());
+    }
+
+    #[test]
     fn the_most_at_one_time_is_remembered_also_over_an_upgrade() {
         let mut ledger = Ledger::default();
         let ids = ledger.list(["one", "two"]);
