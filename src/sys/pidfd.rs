@@ -99,15 +99,24 @@ pub fn signal_group(pid: i32, signal: i32) -> io::Result<()> {
 /// The id of some child that has ended, without collecting it (`WNOWAIT`).
 #[must_use]
 pub fn any_ended() -> Option<i32> {
+    look_for_end(libc::P_ALL, 0).ok().flatten()
+}
+
+/// Has this child ended? It is not collected. One that is no child of ours any more has ended, too.
+#[cfg(target_env = "musl")]
+pub(super) fn has_ended(pid: i32) -> bool {
+    !matches!(look_for_end(libc::P_PID, pid.unsigned_abs()), Ok(None))
+}
+
+/// The id of one of these children that has ended (waitid(2)).
+fn look_for_end(whose: libc::idtype_t, id: libc::id_t) -> io::Result<Option<i32>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: `info` is memory of the right type that outlives the call.
-    if unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), flags) } < 0 {
-        return None;
-    }
+    super::check(unsafe { libc::waitid(whose, id, info.as_mut_ptr(), flags) }.into())?;
     // SAFETY: zeroed is a valid siginfo_t, and the kernel has filled it in if anybody has ended.
     let pid = unsafe { info.assume_init().si_pid() };
-    (pid > 0).then_some(pid)
+    Ok((pid > 0).then_some(pid))
 }
 
 /// Collects and forgets the child with this id, which has ended and is no handler.

@@ -29,17 +29,15 @@ pub struct Start {
     shared: NonNull<Shared>,
     /// Open as long as the child may not have its own copy: its number must not become somebody else's.
     connection: Option<OwnedFd>,
-    /// The child that was made last.
-    #[cfg(target_env = "musl")]
-    pid: i32,
 }
 
 /// What the daemon and the child both use. While a child is under way only `tid` and `failure` change, and the daemon
 /// reads the second only when the first is zero.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Not zero while a child uses this memory; the kernel clears it then (`CLONE_CHILD_CLEARTID`; with musl, whose
-    /// clone refuses this flag, the child asks for it by set_tid_address(2) before all else).
+    /// Not zero while a child uses this memory, but its id once that is known; the kernel clears it then
+    /// (`CLONE_CHILD_CLEARTID`; with musl, whose clone refuses this flag, the child asks for it by set_tid_address(2)
+    /// before all else).
     tid: AtomicI32,
     recipe: Option<Rc<Recipe>>,
     connection: RawFd,
@@ -94,12 +92,7 @@ impl Start {
             failure: UnsafeCell::new(None),
             stack: Stack::new()?,
         };
-        Ok(Self {
-            shared: NonNull::from(Box::leak(Box::new(shared))),
-            connection: None,
-            #[cfg(target_env = "musl")]
-            pid: 0,
-        })
+        Ok(Self { shared: NonNull::from(Box::leak(Box::new(shared))), connection: None })
     }
 
     fn shared(&self) -> &Shared {
@@ -138,10 +131,6 @@ impl Start {
         *shared.failure.get_mut() = None;
         match self.clone() {
             Ok(child) => {
-                #[cfg(target_env = "musl")]
-                {
-                    self.pid = child.pid;
-                }
                 self.connection = Some(connection);
                 Ok(child)
             }
@@ -167,6 +156,8 @@ impl Start {
             tid.store(0, Ordering::Relaxed);
             return Err(errno);
         }
+        // Unless it has left already.
+        let _ = tid.compare_exchange(1, pid, Ordering::Relaxed, Ordering::Relaxed);
         // SAFETY: clone succeeded with CLONE_PIDFD, so `pidfd` is a new descriptor that nobody else owns.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
         // It lives long. Where there is no high number it keeps its own, and starts cost more.
@@ -186,11 +177,10 @@ impl Start {
     /// has ended has left its memory before; the reaper collects nobody who is still here, so the id is the child's.
     #[cfg(target_env = "musl")]
     fn look_for_end(&self) {
-        use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        let lives = || waitid(Id::Pid(nix::unistd::Pid::from_raw(self.pid)), flags) == Ok(WaitStatus::StillAlive);
-        if !self.shared().landed() && !lives() {
-            self.shared().tid.store(0, Ordering::Release);
+        let tid = &self.shared().tid;
+        let pid = tid.load(Ordering::Acquire);
+        if pid != 0 && crate::sys::pidfd::has_ended(pid) {
+            tid.store(0, Ordering::Release);
         }
     }
 
