@@ -135,7 +135,7 @@ fn refusals(pid: u32, to: SocketAddrV4) -> (f64, f64) {
 
 /// The loop that accepts and closes: this program itself.
 fn bare(place: &Place) -> Bare {
-    Bare::start(Kind::Closing, Limits::default(), place).expect("a server")
+    Bare::start(Kind::Closing, Limits::NONE, place).expect("a server")
 }
 
 fn reasons(place: &Place) {

@@ -25,8 +25,6 @@ const LEAD: Duration = Duration::from_millis(1500);
 /// Between two requests of the good client.
 const PAUSE: Duration = Duration::from_millis(10);
 
-const NONE: Limits = Limits { deny: false, per_source: None, per_minute: None, total: None };
-
 /// A server with limits.
 struct Defence {
     name: &'static str,
@@ -38,27 +36,27 @@ const DEFENCES: [Defence; 8] = [
     Defence {
         name: "oxinetd, 4 and 100/s a source",
         kind: Kind::Oxinetd,
-        limits: Limits { per_source: Some(4), per_minute: Some(6000), ..NONE },
+        limits: Limits { per_source: Some(4), per_minute: Some(6000), ..Limits::NONE },
     },
-    Defence { name: "xinetd, 4 a source", kind: Kind::Xinetd, limits: Limits { per_source: Some(4), ..NONE } },
+    Defence { name: "xinetd, 4 a source", kind: Kind::Xinetd, limits: Limits { per_source: Some(4), ..Limits::NONE } },
     Defence {
         name: "xinetd, cps 50 10 (its default)",
         kind: Kind::Xinetd,
-        limits: Limits { per_minute: Some(50 * 60), ..NONE },
+        limits: Limits { per_minute: Some(50 * 60), ..Limits::NONE },
     },
     Defence { name: "openbsd-inetd, 256/min", kind: Kind::OpenbsdInetd, limits: A_MINUTE },
     Defence { name: "inetutils, 256/min", kind: Kind::InetutilsInetd, limits: A_MINUTE },
     Defence { name: "busybox, 256/min", kind: Kind::BusyboxInetd, limits: A_MINUTE },
-    Defence { name: "tcpserver, 40 in all", kind: Kind::Tcpserver, limits: Limits { total: Some(40), ..NONE } },
+    Defence { name: "tcpserver, 40 in all", kind: Kind::Tcpserver, limits: Limits { total: Some(40), ..Limits::NONE } },
     Defence {
         name: "tcpsvd, 4 a source, 30 in all",
         kind: Kind::Tcpsvd,
-        limits: Limits { per_source: Some(4), total: Some(30), ..NONE },
+        limits: Limits { per_source: Some(4), total: Some(30), ..Limits::NONE },
     },
 ];
 
 /// The default of openbsd-inetd.
-const A_MINUTE: Limits = Limits { per_minute: Some(256), ..NONE };
+const A_MINUTE: Limits = Limits { per_minute: Some(256), ..Limits::NONE };
 
 /// Measures and prints.
 pub(crate) fn run(place: &Place, rounds: usize, requests: usize) {
@@ -69,12 +67,9 @@ pub(crate) fn run(place: &Place, rounds: usize, requests: usize) {
         "flood", "server", "answered", "median ms", "p99 ms", "median/ox"
     );
     for (flood, stay) in [("that goes", Duration::ZERO), ("that stays", STAY)] {
-        let mut turns = Turns::new();
-        for round in 0..rounds {
-            eprint!("\rflood {flood}: round {} of {rounds}    ", round + 1);
-            turns.round(&here, |defence| defence.name, |defence| sample(defence, place, stay, requests));
-        }
-        eprint!("\r{:40}\r", "");
+        let what = format!("flood {flood}");
+        let turn = |defence: &&Defence| sample(defence, place, stay, requests);
+        let turns = Turns::rounds(&what, rounds, &here, |defence| defence.name, turn);
         here.iter().for_each(|defence| print(flood, defence.name, &turns));
     }
 }

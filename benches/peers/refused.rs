@@ -13,10 +13,9 @@ use crate::support::server::Server;
 use crate::support::turns::Turns;
 use crate::support::visits::{Visits, from_bad};
 
-const NONE: Limits = Limits { deny: false, per_source: None, per_minute: None, total: None };
-const DENY: Limits = Limits { deny: true, ..NONE };
-const ONE: Limits = Limits { per_source: Some(1), ..NONE };
-const FEW_A_MINUTE: Limits = Limits { per_minute: Some(3), ..NONE };
+const DENY: Limits = Limits { deny: true, ..Limits::NONE };
+const ONE: Limits = Limits { per_source: Some(1), ..Limits::NONE };
+const FEW_A_MINUTE: Limits = Limits { per_minute: Some(3), ..Limits::NONE };
 
 /// The limit by which a server refuses.
 struct Way {
@@ -29,7 +28,7 @@ struct Way {
 /// kernel that refuses, whoever comes. openbsd-inetd does so below port 1024 only. tcpserver has no limit of a source but
 /// its rules, and when it has as many handlers as it may, all wait.
 const WAYS: [Way; 10] = [
-    Way { name: "closing loop", kind: Kind::Closing, limits: NONE },
+    Way { name: "closing loop", kind: Kind::Closing, limits: Limits::NONE },
     Way { name: "oxinetd deny", kind: Kind::Oxinetd, limits: DENY },
     Way { name: "oxinetd per_source.instances", kind: Kind::Oxinetd, limits: ONE },
     Way { name: "oxinetd per_source.rate", kind: Kind::Oxinetd, limits: FEW_A_MINUTE },
@@ -66,12 +65,7 @@ pub(crate) fn run(place: &Place, rounds: usize, length: Duration) {
         Ok(refuser) => Some(refuser),
     };
     let refusers: Vec<Refuser> = WAYS.iter().filter(|way| way.kind.is_here()).filter_map(start).collect();
-    let mut turns = Turns::new();
-    for round in 0..rounds {
-        eprint!("\rrefused: round {} of {rounds}    ", round + 1);
-        turns.round(&refusers, |refuser| refuser.name, |refuser| refuser.sample(length));
-    }
-    eprint!("\r{:40}\r", "");
+    let turns = Turns::rounds("refused", rounds, &refusers, |refuser| refuser.name, |refuser| refuser.sample(length));
     println!(
         "\nRefused: refusals per second and CPU time of the server for each; /loop: as a ratio to a bare loop of accept"
     );

@@ -22,12 +22,9 @@ pub(crate) fn run(kinds: &[Kind], place: &Place, levels: &[(usize, usize)], leng
         "held", "server", "conn/s", "CPU µs", "rate/ox", "CPU/ox", "rounds"
     );
     for &(held, rounds) in levels {
-        let mut turns = Turns::new();
-        for round in 0..rounds {
-            eprint!("\rserved beside {held}: round {} of {rounds}    ", round + 1);
-            turns.round(&servers, |server| server.kind.name(), |server| sample(server, held, length));
-        }
-        eprint!("\r{:40}\r", "");
+        let what = format!("served beside {held}");
+        let turn = |server: &Server| sample(server, held, length);
+        let turns = Turns::rounds(&what, rounds, &servers, |server| server.kind.name(), turn);
         servers.iter().for_each(|server| print(held, server.kind.name(), &turns));
     }
 }

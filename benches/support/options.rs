@@ -13,7 +13,7 @@ use super::kind::{Kind, find};
 use super::visits::BAD;
 
 /// What a server is told to keep its clients to. Each hears of that which it can do.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(crate) struct Limits {
     /// Nobody from [`BAD`].
     pub(crate) deny: bool,
@@ -23,6 +23,10 @@ pub(crate) struct Limits {
     pub(crate) per_minute: Option<u32>,
     /// Live handlers of a service.
     pub(crate) total: Option<u32>,
+}
+
+impl Limits {
+    pub(crate) const NONE: Self = Self { deny: false, per_source: None, per_minute: None, total: None };
 }
 
 /// More than any run needs, where a server wants a number.

@@ -43,7 +43,7 @@ impl Server {
 
     /// The same without limits. One that doesn't start is said and left out; the others still have their figures.
     pub(crate) fn start_or_say(kind: Kind, place: &Place) -> Option<Self> {
-        Self::start(kind, Limits::default(), place)
+        Self::start(kind, Limits::NONE, place)
             .inspect_err(|error| eprintln!("{} is left out: {error}", kind.name()))
             .ok()
     }

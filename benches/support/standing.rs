@@ -23,13 +23,9 @@ type Times = [f64; 4];
 pub(crate) fn run(kinds: &[Kind], place: &Place, rounds: usize) -> Result<()> {
     let mut memory = Turns::new();
     memory.round(kinds, |kind| kind.name(), |&kind| Ok(memory_of(kind, place)? as f64));
-    let mut times = Turns::new();
     let many: Vec<Kind> = kinds.iter().copied().filter(|kind| kind.serves_many()).collect();
-    for round in 0..rounds {
-        eprint!("\rstanding: round {} of {rounds}    ", round + 1);
-        times.round(&many, |kind| kind.name(), |&kind| start_and_reload(kind, place));
-    }
-    eprint!("\r{:40}\r", "");
+    let turn = |&kind: &Kind| start_and_reload(kind, place);
+    let times = Turns::rounds("standing", rounds, &many, |kind| kind.name(), turn);
     print(kinds, &memory, &times, rounds);
     Ok(())
 }
@@ -60,14 +56,14 @@ fn print(kinds: &[Kind], memory: &Turns<f64>, times: &Turns<Times>, rounds: usiz
 fn memory_of(kind: Kind, place: &Place) -> Result<u64> {
     let ports = free_ports(FEW);
     let each = if kind.serves_many() { FEW } else { 1 };
-    let start = |ports: &[u16]| Server::start_on(kind, Limits::default(), place, ports.to_owned());
+    let start = |ports: &[u16]| Server::start_on(kind, Limits::NONE, place, ports.to_owned());
     let idle: Vec<Server> = ports.chunks(each).map(start).collect::<Result<_>>()?;
     sleep(Duration::from_millis(300));
     idle.iter().map(|server| pss(server.pid())).sum()
 }
 
 fn start_and_reload(kind: Kind, place: &Place) -> Result<Times> {
-    let mut server = Server::start_on(kind, Limits::default(), place, free_ports(MANY))?;
+    let mut server = Server::start_on(kind, Limits::NONE, place, free_ports(MANY))?;
     sleep(Duration::from_millis(50));
     let started = cpu(server.pid())?.own;
     let reload = server.move_service(place, free_ports(1)[0])?;

@@ -16,6 +16,23 @@ impl<T> Turns<T> {
         Self { rounds: 0, seen: Vec::new() }
     }
 
+    /// So many rounds, as [`Turns::round`]; who waits at a terminal sees how far they are.
+    pub(crate) fn rounds<S>(
+        what: &str,
+        rounds: usize,
+        all: &[S],
+        name: impl Fn(&S) -> &'static str,
+        mut turn: impl FnMut(&S) -> Result<T>,
+    ) -> Self {
+        let mut turns = Self::new();
+        for round in 1..=rounds {
+            eprint!("\r{what}: round {round} of {rounds}    ");
+            turns.round(all, &name, &mut turn);
+        }
+        eprint!("\r{:40}\r", "");
+        turns
+    }
+
     /// A turn for each of `all`. One that fails is said; it has no figures here, and takes none from the others.
     pub(crate) fn round<S>(
         &mut self,
