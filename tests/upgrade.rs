@@ -200,9 +200,11 @@ fn a_socket_that_is_lent_comes_back() {
     let port = free_port();
     // Serves one datagram, then ends.
     let script = "import socket; s = socket.socket(fileno=0); d, a = s.recvfrom(99); s.sendto(d.upper(), a)";
+    // Takes its client, so that the socket is not lent again at once.
+    let slow = "import socket, time; time.sleep(1); socket.socket(fileno=0).accept()";
     let table = format!(
         "services: {{ upper: {{ listen: udp4/127.0.0.1:{port}, wait: true, program: [/usr/bin/python3, -c, '{script}'] }},
-        slow: {{ listen: 'unix:FOLDER/slow', wait: true, program: [/bin/sh, -c, 'sleep 1; exec /bin/cat FOLDER/text'] }} }}"
+        slow: {{ listen: 'unix:FOLDER/slow', wait: true, program: [/usr/bin/python3, -c, '{slow}'] }} }}"
     );
     let Some(_) = support::installed("python3") else { return support::skip("no python3") };
     let world = World::start(&table);
