@@ -92,7 +92,7 @@ impl Rate {
         if tat <= latest {
             return Ok(());
         }
-        let wait = self.difference(tat, latest).ns_up();
+        let wait = tat.ns_since(latest);
         Err(RetryAfter(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))))
     }
 
@@ -116,14 +116,6 @@ impl Rate {
         match fraction.checked_sub(self.events) {
             Some(fraction) => Moment { ns: ns + 1, fraction },
             None => Moment { ns, fraction },
-        }
-    }
-
-    /// `a - b`, where `a` is not before `b`.
-    fn difference(&self, a: Moment, b: Moment) -> Moment {
-        match a.fraction.checked_sub(b.fraction) {
-            Some(fraction) => Moment { ns: a.ns - b.ns, fraction },
-            None => Moment { ns: a.ns - b.ns - 1, fraction: a.fraction + self.events - b.fraction },
         }
     }
 }
@@ -150,6 +142,11 @@ impl Moment {
 
     fn ns_up(self) -> u128 {
         self.ns + u128::from(self.fraction > 0)
+    }
+
+    /// From `earlier`, which is not later and belongs to the same rate, rounded up.
+    fn ns_since(self, earlier: Self) -> u128 {
+        self.ns - earlier.ns + u128::from(self.fraction > earlier.fraction)
     }
 }
 

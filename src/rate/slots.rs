@@ -311,3 +311,6 @@ impl<S: Slot> Table<S> {
         self.sets.iter().map(|set| WAYS - set.idle(now)).sum()
     }
 }
+
+#[cfg(test)]
+mod tests;
