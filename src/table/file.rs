@@ -26,7 +26,8 @@ pub(super) type Identity = (u64, u64);
 /// Opens a regular file. The error is for the place that names the file.
 pub(super) fn open(path: &Path) -> Result<(File, Identity), String> {
     let failed = |error: std::io::Error| format!("cannot read {}: {}", path.display(), reason(&error));
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    // Miri opens files without any.
+    let flags = if cfg!(miri) { 0 } else { libc::O_NONBLOCK | libc::O_NOCTTY };
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     if metadata.is_dir() {

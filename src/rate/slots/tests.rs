@@ -3,7 +3,7 @@ use std::collections::HashSet;
 use super::*;
 
 /// Idle until told otherwise; knows its key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     source: u64,
     number: u32,
@@ -109,4 +109,25 @@ fn a_set_holds_eight_and_gives_up_the_one_that_matters_least() {
     assert_eq!(slots.evicted(), PerFamily { ipv4: 1, ipv6: 0 });
     assert_eq!(slots.get(15, v4(15, 32)), None, "it mattered least");
     assert_eq!(slots.count(0).ipv4, 16);
+}
+
+#[test]
+fn the_next_program_knows_what_is_busy_and_no_more() {
+    let mut slots = slots();
+    let numbers = 1..=20;
+    for number in numbers.clone() {
+        for source in [v4(7, 32), v6(7)] {
+            slots.claim(number, source, 0).busy_until = number.into();
+        }
+    }
+    let json = serde_json::to_string(&slots.carry(10)).unwrap();
+    let next = Slots::<Note>::from_carried(serde_json::from_str(&json).unwrap()).unwrap();
+    for number in numbers {
+        for source in [v4(7, 32), v6(7)] {
+            let expected = (number > 10).then(|| *slots.get(number, source).unwrap());
+            assert_eq!(next.get(number, source), expected.as_ref());
+        }
+    }
+    assert_eq!(next.count(0), PerFamily { ipv4: 10, ipv6: 10 });
+    assert_eq!((next.v4.sets.len(), next.v6.sets.len()), (slots.v4.sets.len(), slots.v6.sets.len()));
 }
