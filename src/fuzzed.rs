@@ -32,7 +32,7 @@ pub const TARGETS: [(&str, Target); 8] = [
 ];
 
 /// A machine where every name means something, without asking anybody.
-struct Anywhere;
+pub(crate) struct Anywhere;
 
 /// Not a number, which means itself.
 fn is_name(name: &str) -> bool {
@@ -125,10 +125,23 @@ fn asks_for_much(bytes: &[u8]) -> bool {
         && bytes.windows(7).any(|w| w == b"include")
 }
 
+#[cfg(not(miri))]
 fn with_file<T>(bytes: &[u8], work: impl FnOnce(PathBuf) -> T) -> T {
     let mut file = descriptor::memory_file(c"table").expect("memory");
     file.write_all(bytes).expect("memory");
     work(PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())))
+}
+
+/// Miri has no memfd_create(2).
+#[cfg(miri)]
+fn with_file<T>(bytes: &[u8], work: impl FnOnce(PathBuf) -> T) -> T {
+    static FILES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let number = FILES.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let path = std::env::temp_dir().join(format!("oxinetd-{}-{number}", std::process::id()));
+    std::fs::write(&path, bytes).expect("room");
+    let done = work(path.clone());
+    std::fs::remove_file(path).expect("it is there");
+    done
 }
 
 /// A client of the control socket: each line that he sends is taken as he has sent it, or is too long, however it comes

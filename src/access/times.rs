@@ -33,14 +33,14 @@ impl Span {
     }
 
     fn contains(&self, now: LocalTime) -> bool {
-        let (today, yesterday) = (self.begins_on(now.weekday), self.begins_on(now.weekday % 7 + 6));
+        let (today, yesterday) = (self.begins_on(now.weekday), self.begins_on(now.weekday + 6));
         let (begun, ended) = (now.minute >= self.from, now.minute >= self.to);
         if self.to > self.from { today && begun && !ended } else { today && begun || yesterday && !ended }
     }
 
     /// How many minutes on the wall from `now` to each of its beginnings, at most a week.
     fn beginnings(self, now: LocalTime) -> impl Iterator<Item = u16> {
-        (0..=7).filter(move |ahead| self.begins_on(now.weekday % 7 + ahead)).filter_map(move |ahead| {
+        (0..=7).filter(move |ahead| self.begins_on(now.weekday + ahead)).filter_map(move |ahead| {
             let begin = u16::from(ahead) * MINUTES_PER_DAY + self.from;
             begin.checked_sub(now.minute)
         })
@@ -62,7 +62,7 @@ pub fn next_opening(spans: &[Span], now: LocalTime) -> Option<LocalTime> {
     }
     let wait = spans.iter().flat_map(|span| span.beginnings(now)).min()?;
     let minute = now.minute + wait;
-    let days = u16::from(now.weekday % 7) + minute / MINUTES_PER_DAY;
+    let days = u16::from(now.weekday) + minute / MINUTES_PER_DAY;
     Some(LocalTime { weekday: (days % 7) as u8, minute: minute % MINUTES_PER_DAY })
 }
 

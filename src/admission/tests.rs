@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::rules::Limit;
 use super::*;
+use crate::fuzzed::Anywhere;
 use crate::rate::{Bucket, Rate, RetryAfter};
-use crate::table::{self, Table};
+use crate::table::{Options, Table, load_with};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const NOW: Now = Now { monotonic: Duration::from_secs(1_000_000), wall: Duration::from_secs(1_800_000_000) };
@@ -35,12 +36,16 @@ fn later(time: Duration) -> Now {
 /// Each world of the tests has memory of its own.
 const FEW: &str = "daemon: { sources: { ipv4: 600, ipv6: 600 } }\n";
 
-/// The table with one service that has these keys.
-fn table_of(keys: &str) -> Table {
+fn table(yaml: &str) -> Table {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.yaml");
-    fs::write(&file, format!("{FEW}services: {{ s: {{ listen: 80, program: /bin/cat, {keys} }} }}")).unwrap();
-    table::load(&[file]).unwrap().table
+    fs::write(&file, yaml).unwrap();
+    load_with(&[file], &Options { machine: &Anywhere, ..Options::default() }).table.unwrap()
+}
+
+/// The table with one service that has these keys.
+fn table_of(keys: &str) -> Table {
+    table(&format!("{FEW}services: {{ s: {{ listen: 80, program: /bin/cat, {keys} }} }}"))
 }
 
 /// The books and the rules of one service.
@@ -440,14 +445,9 @@ fn a_dry_run_lets_in_whom_a_penalty_refuses_and_not_whom_a_ban_does() {
 fn a_penalty_holds_for_the_source_in_every_service_and_not_for_the_exempt() {
     let mut ledger = Ledger::default();
     let ids = ledger.list(["trap", "other", "kind"]);
-    let table = {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("t.yaml");
-        let trap = "trap: { listen: 1, penalties: { trap: 1h, min: 0s, exempt: [192.0.2.9] } }";
-        let kind = "kind: { listen: 3, program: /bin/cat, penalties: { exempt: [192.0.2.0/24] } }";
-        fs::write(&file, format!("services: {{ {trap}, other: {{ listen: 2, program: /bin/cat }}, {kind} }}")).unwrap();
-        table::load(&[file]).unwrap().table
-    };
+    let trap = "trap: { listen: 1, penalties: { trap: 1h, min: 0s, exempt: [192.0.2.9] } }";
+    let kind = "kind: { listen: 3, program: /bin/cat, penalties: { exempt: [192.0.2.0/24] } }";
+    let table = table(&format!("services: {{ {trap}, other: {{ listen: 2, program: /bin/cat }}, {kind} }}"));
     let mut admission = Admission::new().unwrap();
     let prepared = admission.prepare(table.daemon.sources, &table.services).unwrap();
     admission.serve(ids.iter().copied().zip(&table.services), 100, prepared, NOW);
