@@ -447,7 +447,7 @@ fn a_penalty_holds_for_the_source_in_every_service_and_not_for_the_exempt() {
     let ids = ledger.list(["trap", "other", "kind"]);
     let trap = "trap: { listen: 1, penalties: { trap: 1h, min: 0s, exempt: [192.0.2.9] } }";
     let kind = "kind: { listen: 3, program: /bin/cat, penalties: { exempt: [192.0.2.0/24] } }";
-    let table = table(&format!("services: {{ {trap}, other: {{ listen: 2, program: /bin/cat }}, {kind} }}"));
+    let table = table(&format!("{FEW}services: {{ {trap}, other: {{ listen: 2, program: /bin/cat }}, {kind} }}"));
     let mut admission = Admission::new().unwrap();
     let prepared = admission.prepare(table.daemon.sources, &table.services).unwrap();
     admission.serve(ids.iter().copied().zip(&table.services), 100, prepared, NOW);
