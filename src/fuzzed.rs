@@ -4,14 +4,11 @@
 //! It exists for tests and for `cargo fuzz` alone, and keeps nothing.
 
 use std::ffi::CString;
-use std::io::Write;
-use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 use crate::builtin::{LONGEST_REQUEST, request};
 use crate::control::{self, protocol};
 use crate::log::fuzzed::lines;
-use crate::sys::descriptor;
 use crate::table::machine::{Account, Machine};
 use crate::table::{DIALECTS, Dialect, Options, dump, import, load_with};
 use crate::{ctl, daemon};
@@ -59,6 +56,10 @@ impl Machine for Anywhere {
 
     fn program_fault(&self, _root: Option<&str>, _path: &str) -> Option<String> {
         None
+    }
+
+    fn interface(&self, name: &str) -> Option<u32> {
+        is_name(name).then_some(2)
     }
 
     fn content(&self, path: &str) -> Result<Vec<u8>, String> {
@@ -127,7 +128,10 @@ fn asks_for_much(bytes: &[u8]) -> bool {
 
 #[cfg(not(miri))]
 fn with_file<T>(bytes: &[u8], work: impl FnOnce(PathBuf) -> T) -> T {
-    let mut file = descriptor::memory_file(c"table").expect("memory");
+    use std::io::Write;
+    use std::os::fd::{AsFd, AsRawFd};
+
+    let mut file = crate::sys::descriptor::memory_file(c"table").expect("memory");
     file.write_all(bytes).expect("memory");
     work(PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())))
 }

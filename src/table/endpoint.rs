@@ -7,8 +7,6 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
-use nix::net::if_::if_nametoindex;
-
 use super::machine::{Machine, list};
 use super::units::digits;
 use super::{Endpoint, Transport};
@@ -61,7 +59,7 @@ impl<'a> Ports<'a> {
                 return Err(format!("{word:?} is no protocol; expected tcp, tcp4, tcp6, mptcp, udp, udp4 or udp6"));
             }
         };
-        let (address, port) = split_address(rest)?;
+        let (address, port) = self.split_address(rest)?;
         let port = self.port(port, transport)?;
         match address {
             Some(address) => Ok(vec![at_address(transport, family, address, port)?]),
@@ -86,6 +84,47 @@ impl<'a> Ports<'a> {
         let machine = self.machine;
         let services = self.services.get_or_insert_with(|| parse_services(&list(machine, "/etc/services")));
         services.get(&(name.to_owned(), protocol.to_owned())).copied()
+    }
+
+    /// Takes `ADDRESS:` off, if it is there.
+    fn split_address<'t>(&self, text: &'t str) -> Result<(Option<SocketAddr>, &'t str), String> {
+        if let Some(rest) = text.strip_prefix('[') {
+            let (address, port) = rest.split_once("]:").ok_or("expected [ADDRESS]:PORT, such as [::1]:80")?;
+            return Ok((Some(SocketAddr::V6(self.v6_address(address)?)), port));
+        }
+        match text.rsplit_once(':') {
+            None => Ok((None, text)),
+            Some((address, _)) if address.contains(':') => {
+                Err(format!("an IPv6 address stands in brackets, such as [::1]:80; found {text:?}"))
+            }
+            Some(("*", port)) => Ok((None, port)),
+            Some((address, port)) => {
+                let v4: Ipv4Addr = address.parse().map_err(|_| {
+                    format!("{address:?} is no address; expected one in numbers, names are not looked up")
+                })?;
+                Ok((Some(SocketAddr::from((v4, 0))), port))
+            }
+        }
+    }
+
+    /// An IPv6 address with an optional `%interface`.
+    fn v6_address(&self, text: &str) -> Result<SocketAddrV6, String> {
+        let (address, scope) = text.split_once('%').map_or((text, None), |(address, scope)| (address, Some(scope)));
+        let address: Ipv6Addr = address.parse().map_err(|_| format!("{address:?} is no IPv6 address"))?;
+        if let Some(v4) = address.to_ipv4_mapped() {
+            return Err(format!("{address} is an IPv4 address in disguise; write {v4}"));
+        }
+        let scope = match scope {
+            None if address.is_unicast_link_local() => {
+                return Err(format!("a link-local address needs its interface, such as [{address}%eth0]:80"));
+            }
+            None => 0,
+            Some(name) => match digits(name) {
+                Some(number) => u32::try_from(number).map_err(|_| format!("{name} is no interface"))?,
+                None => self.machine.interface(name).ok_or_else(|| format!("there is no interface {name:?}"))?,
+            },
+        };
+        Ok(SocketAddrV6::new(address, 0, 0, scope))
     }
 }
 
@@ -120,47 +159,6 @@ fn unix_path(path: &str) -> Result<PathBuf, String> {
         return Err(format!("the path has {length} bytes; that of a Unix socket has at most {MAX_UNIX_PATH}"));
     }
     Ok(PathBuf::from(path))
-}
-
-/// Takes `ADDRESS:` off, if it is there.
-fn split_address(text: &str) -> Result<(Option<SocketAddr>, &str), String> {
-    if let Some(rest) = text.strip_prefix('[') {
-        let (address, port) = rest.split_once("]:").ok_or("expected [ADDRESS]:PORT, such as [::1]:80")?;
-        return Ok((Some(SocketAddr::V6(v6_address(address)?)), port));
-    }
-    match text.rsplit_once(':') {
-        None => Ok((None, text)),
-        Some((address, _)) if address.contains(':') => {
-            Err(format!("an IPv6 address stands in brackets, such as [::1]:80; found {text:?}"))
-        }
-        Some(("*", port)) => Ok((None, port)),
-        Some((address, port)) => {
-            let v4: Ipv4Addr = address
-                .parse()
-                .map_err(|_| format!("{address:?} is no address; expected one in numbers, names are not looked up"))?;
-            Ok((Some(SocketAddr::from((v4, 0))), port))
-        }
-    }
-}
-
-/// An IPv6 address with an optional `%interface`.
-fn v6_address(text: &str) -> Result<SocketAddrV6, String> {
-    let (address, scope) = text.split_once('%').map_or((text, None), |(address, scope)| (address, Some(scope)));
-    let address: Ipv6Addr = address.parse().map_err(|_| format!("{address:?} is no IPv6 address"))?;
-    if let Some(v4) = address.to_ipv4_mapped() {
-        return Err(format!("{address} is an IPv4 address in disguise; write {v4}"));
-    }
-    let scope = match scope {
-        None if address.is_unicast_link_local() => {
-            return Err(format!("a link-local address needs its interface, such as [{address}%eth0]:80"));
-        }
-        None => 0,
-        Some(name) => match digits(name) {
-            Some(number) => u32::try_from(number).map_err(|_| format!("{name} is no interface"))?,
-            None => if_nametoindex(name).map_err(|_| format!("there is no interface {name:?}"))?,
-        },
-    };
-    Ok(SocketAddrV6::new(address, 0, 0, scope))
 }
 
 fn at_address(transport: Transport, family: Family, mut address: SocketAddr, port: u16) -> Result<Endpoint, String> {

@@ -1,4 +1,4 @@
-//! What the table asks of the machine that it is for: accounts, programs, and the lists of names in /etc.
+//! What the table asks of the machine that it is for: accounts, programs, interfaces, and the lists of names in /etc.
 //!
 //! [`super::load()`] asks the machine that it runs on, [`Local`]; whoever wants to know what a table would mean elsewhere
 //! gives a [`Machine`] of their own. Answers may be slow, as a name service may be remote. Errors are messages for the
@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
 
 use super::{file, program};
@@ -52,6 +53,9 @@ pub trait Machine {
     /// Why the program `path` cannot be run inside `root`; `None` if it can.
     fn program_fault(&self, root: Option<&str>, path: &str) -> Option<String>;
 
+    /// The number of a network interface, if there is one of this name.
+    fn interface(&self, name: &str) -> Option<u32>;
+
     /// What is in a file: a list such as /etc/services, or a banner.
     ///
     /// # Errors
@@ -92,6 +96,10 @@ impl Machine for Local {
 
     fn program_fault(&self, root: Option<&str>, path: &str) -> Option<String> {
         program::fault(root, path)
+    }
+
+    fn interface(&self, name: &str) -> Option<u32> {
+        if_nametoindex(name).ok()
     }
 
     fn content(&self, path: &str) -> Result<Vec<u8>, String> {

@@ -36,6 +36,10 @@ impl Machine for Hopeful<'_> {
         None
     }
 
+    fn interface(&self, name: &str) -> Option<u32> {
+        self.0.interface(name)
+    }
+
     fn content(&self, path: &str) -> Result<Vec<u8>, String> {
         self.0.content(path)
     }
