@@ -426,6 +426,13 @@ mod tests {
     }
 
     #[test]
+    fn a_service_is_found_by_its_name() {
+        let mut ledger = Ledger::default();
+        let ids = ledger.list(["one", "two"]);
+        assert_eq!((ledger.find("one"), ledger.find("two"), ledger.find("three")), (Some(ids[0]), Some(ids[1]), None));
+    }
+
+    #[test]
     fn a_ticket_is_known_by_its_number() {
         let mut ledger = Ledger::default();
         let id = ledger.list(["s"])[0];

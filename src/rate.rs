@@ -270,6 +270,8 @@ mod tests {
         assert_eq!(Rate::new(1, Duration::from_secs(86_400), u32::MAX), Err(InvalidRate::TooSlow));
         assert!(Rate::new(1, Duration::from_nanos(u64::MAX), 1).is_ok());
         assert_eq!(Rate::new(1, Duration::from_nanos(u64::MAX), 2), Err(InvalidRate::TooSlow));
+        let words = [InvalidRate::Zero, InvalidRate::TooMany, InvalidRate::TooSlow].map(|rate| rate.to_string());
+        assert!(words[0].contains("at least 1") && words[1].contains("many") && words[2].contains("584 years"));
         assert_eq!(Rate::new(60, minute, 5), Rate::new(1, Duration::from_secs(1), 5));
     }
 

@@ -109,3 +109,64 @@ impl Bans {
         self.changes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn network(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn is_banned(bans: &Bans, address: &str) -> bool {
+        bans.find(address.parse().unwrap(), NOW).is_some()
+    }
+
+    #[test]
+    fn a_ban_that_goes_leaves_others_of_its_length() {
+        let mut bans = Bans::default();
+        for text in ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"] {
+            bans.add(network(text), None, NOW).unwrap();
+        }
+        assert!(bans.remove(network("192.0.2.0/24"), NOW));
+        assert!(!bans.remove(network("192.0.2.0/24"), NOW), "it is not in force");
+        assert!(!is_banned(&bans, "192.0.2.1") && is_banned(&bans, "198.51.100.1") && is_banned(&bans, "2001:db8::1"));
+        assert_eq!(bans.lengths, BTreeMap::from([((false, 24), 1), ((true, 32), 1)]));
+        assert!(bans.remove(network("198.51.100.0/24"), NOW));
+        assert_eq!(bans.lengths, BTreeMap::from([((true, 32), 1)]), "none is looked for that there is not");
+    }
+
+    #[test]
+    fn every_change_is_counted_but_the_passing_of_time() {
+        let mut bans = Bans::default();
+        let mut last = bans.changes();
+        let mut grown = |bans: &Bans| std::mem::replace(&mut last, bans.changes()) < bans.changes();
+        let (one, other) = (network("192.0.2.0/24"), network("198.51.100.0/24"));
+        bans.add(one, Some(NOW + Duration::from_secs(1)), NOW).unwrap();
+        assert!(grown(&bans));
+        bans.add(one, Some(NOW + Duration::from_secs(9)), NOW).unwrap();
+        assert!(grown(&bans), "another end");
+        bans.add(other, None, NOW).unwrap();
+        assert!(grown(&bans));
+        bans.remove(other, NOW);
+        assert!(grown(&bans));
+        bans.remove(other, NOW);
+        assert!(!grown(&bans));
+        bans.remove(one, NOW + Duration::from_secs(10));
+        assert!(!grown(&bans), "it was over");
+        assert!(bans.networks.is_empty() && bans.lengths.is_empty());
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_always_for_another_end() {
+        let mut bans = Bans::default();
+        let nth = |number: usize| IpNet::from(IpAddr::from((number as u32).to_be_bytes()));
+        bans.networks = (0..MOST).map(|number| (nth(number), None)).collect();
+        let refused = bans.add(nth(MOST), None, NOW).unwrap_err();
+        assert!(refused.to_string().contains(&MOST.to_string()), "{refused}");
+        bans.add(nth(0), Some(NOW), NOW).unwrap();
+        bans.add(nth(MOST), None, NOW).expect("one is over");
+    }
+}

@@ -113,7 +113,7 @@ impl Slot for Seen {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::time::Duration;
 
     use super::*;
@@ -139,8 +139,23 @@ mod tests {
         assert_eq!(meter.peak(ids[1]), Some(PeakRate { source: v4(1), connections: 4 }));
         (0..5).for_each(|_| meter.note(ids[0], v4(2), at(600)));
         assert_eq!(meter.peak(ids[0]), Some(PeakRate { source: v4(2), connections: 5 }));
+        (0..5).for_each(|_| meter.note(ids[0], v4(3), at(600)));
+        assert_eq!(meter.peak(ids[0]).unwrap().source, v4(2), "who came as often later is not named");
         meter.retain(|id| id == ids[1]);
         assert_eq!((meter.peak(ids[0]), meter.peak(ids[1]).is_some()), (None, true));
+    }
+
+    #[test]
+    fn the_first_minute_of_the_clock_is_one_too_and_each_family_has_its_own_sources() {
+        let (mut meter, id) = (Meter::new().unwrap(), Ledger::default().list(["one"])[0]);
+        let v6 = |number| Source::V6(Ipv6Addr::from_bits(u128::from(number) << 64), 64);
+        for seconds in [0, 59] {
+            meter.note(id, v4(1), at(seconds));
+            meter.note(id, v6(1_u64), at(seconds));
+        }
+        assert_eq!(meter.peak(id), Some(PeakRate { source: v4(1), connections: 2 }));
+        meter.note(id, v6(1), at(59));
+        assert_eq!(meter.peak(id), Some(PeakRate { source: v6(1), connections: 3 }));
     }
 
     #[test]

@@ -277,8 +277,10 @@ fn a_service_that_is_closed_says_when_it_opens() {
     let next = (local.hour + 1) % 24;
     let mut world = World::new(&format!("times: ['{next:02}:00-{next:02}:01']"));
     let seconds = 3_600 - u64::from(local.minute) * 60 - u64::from(local.second);
-    let retry = Some(Duration::from_secs(seconds));
-    assert_eq!(world.decide("192.0.2.1", NOW), Decision::Refuse(Refusal { reason: Reason::Times, retry }));
+    for passed in [0, 1, 59, 60, seconds - 61, seconds - 1] {
+        let (now, retry) = (later(Duration::from_secs(passed)), Some(Duration::from_secs(seconds - passed)));
+        assert_eq!(world.decide("192.0.2.1", now), Decision::Refuse(Refusal { reason: Reason::Times, retry }));
+    }
     assert_eq!(world.decide("192.0.2.1", later(Duration::from_secs(seconds))), Decision::Admit);
 }
 
@@ -539,4 +541,110 @@ fn an_explanation_names_rules_numbers_and_places() {
     let exempt = explain(&mut world, "198.51.100.1");
     assert!(rule(&exempt, Reason::SourceRate).1.starts_with("exempt 198.51.100.0/24 (/"));
     assert!(rule(&explain(&mut world, "203.0.113.1"), Reason::Penalty).1.starts_with("exempt from penalties (/"));
+}
+
+#[test]
+fn memory_for_penalties_is_taken_when_somebody_can_be_charged() {
+    let mut world = World::new("rate: 1/h");
+    assert_eq!(world.admission.debtors, NONE);
+    world.reload("penalties: { crash: 90s }", 1000, NOW);
+    assert_eq!(world.admission.debtors, PerFamily { ipv4: 600, ipv6: 600 });
+    let hosts = || (1..=200).map(|last| format!("192.0.2.{last}"));
+    for host in hosts() {
+        world.admission.charge(world.id, &peer(&host), Cause::Crash, NOW);
+    }
+    world.reload("penalties: { crash: 10s }", 1000, NOW);
+    assert_eq!(world.admission.penalised(NOW).count(), 200);
+    assert!(hosts().all(|host| world.decide(&host, NOW) == no(Reason::Penalty, Some(Duration::from_secs(75)))));
+}
+
+#[test]
+fn the_peak_counts_everybody_who_comes_and_goes_to_the_next_program() {
+    let mut world = World::new("deny: 192.0.2.0/24");
+    assert_eq!(world.admission.peak_rate(world.id), None);
+    let client = world.client("192.0.2.1");
+    (0..3).for_each(|_| world.admission.note_arrival(world.id, &client, NOW));
+    let peak = Some(PeakRate { source: client.source, connections: 3 });
+    assert_eq!(world.admission.peak_rate(world.id), peak);
+    let carried = serde_json::to_string(&world.admission.carry(NOW)).unwrap();
+    let mut next = Admission::new().unwrap();
+    next.take_over(serde_json::from_str(&carried).unwrap(), NOW).unwrap();
+    assert_eq!(next.peak_rate(world.id), peak);
+}
+
+#[test]
+fn the_barred_are_bans_and_then_debtors_the_longest_first() {
+    let mut world = World::new("penalties: { crash: 90s }");
+    let changes = world.admission.barred_changes();
+    world.admission.charge(world.id, &peer("198.51.100.1"), Cause::Crash, NOW);
+    let charged = world.admission.barred_changes();
+    assert!(charged > changes);
+    for _ in 0..2 {
+        world.admission.charge(world.id, &peer("2001:db8::1"), Cause::Crash, NOW);
+    }
+    for (banned, time) in [("192.0.2.0/26", Some(MINUTE)), ("192.0.2.64/26", None), ("192.0.2.128/26", Some(HOUR))] {
+        let before = world.admission.barred_changes();
+        world.admission.ban(network(banned), time.map(|time| NOW.monotonic + time), NOW).unwrap();
+        assert!(world.admission.barred_changes() > before);
+    }
+    let all = world.admission.barred(NOW, 100);
+    let seen: Vec<_> = all.iter().map(|one| (one.network.to_string(), one.until, one.banned)).collect();
+    let until = |seconds| Some(NOW.monotonic + Duration::from_secs(seconds));
+    let expected = [
+        ("192.0.2.64/26", None, true),
+        ("192.0.2.128/26", until(3_600), true),
+        ("192.0.2.0/26", until(60), true),
+        ("2001:db8::/64", until(165), false),
+        ("198.51.100.1/32", until(75), false),
+    ];
+    assert_eq!(seen, expected.map(|(network, until, banned)| (network.to_owned(), until, banned)));
+    assert_eq!(world.admission.barred(NOW, 4), all[..4]);
+}
+
+#[test]
+fn a_service_that_makes_exceptions_does_not_enforce_what_they_are_of() {
+    let ban = |text: &str, banned| Barred { network: network(text), until: None, banned };
+    let asked = |world: &World, text: &str| world.admission.enforces(world.id, &ban(text, false));
+    let mut world = World::new("penalties: { crash: 90s }");
+    assert!(!world.admission.makes_exceptions(world.id) && asked(&world, "192.0.2.0/24"));
+    world.reload("penalties: { crash: 90s, exempt: [192.0.2.64/26, '::ffff:198.51.100.0/120'] }", 1000, NOW);
+    assert!(world.admission.makes_exceptions(world.id));
+    for (text, enforced) in [
+        ("192.0.2.0/24", false),
+        ("192.0.2.64/26", false),
+        ("192.0.2.65/32", false),
+        ("192.0.2.128/26", true),
+        ("198.51.100.7/32", false),
+        ("2001:db8::/64", true),
+    ] {
+        assert_eq!(asked(&world, text), enforced, "{text}");
+    }
+    assert!(world.admission.enforces(world.id, &ban("192.0.2.64/26", true)), "of a ban there are no exceptions");
+    world.reload("penalties: { crash: 90s }, dry_run: true", 1000, NOW);
+    assert!(world.admission.makes_exceptions(world.id) && !asked(&world, "2001:db8::/64"));
+    assert!(world.admission.enforces(world.id, &ban("2001:db8::/64", true)));
+}
+
+#[test]
+fn an_explanation_says_what_is_so_when_it_is_not_as_usual() {
+    let mut world = World::new("allow: 192.0.2.0/24, penalties: { trap: 1h }, instances: 3");
+    let rule = |world: &mut World, peer, question| {
+        let found = world.admission.explain(&world.ledger, world.id, &world.table.services[0], peer, NOW);
+        found.into_iter().find(|one| one.question == question).unwrap().rule
+    };
+    assert!(rule(&mut world, peer("198.51.100.1"), Reason::Access).starts_with("in no network of allow (/"));
+    assert!(rule(&mut world, peer("192.0.2.1"), Reason::Access).starts_with("allow 192.0.2.0/24 (/"));
+    world.reload("", 1000, NOW);
+    assert_eq!(rule(&mut world, peer("192.0.2.1"), Reason::Access), "neither allow nor deny");
+    let user = Peer::Unix { uid: 7, gid: 7 };
+    assert_eq!(rule(&mut world, user, Reason::Access), "no client of networks");
+    assert_eq!(rule(&mut world, user, Reason::Drained), "not drained");
+    world.admission.drain(world.id);
+    assert_eq!(rule(&mut world, user, Reason::Drained), "drained by the administrator");
+    world.reload("per_source: { instances: 5 }, per_network: { instances: 9 }", 1000, NOW);
+    world.admission.resume(world.id);
+    (0..2).for_each(|_| world.arrive("192.0.2.1", NOW).unwrap());
+    world.arrive("192.0.2.2", NOW).unwrap();
+    assert!(rule(&mut world, peer("192.0.2.1"), Reason::SourceInstances).contains("2 of 5 handlers"));
+    assert!(rule(&mut world, peer("192.0.2.1"), Reason::NetworkInstances).contains("3 of 9 handlers"));
 }

@@ -3,24 +3,38 @@ use crate::ledger::{Ledger, Place};
 use crate::source::Source;
 use crate::sys::pidfd::{Ended as End, Ending};
 
-/// All of its processes have ended, and it tells of a batch of them at a time, as epoll does.
+/// All of its processes have ended but those that are said to live, and it tells of a batch of them at a time, as epoll
+/// does.
 #[derive(Default)]
-struct AllEnded(Vec<Ticket>);
+struct AllEnded {
+    watched: Vec<Ticket>,
+    living: Vec<Ticket>,
+    /// It watches nobody any more.
+    full: bool,
+    /// The process groups and their signals.
+    signals: Vec<(i32, i32)>,
+}
 
 impl Kernel for AllEnded {
     type Handle = Ticket;
 
     fn watch(&mut self, _: &Ticket, ticket: Ticket) -> io::Result<()> {
-        self.0.push(ticket);
+        if self.full {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.watched.push(ticket);
         Ok(())
     }
 
     fn ended(&mut self, found: &mut Vec<Ticket>) {
-        found.extend(self.0.iter().take(BATCH));
+        found.extend(self.watched.iter().take(BATCH));
     }
 
     fn collect(&mut self, handle: &Ticket) -> io::Result<Option<End>> {
-        self.0.retain(|ticket| ticket != handle);
+        if self.living.contains(handle) {
+            return Ok(None);
+        }
+        self.watched.retain(|ticket| ticket != handle);
         Ok(Some(End { ending: Ending::Exited(0), cpu: Duration::ZERO, rss: 0 }))
     }
 
@@ -34,7 +48,9 @@ impl Kernel for AllEnded {
 
     fn bury(&mut self, _: &Ticket) {}
 
-    fn signal(&mut self, _: i32, _: i32) {}
+    fn signal(&mut self, pid: i32, signal: i32) {
+        self.signals.push((pid, signal));
+    }
 }
 
 /// A ledger and a reaper with nothing in them.
@@ -52,13 +68,32 @@ impl World {
     }
 
     fn start(&mut self, handlers: usize) {
+        for _ in 0..handlers {
+            self.start_one(1, None);
+        }
+    }
+
+    /// One that begins at 0.
+    fn start_one(&mut self, pid: i32, lifetime: Option<Duration>) {
         let about =
             About { service: Arc::from("s"), peer: Peer::Unknown, lent: None, since: Duration::ZERO, log: false };
-        for _ in 0..handlers {
-            let ticket = self.ledger.take(Place { service: self.service, source: Source::Unknown, network: None });
-            self.reaper.record(ticket, 1, ticket, about.clone(), None);
-            self.reaper.born(ticket);
-        }
+        let ticket = self.ledger.take(Place { service: self.service, source: Source::Unknown, network: None });
+        self.reaper.record(ticket, pid, ticket, about, lifetime);
+        self.reaper.born(ticket);
+    }
+
+    /// Who is sent what when it is that late.
+    fn overdue(&mut self, seconds: u64) -> Vec<(i32, i32)> {
+        let killed = self.reaper.end_overdue(at(seconds));
+        let signals = std::mem::take(&mut self.reaper.kernel.signals);
+        let told: Vec<_> = killed.iter().map(|killed| (killed.pid, killed.signal)).collect();
+        let name = |signal| if signal == libc::SIGTERM { "SIGTERM" } else { "SIGKILL" };
+        assert_eq!(told, signals.iter().map(|&(pid, signal)| (pid, name(signal))).collect::<Vec<_>>());
+        signals
+    }
+
+    fn deadline(&self, now: u64) -> Option<u64> {
+        self.reaper.deadline(at(now)).map(|when| when.as_secs())
     }
 
     /// How many are settled in one turn.
@@ -67,6 +102,10 @@ impl World {
         let exits = self.reaper.drain();
         exits.into_iter().filter(|exit| self.ledger.settle(exit.ticket).is_some()).count()
     }
+}
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
 #[test]
@@ -91,5 +130,59 @@ fn those_that_ended_at_once_are_collected_in_many_turns() {
     for turn in 0..50 {
         assert_eq!(world.turn(true), BATCH, "turn {turn}");
     }
+    assert_eq!(world.ledger.total(), 0);
+}
+
+#[test]
+fn who_lives_too_long_is_asked_to_end_and_then_made_to() {
+    let mut world = World::new();
+    world.start_one(8, Some(at(20)));
+    world.start_one(7, Some(at(10)));
+    world.start_one(9, None);
+    assert_eq!((world.deadline(0), world.overdue(9)), (Some(10), vec![]));
+    assert_eq!((world.overdue(10), world.deadline(10)), (vec![(7, libc::SIGTERM)], Some(15)));
+    assert_eq!(world.overdue(14), []);
+    assert_eq!((world.overdue(15), world.deadline(15)), (vec![(7, libc::SIGKILL)], Some(20)));
+    assert_eq!(world.overdue(26), [(8, libc::SIGTERM)], "late, and five seconds from then");
+    assert_eq!((world.overdue(30), world.overdue(31)), (vec![], vec![(8, libc::SIGKILL)]));
+    assert_eq!((world.deadline(31), world.overdue(1_000)), (None, vec![]));
+}
+
+#[test]
+fn who_has_been_collected_is_sent_nothing() {
+    let mut world = World::new();
+    world.start_one(7, Some(at(10)));
+    assert_eq!(world.turn(true), 1);
+    assert_eq!((world.deadline(0), world.overdue(100)), (None, vec![]));
+}
+
+#[test]
+fn at_the_end_everybodys_time_is_over() {
+    let mut world = World::new();
+    world.start_one(7, Some(at(10)));
+    world.start_one(8, None);
+    world.reaper.end_all(at(3));
+    assert_eq!(world.deadline(3), Some(3));
+    let mut asked = world.overdue(3);
+    asked.sort_unstable();
+    assert_eq!(asked, [(7, libc::SIGTERM), (8, libc::SIGTERM)]);
+    let mut made = world.overdue(8);
+    made.sort_unstable();
+    assert_eq!(made, [(7, libc::SIGKILL), (8, libc::SIGKILL)]);
+    assert_eq!((world.deadline(10), world.overdue(10)), (None, vec![]));
+}
+
+#[test]
+fn who_could_not_be_watched_is_looked_at_each_second() {
+    let mut world = World::new();
+    world.reaper.kernel.full = true;
+    world.start_one(7, None);
+    world.start_one(8, None);
+    world.reaper.kernel.living.extend(world.reaper.unwatched.last());
+    assert_eq!(world.deadline(5), Some(6));
+    assert_eq!((world.turn(false), world.reaper.handlers()), (1, 1), "without being told");
+    assert_eq!(world.deadline(6), Some(7), "the other still is");
+    world.reaper.kernel.living.clear();
+    assert_eq!((world.turn(false), world.deadline(7)), (1, None));
     assert_eq!(world.ledger.total(), 0);
 }
