@@ -58,6 +58,10 @@ impl Machine for Anywhere {
         None
     }
 
+    fn directory_fault(&self, _root: Option<&str>, _path: &str) -> Option<String> {
+        None
+    }
+
     fn interface(&self, name: &str) -> Option<u32> {
         is_name(name).then_some(2)
     }

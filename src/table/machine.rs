@@ -1,4 +1,5 @@
-//! What the table asks of the machine that it is for: accounts, programs, interfaces, and the lists of names in /etc.
+//! What the table asks of the machine that it is for: accounts, programs, directories, interfaces, and the lists of names
+//! in /etc.
 //!
 //! [`super::load()`] asks the machine that it runs on, [`Local`]; whoever wants to know what a table would mean elsewhere
 //! gives a [`Machine`] of their own. Answers may be slow, as a name service may be remote. Errors are messages for the
@@ -53,6 +54,9 @@ pub trait Machine {
     /// Why the program `path` cannot be run inside `root`; `None` if it can.
     fn program_fault(&self, root: Option<&str>, path: &str) -> Option<String>;
 
+    /// Why handlers cannot start in the directory `path` inside `root`; `None` if they can.
+    fn directory_fault(&self, root: Option<&str>, path: &str) -> Option<String>;
+
     /// The number of a network interface, if there is one of this name.
     fn interface(&self, name: &str) -> Option<u32>;
 
@@ -96,6 +100,10 @@ impl Machine for Local {
 
     fn program_fault(&self, root: Option<&str>, path: &str) -> Option<String> {
         program::fault(root, path)
+    }
+
+    fn directory_fault(&self, root: Option<&str>, path: &str) -> Option<String> {
+        program::directory_fault(root, path)
     }
 
     fn interface(&self, name: &str) -> Option<u32> {

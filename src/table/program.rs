@@ -1,7 +1,7 @@
 //! Is the program there? Asked when the table is loaded, so that a misspelt path is an error with a line number and not
 //! a failure at the first connection.
 //!
-//! Only [`super::check`] calls this. A path is looked up as the handler will see it: inside `chroot`, symbolic links
+//! [`super::machine::Local`] asks it. A path is looked up as the handler will see it: inside `chroot`, symbolic links
 //! included (openat2(2), `RESOLVE_IN_ROOT`). Nothing is read or run.
 
 use std::os::fd::OwnedFd;

@@ -63,6 +63,10 @@ impl Machine for Elsewhere {
         (name.starts_with("no-such") || path.contains(['@', '<', '$'])).then(|| format!("there is no program {path}"))
     }
 
+    fn directory_fault(&self, _root: Option<&str>, _path: &str) -> Option<String> {
+        None
+    }
+
     fn interface(&self, name: &str) -> Option<u32> {
         match name {
             "lo" => Some(1),

@@ -12,7 +12,7 @@ use nix::unistd::geteuid;
 
 use super::super::problem::{At, Set};
 use super::super::schema::{ServiceSpec, or};
-use super::super::{Endpoint, MuxName, Program, Service, Transport, program};
+use super::super::{Endpoint, MuxName, Program, Service, Transport};
 use super::Checker;
 use crate::builtin::{Builtin, Target, Told, What};
 
@@ -92,7 +92,7 @@ impl Checker<'_> {
                            out, or write chroot: / where defaults have another";
             self.problems.push(chroot.at.problem(message));
         }
-        if let Some(fault) = program::fault(None, SELF) {
+        if let Some(fault) = self.machine.program_fault(None, SELF) {
             self.problems.push(place.problem(format!("{fault}; builtins need /proc")));
         }
         let what = match &spec.to {

@@ -237,7 +237,7 @@ impl<'a> Checker<'a> {
         }
         let root = spec.chroot.as_ref().map(|set| set.value.as_str());
         if let Some(Set { value, at }) = &spec.directory {
-            let fault = program::directory_fault(root, value);
+            let fault = self.machine.directory_fault(root, value);
             self.warnings.extend(fault.map(|fault| at.problem(fault)));
         }
     }

@@ -36,6 +36,10 @@ impl Machine for Hopeful<'_> {
         None
     }
 
+    fn directory_fault(&self, root: Option<&str>, path: &str) -> Option<String> {
+        self.0.directory_fault(root, path)
+    }
+
     fn interface(&self, name: &str) -> Option<u32> {
         self.0.interface(name)
     }
