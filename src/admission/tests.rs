@@ -559,6 +559,15 @@ fn memory_for_penalties_is_taken_when_somebody_can_be_charged() {
 }
 
 #[test]
+fn who_comes_to_a_service_that_is_gone_is_refused_under_his_name() {
+    let mut world = World::new("");
+    world.admission.services.clear();
+    let client = world.client("192.0.2.1");
+    assert_eq!(client.peer, Peer::Inet("192.0.2.1".parse().unwrap(), 1));
+    assert_eq!(world.decide("192.0.2.1", NOW), no(Reason::Access, None));
+}
+
+#[test]
 fn the_peak_counts_everybody_who_comes_and_goes_to_the_next_program() {
     let mut world = World::new("deny: 192.0.2.0/24");
     assert_eq!(world.admission.peak_rate(world.id), None);
