@@ -650,6 +650,12 @@ fn an_explanation_says_what_is_so_when_it_is_not_as_usual() {
     assert_eq!(rule(&mut world, user, Reason::Drained), "not drained");
     world.admission.drain(world.id);
     assert_eq!(rule(&mut world, user, Reason::Drained), "drained by the administrator");
+    assert!(rule(&mut world, user, Reason::Trap).starts_with("no trap"));
+    let trap = table(&format!("{FEW}services: {{ s: {{ listen: 80, penalties: {{ trap: 1h }} }} }}"));
+    let prepared = world.admission.prepare(trap.daemon.sources, &trap.services).unwrap();
+    world.admission.serve([(world.id, &trap.services[0])], 1000, prepared, NOW);
+    world.table = trap;
+    assert!(rule(&mut world, user, Reason::Trap).starts_with("a trap, which serves nobody (/"));
     world.reload("per_source: { instances: 5 }, per_network: { instances: 9 }", 1000, NOW);
     world.admission.resume(world.id);
     (0..2).for_each(|_| world.arrive("192.0.2.1", NOW).unwrap());
