@@ -41,7 +41,7 @@ impl<'a> Accounts<'a> {
         if spec.user.is_none() {
             account.gid = Some(getegid().as_raw());
         }
-        if !own.is_root() && account.uid == own.as_raw() && spec.group.is_none() && spec.groups.is_none() {
+        if !is_root() && account.uid == own.as_raw() && spec.group.is_none() && spec.groups.is_none() {
             return Ok(None);
         }
         let gid = look_up(&spec.group, |name| self.group(name))?.or(account.gid);
@@ -57,8 +57,7 @@ impl<'a> Accounts<'a> {
         let groups = self.supplementary(&account, gid, &spec.groups)?;
         let Account { name: user, uid, .. } = account;
         let credentials = Credentials { user, uid, gid, groups };
-        // Miri's user is not root, and has no groups to ask for.
-        if own.is_root() || cfg!(miri) { Ok(Some(credentials)) } else { self.only_itself(spec, credentials).map(Some) }
+        if is_root() { Ok(Some(credentials)) } else { self.only_itself(spec, credentials).map(Some) }
     }
 
     /// `USER` or `USER:GROUP`, as user and group id.
@@ -79,7 +78,7 @@ impl<'a> Accounts<'a> {
                 ids.map_err(|message| at.problem(message))
             }
             // Only root can change them, so anybody else keeps its own.
-            None if !geteuid().is_root() => Ok(own_groups()),
+            None if !is_root() => Ok(own_groups()),
             _ => Ok(self.initgroups(account, gid)),
         }
     }
@@ -164,6 +163,11 @@ fn id(text: &str) -> Option<u32> {
 
 fn stranger(uid: u32) -> Account {
     Account { name: uid.to_string(), uid, gid: None }
+}
+
+/// Miri's user is not, and has no groups to ask for.
+fn is_root() -> bool {
+    cfg!(miri) || geteuid().is_root()
 }
 
 fn own_groups() -> Vec<u32> {
