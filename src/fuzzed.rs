@@ -225,6 +225,9 @@ mod tests {
     #[test]
     fn every_file_of_the_corpus_keeps_the_promises() {
         for (name, target) in TARGETS {
+            if cfg!(miri) && name == "control" {
+                continue; // Its clients close one direction of a pair of sockets, which Miri can't.
+            }
             for (file, bytes) in corpus(name) {
                 // Said by the panic's own line; this says of which file.
                 let result = std::panic::catch_unwind(|| target(&bytes));
