@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::injected::start_with;
 use super::support::{
-    Daemon, Setup, ask_text, children_of, connect, free_port, installed, is_root, skip, state_of, wait_until,
+    Daemon, Setup, ask_text, children_of, connect, free_port, hold, installed, is_root, skip, state_of, wait_until,
 };
 use super::{pair, settle, start_below, try_ask};
 
@@ -60,18 +60,25 @@ fn a_crowd_of_orphans_of_process_1() {
     let script = format!(
         "exec < /dev/null > /dev/null; i=0; while [ $i -lt {CROWD} ]; do (: < FOLDER/gate &); i=$((i+1)); done"
     );
-    let port = free_port();
-    let table = format!("services: {{ crowd: {{ listen: {port}, program: [/bin/sh, -c, '{script}'] }} }}");
+    let [port, other] = [free_port(), free_port()];
+    let table = format!(
+        "services: {{ crowd: {{ listen: {port}, program: [/bin/sh, -c, '{script}'] }},
+        other: {{ listen: {other}, program: /bin/cat }} }}"
+    );
     let daemon = start_below(&["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"], &table);
     nix::unistd::mkfifo(&daemon.path("gate"), Mode::S_IRWXU).unwrap();
+    let session = hold(other);
     assert_eq!(try_ask(port), b"");
-    wait_until("the orphans", || daemon.children().len() == CROWD && daemon.count("crowd") == 0);
+    wait_until("the orphans", || daemon.children().len() == CROWD + 1 && daemon.count("crowd") == 0);
     daemon.signal(Signal::SIGSTOP);
     // Whoever opens it meanwhile finds a reader gone or the end of the file: all come through.
     drop(File::options().read(true).write(true).open(daemon.path("gate")).unwrap());
     wait_until("their end", || daemon.zombies() == CROWD);
     daemon.signal(Signal::SIGCONT);
-    wait_until("all to be collected", || children_of(daemon.pid).is_empty());
+    wait_until("all to be collected but the handler", || children_of(daemon.pid).len() == 1);
+    assert_eq!(daemon.count("other"), 1);
+    drop(session);
+    wait_until("the handler, too", || children_of(daemon.pid).is_empty());
 }
 
 #[test]
