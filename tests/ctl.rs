@@ -267,7 +267,7 @@ fn the_socket_moves_with_the_table_and_goes_with_the_daemon() {
     command.stderr(fs::File::create(setup.folder.path().join("stderr")).unwrap());
     setup.command = command;
     // A file that a daemon has left behind is no obstacle.
-    drop(std::os::unix::net::UnixListener::bind(setup.folder.path().join("one.sock")).unwrap());
+    support::stop_listening(std::os::unix::net::UnixListener::bind(setup.folder.path().join("one.sock")).unwrap());
     let mut daemon = setup.start();
     let audit = |daemon: &Daemon, name: &str| {
         let output = Command::new(OXINETCTL).arg("--socket").arg(daemon.path(name)).arg("audit").output().unwrap();
@@ -321,7 +321,7 @@ fn without_a_daemon_there_is_a_word_to_say() {
     let run = || Command::new(OXINETCTL).arg("--socket").arg(&socket).arg("status").output().unwrap();
     let (status, error) = wrong(&run());
     assert!(status == 69 && error.contains("is oxinetd running?"), "{error}");
-    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    support::stop_listening(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let (status, error) = wrong(&run());
     assert!(status == 69 && error.contains("oxinetd is not running"), "{error}");
     assert_eq!(Command::new(OXINETCTL).arg("dance").output().unwrap().status.code(), Some(64));

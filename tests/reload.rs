@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 use support::{
     Daemon, ask, ask_text, connect, connect_from, echo, free_port, has_ipv6, hold, installed, listeners, listening,
-    services, skip, wait_for, wait_until,
+    services, skip, stop_listening, wait_for, wait_until,
 };
 
 /// A table with one service `cat`.
@@ -320,7 +320,7 @@ fn a_port_that_is_taken_fails_the_whole_reload() {
     assert_eq!((listening(port).len(), daemon.descriptors()), (1, before));
     echo(&mut session, "old\n");
     assert_eq!(ask_text(port, "new\n"), "new\n");
-    drop(foreign);
+    stop_listening(foreign);
     daemon.change(&table);
     assert_eq!((ask_text(free, "a"), ask_text(other, "b")), ("a".to_owned(), "b".to_owned()));
 }

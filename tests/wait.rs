@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use support::{
     Daemon, Setup, ask, ask_text, connect, connect_from, echo, free_port, has_ipv6, hold, installed, is_root,
-    listeners, services, skip, wait_for, wait_until,
+    listeners, services, skip, stop_listening, wait_for, wait_until,
 };
 
 /// Takes one datagram and writes it to a file.
@@ -279,7 +279,7 @@ fn a_unix_socket_has_its_mode_and_owner_and_goes_with_the_daemon() {
 fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
     const TABLE: &str = "services: { cat: { listen: 'unix:FOLDER/socket', program: /bin/cat } }";
     let setup = Setup::new(TABLE);
-    drop(UnixListener::bind(setup.folder.path().join("socket")).unwrap());
+    stop_listening(UnixListener::bind(setup.folder.path().join("socket")).unwrap());
     let daemon = setup.start();
     drop(UnixStream::connect(daemon.path("socket")).unwrap());
 

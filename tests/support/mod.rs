@@ -8,7 +8,8 @@ pub mod validator;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -55,14 +56,29 @@ pub fn free_port() -> u16 {
         let port = 12_000 + (start + step.wrapping_mul(7)) % 18_000;
         let Ok(file) = File::create(folder.join(port.to_string())) else { continue };
         let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
-        let free = TcpListener::bind(("::", port)).is_ok() && UdpSocket::bind(("::", port)).is_ok();
-        if free || (TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok()) {
+        if !in_use(port) {
             // Held until this process ends.
             std::mem::forget(lock);
             return port;
         }
     }
     panic!("no free port");
+}
+
+/// Has any socket this port? The kernel is asked, and no socket bound to find out: a program that another thread starts
+/// in that moment has it too until its execve(2), and the daemon would find the port taken.
+fn in_use(port: u16) -> bool {
+    let end = format!(":{port:04X}");
+    ["tcp", "tcp6", "udp", "udp6"].iter().any(|table| {
+        let sockets = fs::read_to_string(Path::new("/proc/thread-self/net").join(table)).unwrap_or_default();
+        sockets.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&end))
+    })
+}
+
+/// Closes a listening socket, and ends the listening first: a program that another thread starts in that moment has the
+/// socket too until its execve(2).
+pub fn stop_listening(listener: impl AsFd) {
+    nix::sys::socket::shutdown(listener.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Both).unwrap();
 }
 
 /// Says on standard error that a test could not do its work here, and why.
