@@ -143,19 +143,27 @@ impl Spawner {
         Ok(Self { idle: vec![Start::new()?] })
     }
 
+    /// Is there a place to start a handler from? Makes one if it must and there is memory for it.
+    pub fn has_place(&mut self) -> bool {
+        if self.idle.is_empty() {
+            self.idle.extend(Start::new());
+        }
+        !self.idle.is_empty()
+    }
+
     /// Starts a handler with `socket` as its descriptors 0 and 1. Signals must be blocked, as they always are outside of
     /// the daemon's wait. How the start went is told by [`Start::finish`], and its place comes back to
     /// [`Spawner::take_back`].
     ///
     /// # Errors
-    /// No process could be made; the socket comes back.
+    /// No process could be made, or there is no place ([`Spawner::has_place`]); the socket comes back.
     pub fn start(
         &mut self,
         recipe: &Recipe,
         socket: OwnedFd,
         to: &Connection<'_>,
     ) -> Result<(Child, Start), (Failure, OwnedFd)> {
-        let Some(mut start) = self.idle.pop().or_else(|| Start::new().ok()) else {
+        let Some(mut start) = self.idle.pop() else {
             return Err((Failure { step: Step::Clone, errno: libc::ENOMEM }, socket));
         };
         let fill = |bytes: &mut Vec<u8>| {

@@ -117,6 +117,10 @@ impl Acceptor {
         to: Connection<'_>,
         lent: bool,
     ) -> Result<Ticket, (Failure, OwnedFd)> {
+        // Where there is no memory for another place to start from, that of the oldest start will do.
+        while !self.spawner.has_place() && !self.births.under_way.is_empty() {
+            self.follow_oldest(desk);
+        }
         let spawner = &mut self.spawner;
         let borrowed = lent.then_some(listener);
         let spawn = |ledger: &Ledger| {

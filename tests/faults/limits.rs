@@ -7,7 +7,11 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use super::support::{Daemon, OXINETD, Setup, children_of, connect, echo, field, hold, listeners, wait_until};
+use nix::sys::signal::Signal;
+
+use super::support::{
+    Daemon, OXINETD, Setup, ask, children_of, connect, echo, field, hold, listeners, state_of, wait_until,
+};
 use super::{pair, settle, settled_descriptors, try_ask};
 
 /// Sets the daemon's limit on open files; the kernel looks at it for new ones only.
@@ -98,6 +102,19 @@ fn sockets_that_were_promised_and_not_passed() {
     }
 }
 
+/// Sets the daemon's limit on memory, in bytes.
+fn limit_memory(daemon: &Daemon, limit: &str) {
+    let arguments = ["--pid", &daemon.pid.to_string(), &format!("--as={limit}:")];
+    assert!(Command::new("prlimit").args(arguments).status().unwrap().success());
+}
+
+/// Not a page more than it has, nor for its handlers, who have the limit too: cat does with less.
+fn limit_memory_to_what_it_has(daemon: &Daemon) {
+    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid)).unwrap();
+    let size: u64 = field(&status, "VmSize").trim_end_matches(" kB").parse().unwrap();
+    limit_memory(daemon, &(size * 1024).to_string());
+}
+
 #[test]
 fn a_daemon_that_gets_no_more_memory_serves_on() {
     let (ports, table) = pair("instances: unlimited");
@@ -105,21 +122,32 @@ fn a_daemon_that_gets_no_more_memory_serves_on() {
     let crowd = || drop((0..40).map(|_| hold(ports[0])).collect::<Vec<_>>());
     crowd();
     settle(&daemon, &ports);
-    let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid)).unwrap();
-    let size: u64 = field(&status, "VmSize").trim_end_matches(" kB").parse().unwrap();
-    let limit = |bytes: &str| {
-        let arguments = ["--pid", &daemon.pid.to_string(), &format!("--as={bytes}:")];
-        assert!(Command::new("prlimit").args(arguments).status().unwrap().success());
-    };
-    // Not a page more than it has, nor its handlers, who have the limit too: cat does with less.
-    limit(&(size * 1024).to_string());
+    limit_memory_to_what_it_has(&daemon);
     let mut session = hold(ports[0]);
     for _ in 0..5 {
         crowd();
         assert_eq!(try_ask(ports[1]), b"x");
     }
     echo(&mut session, "still here\n");
-    limit("unlimited");
+    limit_memory(&daemon, "unlimited");
     drop(session);
+    settle(&daemon, &ports);
+}
+
+#[test]
+fn where_there_is_no_memory_for_another_start_one_follows_the_other() {
+    let (ports, table) = pair("instances: unlimited");
+    let daemon = Daemon::start(&table);
+    settle(&daemon, &ports);
+    limit_memory_to_what_it_has(&daemon);
+    // Eight who come at once. Where processors are busy a start may take longer than it is waited for.
+    wait_until("all of them to be served", || {
+        daemon.signal(Signal::SIGSTOP);
+        wait_until("the daemon to stop", || state_of(daemon.pid).is_some_and(|state| "Tt".contains(state)));
+        let clients: Vec<_> = (0..8).map(|_| connect(ports[0])).collect();
+        daemon.signal(Signal::SIGCONT);
+        clients.into_iter().all(|client| ask(client, b"x").is_ok_and(|answer| answer == b"x"))
+    });
+    limit_memory(&daemon, "unlimited");
     settle(&daemon, &ports);
 }
