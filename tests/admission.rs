@@ -15,7 +15,9 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn6, bind, connect, setsockopt, socket, sockopt};
 use serde_json::{Value, json};
-use support::{Daemon, OXINETD, Setup, ask, connect_from, free_port, installed, is_root, services, skip, wait_until};
+use support::{
+    Daemon, OXINETD, Setup, ask, connect_from, free_port, installed, is_root, put_program, services, skip, wait_until,
+};
 
 const A: [u8; 4] = [127, 0, 0, 1];
 const B: [u8; 4] = [127, 0, 0, 2];
@@ -129,7 +131,7 @@ fn a_service_over_its_rate_serves_everybody_in_the_end() {
 fn a_handler_that_cannot_be_started_costs_its_share_of_the_rate() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
-    fs::copy("/bin/echo", &program).unwrap();
+    put_program(&program, fs::read("/bin/echo").unwrap());
     let keys = format!("program: {} hello, per_source: {{ rate: 3/h }}", program.display());
     let ([port], table) = services([("echo", &keys)]);
     let daemon = Daemon::start(&table);

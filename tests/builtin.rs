@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::{
     Daemon, OXINETD, Setup, ask, ask_text, ask_unix, connect, connect_to, field, has_ipv6, hold, is_root, nobody,
-    services, skip, wait_until,
+    put_program, services, skip, wait_until,
 };
 
 /// The seconds of `time` (RFC 868) as those since 1970.
@@ -210,7 +210,7 @@ fn builtins_start_although_their_file_was_replaced() {
     let ([echo], table) = services([("echo", "builtin: echo")]);
     let copies = tempfile::tempdir().unwrap();
     let copy = copies.path().join("oxinetd");
-    fs::copy(OXINETD, &copy).unwrap();
+    put_program(&copy, fs::read(OXINETD).unwrap());
     let daemon = Setup::run_by(&[copy.to_str().unwrap()], &table).start();
     assert_eq!(ask_text(echo, "before"), "before");
     fs::remove_file(&copy).unwrap();

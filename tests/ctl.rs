@@ -219,7 +219,7 @@ fn who_is_not_permitted_is_told_so() {
     let as_nobody = |daemon: &Daemon| {
         let copy = daemon.path("oxinetctl");
         if !copy.exists() {
-            fs::copy(OXINETCTL, &copy).unwrap();
+            support::put_program(&copy, fs::read(OXINETCTL).unwrap());
         }
         let mut command = Command::new(copy);
         command.arg("--socket").arg(daemon.path("control.sock")).arg("audit").uid(uid).gid(gid);
@@ -246,7 +246,7 @@ fn the_daemon_of_an_ordinary_user_answers_him_and_root() {
     assert!(said(&daemon, &["status"]).contains("clean"));
     let (uid, gid) = nobody();
     let copy = daemon.path("oxinetctl");
-    fs::copy(OXINETCTL, &copy).unwrap();
+    support::put_program(&copy, fs::read(OXINETCTL).unwrap());
     let mut command = Command::new(copy);
     let output =
         command.arg("--socket").arg(daemon.path("control.sock")).arg("audit").uid(uid).gid(gid).output().unwrap();

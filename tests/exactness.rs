@@ -4,15 +4,13 @@
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use serde_json::{Value, json};
-use support::{Daemon, Setup, connect_from, free_port, wait_until};
+use support::{Daemon, Setup, connect_from, free_port, put_program, wait_until};
 
 const BATCHES: usize = 10;
 const BATCH: usize = 500;
@@ -197,9 +195,7 @@ fn start() -> World {
     let (short, broken) = (free_port(), free_port());
     let setup = Setup::new(&table(short, broken, 40));
     for (name, text) in [("handler", HANDLER), ("broken", "#!/nonexistent\n")] {
-        let path = setup.folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+        put_program(&setup.folder.path().join(name), text);
     }
     World { daemon: setup.start(), short, broken, held: Vec::new() }
 }

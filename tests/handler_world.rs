@@ -21,7 +21,7 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocma
 use nix::sys::stat::{Mode, umask};
 use support::{
     Daemon, Setup, ask, ask_text, connect, connect_to, field, free_port, has_ipv6, installed, is_root, listening,
-    services, skip, socket_of, wait_for, wait_until,
+    put_program, services, skip, socket_of, wait_for, wait_until,
 };
 
 const STATUS: &str = "program: /bin/cat /proc/self/status";
@@ -351,7 +351,7 @@ fn copy_programs(root: &Path, programs: &[&str]) -> Option<()> {
         for file in libraries.chain([*program]) {
             let place = root.join(&file[1..]);
             fs::create_dir_all(place.parent()?).ok()?;
-            fs::copy(file, place).ok()?;
+            put_program(&place, fs::read(file).ok()?);
         }
     }
     Some(())

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use support::{Daemon, Setup, free_port, is_root, skip};
+use support::{Daemon, Setup, free_port, is_root, put_program, skip};
 
 /// Commands that are not run here, and why.
 const NOT_RUN: [(&str, &str); 10] = [
@@ -96,8 +96,7 @@ fn machine() -> Daemon {
     );
     for (name, script) in [("oxinetd", daemon), ("oxinetctl", control), ("sudo", "#!/bin/sh\nexec \"$@\"\n".to_owned())]
     {
-        put(&format!("bin/{name}"), &script);
-        fs::set_permissions(bin.join(name), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        put_program(&bin.join(name), script);
     }
     setup.start()
 }

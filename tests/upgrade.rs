@@ -6,7 +6,6 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -16,8 +15,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use support::{
-    Daemon, OXINETD, Setup, ask, ask_text, connect, connect_from, echo, free_port, hold, listeners, services,
-    wait_until,
+    Daemon, OXINETD, Setup, ask, ask_text, connect, connect_from, echo, free_port, hold, listeners, put_program,
+    services, wait_until,
 };
 use tempfile::TempDir;
 
@@ -31,7 +30,7 @@ impl World {
     fn start(table: &str) -> Self {
         let place = tempfile::Builder::new().prefix("oxinetd-test-").tempdir().unwrap();
         let program = place.path().join("oxinetd");
-        fs::copy(OXINETD, &program).unwrap();
+        put_program(&program, fs::read(OXINETD).unwrap());
         let daemon = Setup::run_by(&[program.to_str().unwrap()], table).start();
         Self { daemon, place }
     }
@@ -39,8 +38,7 @@ impl World {
     /// Puts another program where the daemon's own was, as a package manager does: a new file under the old name.
     fn replace(&self, content: &[u8]) {
         let new = self.place.path().join("new");
-        fs::write(&new, content).unwrap();
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).unwrap();
+        put_program(&new, content);
         fs::rename(&new, self.place.path().join("oxinetd")).unwrap();
     }
 

@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use support::{
     Daemon, Setup, ask, ask_text, connect, connect_from, echo, free_port, has_ipv6, hold, installed, is_root,
-    listeners, services, skip, stop_listening, wait_for, wait_until,
+    listeners, put_program, services, skip, stop_listening, wait_for, wait_until,
 };
 
 /// Takes one datagram and writes it to a file.
@@ -328,7 +328,7 @@ fn a_uid_is_the_source_of_a_unix_socket() {
 fn a_program_that_cannot_be_started_costs_a_refusal_and_no_count() {
     let daemon_folder = Setup::new("services: {}");
     let program = daemon_folder.folder.path().join("gone");
-    fs::copy("/bin/cat", &program).unwrap();
+    put_program(&program, fs::read("/bin/cat").unwrap());
     let port = free_port();
     daemon_folder
         .write(&format!("services: {{ gone: {{ listen: {port}, refuse: close, program: {} }} }}", program.display()));
@@ -339,7 +339,7 @@ fn a_program_that_cannot_be_started_costs_a_refusal_and_no_count() {
     assert_eq!(service["spawn_failures"], json!({ "exec": 1 }));
     assert_eq!((&service["handlers"], &service["accepted"]), (&json!(0), &json!(0)));
     assert_eq!((daemon.zombies(), daemon.status()["audit"].clone()), (0, json!([])));
-    fs::copy("/bin/cat", &program).unwrap();
+    put_program(&program, fs::read("/bin/cat").unwrap());
     let answer = wait_for("the program", || ask(connect(port), b"there again").ok());
     assert_eq!(answer, b"there again");
 }

@@ -12,13 +12,12 @@ mod clients;
 mod operator;
 
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Daemon, Setup, field, free_port, wait_for, wait_until};
+use support::{Daemon, Setup, field, free_port, put_program, wait_for, wait_until};
 
 /// Without `OXINETD_SOAK`.
 const SHORT: Duration = Duration::from_secs(12);
@@ -110,9 +109,7 @@ impl World {
         let ports = NAMES.map(|_| free_port());
         let setup = Setup::new(&table(&ports, 40, true));
         for (name, text) in [("obedient", OBEDIENT), ("broken", "#!/nonexistent\n")] {
-            let path = setup.folder.path().join(name);
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+            put_program(&setup.folder.path().join(name), text);
         }
         Self { daemon: setup.start(), ports, deeds: Deeds::default(), over: AtomicBool::new(false) }
     }

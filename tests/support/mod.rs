@@ -81,6 +81,16 @@ pub fn stop_listening(listener: impl AsFd) {
     nix::sys::socket::shutdown(listener.as_fd().as_raw_fd(), nix::sys::socket::Shutdown::Both).unwrap();
 }
 
+/// Puts a program at `place`. Another process writes it: the kernel runs no file that somebody could still write to, as a
+/// program could that another thread of ours starts in that moment, until its execve(2).
+pub fn put_program(place: &Path, content: impl AsRef<[u8]>) {
+    let mut shell = Command::new("/bin/sh");
+    let mut writer =
+        shell.args(["-c", r#"cat > "$0" && chmod 755 "$0""#]).arg(place).stdin(Stdio::piped()).spawn().unwrap();
+    writer.stdin.take().unwrap().write_all(content.as_ref()).unwrap();
+    assert!(writer.wait().unwrap().success());
+}
+
 /// Says on standard error that a test could not do its work here, and why.
 pub fn skip(why: &str) {
     // Not by eprintln!, which the test runner keeps back while a test passes.
@@ -435,7 +445,7 @@ impl Setup {
         let mut setup = Self::new(table);
         let (uid, gid) = nobody();
         let copy = setup.folder.path().join("oxinetd");
-        fs::copy(OXINETD, &copy).unwrap();
+        put_program(&copy, fs::read(OXINETD).unwrap());
         for path in [setup.folder.path(), &setup.folder.path().join("notify"), &copy] {
             std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
         }
