@@ -207,6 +207,8 @@ fn a_user_has_as_many_processes_as_he_may_and_fewer_again() {
         held.pop();
         wait_until("one to be let in for the one who has left", || try_ask(ports[0]) == b"x");
         drop(held);
+        // As long as they live, the others are not let in.
+        daemon.wait_idle();
         settle(&daemon, &ports);
     }
 }
