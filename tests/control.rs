@@ -14,7 +14,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use support::{Daemon, OXINETD, Setup, ask_text, children_of, field, services, skip, state_of, wait_for, wait_until};
+use support::{Daemon, OXINETD, Setup, ask_text, children_of, field, services, skip, wait_for, wait_until};
 
 fn client(daemon: &Daemon) -> UnixStream {
     let stream = UnixStream::connect(daemon.path("control.sock")).unwrap();
@@ -154,8 +154,7 @@ fn a_hundred_bad_clients_add_a_bounded_amount_of_work_to_a_turn() {
     let mut daemon = Setup::run_by(&[&strace[..], &[OXINETD]].concat(), &with_many_services().1).start();
     daemon.pid = wait_for("the daemon itself", || children_of(daemon.pid).first().copied());
     // All of them have come, and said what they have to say, when it goes on.
-    daemon.signal(Signal::SIGSTOP);
-    wait_until("the daemon to stop", || state_of(daemon.pid).is_some_and(|state| "Tt".contains(state)));
+    daemon.stand_still();
     let clients: Vec<_> = (0..100).map(|_| client(&daemon)).collect();
     let mut threads = Vec::new();
     for (number, mut stream) in clients.into_iter().enumerate() {

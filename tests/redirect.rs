@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{Backlog, setsockopt, sockopt};
 use support::{
-    Daemon, ask, ask_text, ask_unix, connect, echo, field, free_port, has_ipv6, installed, skip, wait_until,
+    Daemon, ask, ask_text, ask_unix, connect, echo, field, free_port, has_ipv6, installed, skip, sockets_at, wait_until,
 };
 
 /// A daemon that leads to `to`, with more keys.
@@ -193,12 +193,10 @@ fn who_is_cut_off_is_a_reset_on_the_other_side() {
     daemon.wait_idle();
 }
 
-/// Bytes that wait in connections to a port of ours (proc_net_tcp: `tx_queue:rx_queue`).
+/// Bytes that wait in connections to a port of ours.
 fn queued(port: u16) -> u64 {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
-    let lines = tables.iter().flat_map(|table| table.lines().skip(1));
-    let fields = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let ours = fields.filter(|fields| fields[1].ends_with(&format!(":{port:04X}")) && fields[3] != "0A");
+    let sockets = ["tcp", "tcp6"].into_iter().flat_map(|list| sockets_at(list, port));
+    let ours = sockets.filter(|fields| fields[3] != "0A");
     ours.map(|fields| u64::from_str_radix(fields[4].split(':').nth(1).unwrap(), 16).unwrap()).sum()
 }
 

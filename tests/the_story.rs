@@ -61,8 +61,7 @@ impl Story {
     /// Stops the daemon, ends the handlers of the sessions at `places`, each by its own means, lets clients connect, and
     /// lets the daemon go on. The kernel's books are then as they should be; ours are for [`Story::check`].
     fn in_one_turn(&mut self, mut places: Vec<usize>, signals: &[Option<Signal>], newcomers: &[[u8; 4]]) {
-        self.daemon.signal(Signal::SIGSTOP);
-        wait_until("the daemon to stand still", || state_of(self.daemon.pid) == Some('T'));
+        self.daemon.stand_still();
         places.sort_unstable();
         let ending: Vec<_> = places.iter().rev().map(|&place| self.sessions.remove(place)).collect();
         let mut dialled: Vec<_> = newcomers.iter().map(|&source| self.dial(source)).collect();

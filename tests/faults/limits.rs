@@ -9,15 +9,18 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::support::{
-    Daemon, OXINETD, Setup, ask, children_of, connect, echo, field, hold, listeners, state_of, wait_until,
-};
+use super::support::{Daemon, OXINETD, Setup, ask, children_of, connect, echo, field, hold, listeners, wait_until};
 use super::{pair, settle, settled_descriptors, try_ask};
+
+/// Sets a soft limit of the daemon, by an option of prlimit(1).
+fn set_limit(daemon: &Daemon, option: &str) {
+    let status = Command::new("prlimit").args(["--pid", &daemon.pid.to_string(), option]).status();
+    assert!(status.unwrap().success());
+}
 
 /// Sets the daemon's limit on open files; the kernel looks at it for new ones only.
 fn limit_descriptors(daemon: &Daemon, limit: usize) {
-    let limit = format!("--nofile={limit}:");
-    assert!(Command::new("prlimit").args(["--pid", &daemon.pid.to_string(), &limit]).status().unwrap().success());
+    set_limit(daemon, &format!("--nofile={limit}:"));
 }
 
 /// User and system time of a process, in hundredths of a second.
@@ -102,17 +105,11 @@ fn sockets_that_were_promised_and_not_passed() {
     }
 }
 
-/// Sets the daemon's limit on memory, in bytes.
-fn limit_memory(daemon: &Daemon, limit: &str) {
-    let arguments = ["--pid", &daemon.pid.to_string(), &format!("--as={limit}:")];
-    assert!(Command::new("prlimit").args(arguments).status().unwrap().success());
-}
-
 /// Not a page more than it has, nor for its handlers, who have the limit too: cat does with less.
 fn limit_memory_to_what_it_has(daemon: &Daemon) {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid)).unwrap();
     let size: u64 = field(&status, "VmSize").trim_end_matches(" kB").parse().unwrap();
-    limit_memory(daemon, &(size * 1024).to_string());
+    set_limit(daemon, &format!("--as={}:", size * 1024));
 }
 
 #[test]
@@ -129,7 +126,7 @@ fn a_daemon_that_gets_no_more_memory_serves_on() {
         assert_eq!(try_ask(ports[1]), b"x");
     }
     echo(&mut session, "still here\n");
-    limit_memory(&daemon, "unlimited");
+    set_limit(&daemon, "--as=unlimited:");
     drop(session);
     settle(&daemon, &ports);
 }
@@ -142,12 +139,11 @@ fn where_there_is_no_memory_for_another_start_one_follows_the_other() {
     limit_memory_to_what_it_has(&daemon);
     // Eight who come at once. Where processors are busy a start may take longer than it is waited for.
     wait_until("all of them to be served", || {
-        daemon.signal(Signal::SIGSTOP);
-        wait_until("the daemon to stop", || state_of(daemon.pid).is_some_and(|state| "Tt".contains(state)));
+        daemon.stand_still();
         let clients: Vec<_> = (0..8).map(|_| connect(ports[0])).collect();
         daemon.signal(Signal::SIGCONT);
         clients.into_iter().all(|client| ask(client, b"x").is_ok_and(|answer| answer == b"x"))
     });
-    limit_memory(&daemon, "unlimited");
+    set_limit(&daemon, "--as=unlimited:");
     settle(&daemon, &ports);
 }

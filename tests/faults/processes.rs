@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::injected::start_with;
 use super::support::{
-    Daemon, Setup, ask_text, children_of, connect, free_port, hold, installed, is_root, skip, state_of, wait_until,
+    Daemon, Setup, ask_text, children_of, connect, free_port, hold, installed, is_root, skip, wait_until,
 };
 use super::{pair, settle, start_below, try_ask};
 
@@ -107,8 +107,7 @@ fn clients_who_are_gone_before_they_are_accepted() {
         "services:\n  one: {{ listen: [{tcp}, 'unix:FOLDER/sock'], {keys} }}\n  other: {{ listen: {other}, program: /bin/cat }}\n"
     ));
     for _ in 0..3 {
-        daemon.signal(Signal::SIGSTOP);
-        wait_until("the daemon to stop", || state_of(daemon.pid) == Some('T'));
+        daemon.stand_still();
         for _ in 0..15 {
             // A reset, before anybody has looked who is there: getpeername(2) says ENOTCONN from now on.
             let stream = connect(tcp);

@@ -68,11 +68,16 @@ pub fn free_port() -> u16 {
 /// Has any socket this port? The kernel is asked, and no socket bound to find out: a program that another thread starts
 /// in that moment has it too until its execve(2), and the daemon would find the port taken.
 fn in_use(port: u16) -> bool {
-    let end = format!(":{port:04X}");
-    ["tcp", "tcp6", "udp", "udp6"].iter().any(|table| {
-        let sockets = fs::read_to_string(Path::new("/proc/thread-self/net").join(table)).unwrap_or_default();
-        sockets.lines().filter_map(|line| line.split_whitespace().nth(1)).any(|local| local.ends_with(&end))
-    })
+    ["tcp", "tcp6", "udp", "udp6"].iter().any(|table| !sockets_at(table, port).is_empty())
+}
+
+/// The sockets with this port at our end, in one of the lists of this network namespace (proc_net(5): `tcp`, `udp6`), as
+/// fields: sl local_address rem_address st tx_queue:rx_queue … inode.
+pub fn sockets_at(list: &str, port: u16) -> Vec<Vec<String>> {
+    let (list, end) = (Path::new("/proc/thread-self/net").join(list), format!(":{port:04X}"));
+    let lines = fs::read_to_string(list).unwrap_or_default();
+    let sockets = lines.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    sockets.filter(|fields| fields[1].ends_with(&end)).collect()
 }
 
 /// Closes a listening socket, and ends the listening first: a program that another thread starts in that moment has the
@@ -280,6 +285,13 @@ impl Daemon {
         fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count)
     }
 
+    /// Stops the daemon, until SIGCONT, and waits until it stands still.
+    pub fn stand_still(&self) {
+        self.signal(Signal::SIGSTOP);
+        // t: below strace(1).
+        wait_until("the daemon to stand still", || state_of(self.pid).is_some_and(|state| "Tt".contains(state)));
+    }
+
     /// Waits until the daemon knows of no handler and the kernel of no child.
     pub fn wait_idle(&self) {
         wait_until("all handlers to be gone", || children_of(self.pid).is_empty() && self.status()["handlers"] == 0);
@@ -378,14 +390,10 @@ pub fn services<const N: usize>(services: [(&str, &str); N]) -> ([u16; N], Strin
 /// The inodes of the TCP sockets that listen on a port in this network namespace, by family: `4` or `6`.
 pub fn listening(port: u16) -> Vec<(u8, u64)> {
     let mut found = Vec::new();
-    for (family, path) in [(4, "/proc/net/tcp"), (6, "/proc/net/tcp6")] {
-        // proc_net(5): sl local_address rem_address st … inode; 0A is TCP_LISTEN.
-        for line in fs::read_to_string(path).unwrap_or_default().lines().skip(1) {
-            let fields: Vec<_> = line.split_whitespace().collect();
-            if fields[1].ends_with(&format!(":{port:04X}")) && fields[3] == "0A" {
-                found.push((family, fields[9].parse().unwrap()));
-            }
-        }
+    for (family, list) in [(4, "tcp"), (6, "tcp6")] {
+        // 0A is TCP_LISTEN.
+        let listeners = sockets_at(list, port).into_iter().filter(|fields| fields[3] == "0A");
+        found.extend(listeners.map(|fields| (family, fields[9].parse().unwrap())));
     }
     // The kernel writes the list piece by piece, and may show a socket twice when others come and go.
     found.sort_unstable();
