@@ -70,7 +70,7 @@ fn a_reload_moves_one_log_and_takes_another_away() {
     let daemon = Daemon::start(&table);
     serve(&daemon, ports[0], "a.log", "a");
     serve(&daemon, ports[1], "b.log", "b");
-    let descriptors = daemon.descriptors();
+    let descriptors = daemon.settled_descriptors();
     daemon.change(&table.replace("a.log", "c.log").replace(", log: { to: FOLDER/b.log }", ""));
     serve(&daemon, ports[0], "c.log", "a");
     serve(&daemon, ports[1], "log", "b");

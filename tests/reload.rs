@@ -29,7 +29,7 @@ fn a_broken_table_changes_nothing_and_is_reported_with_its_place() {
     let port = free_port();
     let daemon = Daemon::start(&cat(port, ""));
     let mut session = hold(port);
-    let before = (listening(port), settled_descriptors(&daemon));
+    let before = (listening(port), daemon.settled_descriptors());
     let broken = [
         ("services:\n  cat: {\n", ":3:1: "),
         (&cat(port, ", instnces: 3")[..], ":2:44: services.cat.instnces: "),
@@ -52,12 +52,6 @@ fn a_broken_table_changes_nothing_and_is_reported_with_its_place() {
     wait_until("the new handlers' end", || daemon.count("cat") == 1);
     assert_eq!((listening(port), daemon.descriptors()), before);
     daemon.change(&cat(port, ", instances: 3"));
-}
-
-/// The number of the daemon's descriptors when the turn is over in which a handler was started.
-fn settled_descriptors(daemon: &Daemon) -> usize {
-    daemon.status();
-    daemon.descriptors()
 }
 
 #[test]
@@ -308,7 +302,7 @@ fn a_port_that_is_taken_fails_the_whole_reload() {
     let (port, other, free) = (free_port(), free_port(), free_port());
     let daemon = Daemon::start(&cat(port, ""));
     let mut session = hold(port);
-    let before = settled_descriptors(&daemon);
+    let before = daemon.settled_descriptors();
     let foreign = TcpListener::bind(("127.0.0.1", other)).unwrap();
     let table = format!(
         "services: {{ a: {{ listen: {free}, program: /bin/cat }}, b: {{ listen: {other}, program: /bin/cat }} }}"

@@ -155,7 +155,7 @@ fn who_names_no_service_costs_a_place_of_tcpmux_alone() {
 #[test]
 fn clients_who_die_midway_leave_nothing_behind() {
     let (daemon, port) = start(", instances: 8, idle_timeout: 10s", CATS);
-    let descriptors = daemon.descriptors();
+    let descriptors = daemon.settled_descriptors();
     let requests = ["", "c", "cat", "cat\r", "cat\r\n", "cat\r\nx", "help\r\n", "none\r\n", "plain\r\n"];
     for round in 0..20 {
         let clients: Vec<TcpStream> = requests

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use super::support::{Daemon, ask_text, children_of, field, installed, is_root, listeners, skip, wait_until};
-use super::{pair, settle, settled_descriptors, start_below, try_ask};
+use super::{pair, settle, start_below, try_ask};
 
 /// A daemon whose system calls fail as `fault` says (strace(1), "Tampering"). `None` where that can't be had.
 pub(super) fn start_with(fault: &str, table: &str) -> Option<Daemon> {
@@ -29,7 +29,7 @@ pub(super) fn start_with(fault: &str, table: &str) -> Option<Daemon> {
 fn no_process_can_be_made() {
     let (ports, table) = pair("");
     let Some(daemon) = start_with("clone:error=EAGAIN:when=2", &table) else { return };
-    let before = settled_descriptors(&daemon);
+    let before = daemon.settled_descriptors();
     assert_eq!(ask_text(ports[0], "first"), "first");
     assert_eq!(try_ask(ports[0]), b"");
     daemon.wait_log(&["spawn_failed", "service=one", "step=clone"]);
@@ -43,7 +43,7 @@ fn no_process_can_be_made() {
 fn no_descriptor_for_a_connection() {
     let (ports, table) = pair("");
     let Some(daemon) = start_with("accept4:error=EMFILE:when=1", &table) else { return };
-    let before = settled_descriptors(&daemon);
+    let before = daemon.settled_descriptors();
     assert_eq!(try_ask(ports[0]), b"", "the reserved descriptor is for turning this client away");
     daemon.wait_log(&["pause", "service=one", "reason=resources"]);
     let status = settle(&daemon, &ports);
@@ -72,7 +72,7 @@ fn a_table_of_descriptors_that_cannot_be_closed() {
     // The second call of each child; the daemon itself makes one, at its start.
     let (ports, table) = pair("");
     let Some(daemon) = start_with("close_range:error=ENOMEM:when=2", &table) else { return };
-    let before = settled_descriptors(&daemon);
+    let before = daemon.settled_descriptors();
     for port in ports {
         assert_eq!(try_ask(port), b"", "a handler with descriptors of the daemon");
     }
@@ -152,7 +152,7 @@ fn whatever_the_daemon_asks_of_the_kernel_may_fail() {
     let daemon = Daemon::start(&table);
     visit(&ports);
     settle(&daemon, &ports);
-    let before = settled_descriptors(&daemon);
+    let before = daemon.settled_descriptors();
     // What fails, at which call, and how many clients that may cost. A reset connection is retried by nobody here.
     let calls: [(&str, &[u32], usize); 15] = [
         ("clone:error=EAGAIN", &[1, 2, 5], 1),
@@ -195,7 +195,7 @@ fn whatever_a_child_asks_of_the_kernel_may_fail() {
     let daemon = Daemon::start(&table);
     visit(&ports);
     settle(&daemon, &ports);
-    let before = settled_descriptors(&daemon);
+    let before = daemon.settled_descriptors();
     // What fails, in which step, and whether the other service makes that call too.
     let calls = [
         ("execve:error=EACCES", "exec", true),
@@ -225,7 +225,7 @@ fn whatever_a_child_asks_of_the_kernel_may_fail() {
         // Those before and after each fault, and not one of those during it.
         assert_eq!((&one["accepted"], &one["exits"]["success"]), (&json!(number + 7), &json!(number + 7)), "{fault}");
     }
-    assert_eq!(settled_descriptors(&daemon), before);
+    assert_eq!(daemon.settled_descriptors(), before);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use super::support::{Daemon, OXINETD, Setup, ask, children_of, connect, echo, field, hold, listeners, wait_until};
-use super::{pair, settle, settled_descriptors, try_ask};
+use super::{pair, settle, try_ask};
 
 /// Sets a soft limit of the daemon, by an option of prlimit(1).
 fn set_limit(daemon: &Daemon, option: &str) {
@@ -35,7 +35,7 @@ fn descriptors_run_out_and_come_back() {
     let (ports, table) = pair("instances: unlimited");
     let daemon = Daemon::start(&table);
     let mut session = hold(ports[0]);
-    let before = settled_descriptors(&daemon);
+    let before = daemon.settled_descriptors();
     // 3: not even a connection. 4: one for a connection, none for a handler.
     for limit in [3, 4] {
         limit_descriptors(&daemon, limit);

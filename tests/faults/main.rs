@@ -40,12 +40,6 @@ fn try_ask(port: u16) -> Vec<u8> {
     ask(connect(port), b"x").unwrap_or_default()
 }
 
-/// The number of the daemon's descriptors between two turns, when its log has found out about the time zone.
-fn settled_descriptors(daemon: &Daemon) -> usize {
-    daemon.status();
-    daemon.descriptors()
-}
-
 /// Both services work (again), and the books agree with the kernel's: nobody is left.
 fn settle(daemon: &Daemon, ports: &[u16]) -> Value {
     for &port in ports {

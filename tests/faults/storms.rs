@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use super::support::{Daemon, Setup, ask, connect_from, echo, hold, wait_until};
-use super::{pair, settle, settled_descriptors};
+use super::{pair, settle};
 
 /// Runs `storm` while clients come to both services, none of whom may be lost. Gives how many came.
 fn in_traffic(ports: [u16; 2], storm: impl FnOnce()) -> u64 {
@@ -69,7 +69,7 @@ fn reloads_without_end_while_the_table_is_being_written() {
     let path = setup.folder.path().join("table.yaml");
     let daemon = setup.start();
     let mut session = hold(ports[0]);
-    let before = settled_descriptors(&daemon);
+    let before = daemon.settled_descriptors();
     let served = in_traffic(ports, || {
         let seen = |what: &str| daemon.log().matches(what).count();
         for round in 0..600 {

@@ -285,6 +285,13 @@ impl Daemon {
         fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count)
     }
 
+    /// The number of its descriptors between two turns: whatever was started is a handler, and the log has found out about
+    /// the time zone.
+    pub fn settled_descriptors(&self) -> usize {
+        self.status();
+        self.descriptors()
+    }
+
     /// Stops the daemon, until SIGCONT, and waits until it stands still.
     pub fn stand_still(&self) {
         self.signal(Signal::SIGSTOP);
