@@ -11,12 +11,14 @@ use std::time::Duration;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use ipnet::IpNet;
-use oxinetd::access::Access;
-use oxinetd::admission::{Admission, Now};
-use oxinetd::ledger::{Ledger, ServiceId};
-use oxinetd::rate::{Change, PerFamily, Rate, Sources};
-use oxinetd::source::{Peer, Source};
-use oxinetd::table;
+use oxinetd::admission::Admission;
+use oxinetd::compat;
+use oxinetd::limits::access::Access;
+use oxinetd::limits::ledger::Ledger;
+use oxinetd::limits::rate::{Change, PerFamily, Rate, Sources};
+use oxinetd::net::{Peer, Source};
+use oxinetd::types::Now;
+use oxinetd::types::ServiceId;
 
 const NETWORKS: [u32; 2] = [10, 4_000];
 const SOURCES: [u32; 2] = [1_000, 1_000_000];
@@ -126,7 +128,7 @@ fn admission(networks: u32, sources: u32) -> (Ledger, ServiceId, Admission) {
         sources + sources / 8
     );
     fs::write(&file, text).expect("a file");
-    let table = table::load(&[file]).expect("a table").table;
+    let table = compat::load(&[file]).expect("a table").table;
     let mut ledger = Ledger::default();
     let id = ledger.list(["s"])[0];
     let mut admission = Admission::new().expect("memory");

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Parser};
 
-use crate::table::{DIALECTS, Dialect};
+use crate::config::{DIALECTS, Dialect};
 
 /// An internet super-server: accepts connections and starts a program for each.
 #[derive(Debug, Parser)]

@@ -7,11 +7,12 @@ use std::ffi::CString;
 use std::path::PathBuf;
 
 use crate::builtin::{LONGEST_REQUEST, request};
-use crate::control::{self, protocol};
+use crate::compat::{Options, import, load_with};
+use crate::config::machine::{Account, Machine};
+use crate::config::{DIALECTS, Dialect, dump};
 use crate::log::fuzzed::lines;
-use crate::table::machine::{Account, Machine};
-use crate::table::{DIALECTS, Dialect, Options, dump, import, load_with};
-use crate::{ctl, daemon};
+use crate::{api, control};
+use crate::{ctl, server};
 
 /// What takes any bytes.
 type Target = fn(&[u8]);
@@ -163,10 +164,10 @@ fn control_lines(bytes: &[u8]) {
         match line {
             Ok(line) => {
                 assert_eq!(line, real);
-                if let Err(refused) = protocol::read_request(line) {
+                if let Err(refused) = api::read_request(line) {
                     assert!(!refused.messages.is_empty());
                 }
-                let _ = protocol::read_answer(line);
+                let _ = api::read_answer(line);
             }
             Err(()) => assert!(real.len() > control::fuzzed::LONGEST),
         }
@@ -187,7 +188,7 @@ fn tcpmux(bytes: &[u8]) {
 fn state(bytes: &[u8]) {
     with_file(bytes, |path| {
         let file = std::fs::File::open(path).expect("a file");
-        daemon::understands(&file)
+        server::understands(&file)
     });
 }
 

@@ -1,46 +1,39 @@
 //! oxinetd, an internet super-server: a table maps ports to programs, and a handler process serves each connection.
 //!
-//! The modules, in the order of the way that a connection takes; each may use only those above it, but [`daemon`],
-//! which ties them together:
+//! The rooms below stand in the order of what they need: each may use only those above it, but [`server`], which ties them
+//! together. The way of a connection:
 //!
 //! ```text
 //!  service table ──► listeners ──► acceptor ──► admission ──► spawner ──► handler process
-//!                       ▲             │            │  ▲           │             │
-//!                       │             │     refusal│  │ticket     │pidfd        │ends
+//!   (config,            ▲             │            │  ▲           │             │
+//!    compat)            │             │     refusal│  │ticket     │pidfd        │ends
 //!                       │             ▼            ▼  │           ▼             ▼
-//!                    resume ◄──── daemon ◄──── ledger ◄── exit queue ◄──────  reaper
+//!                    resume ◄──── server ◄──── ledger ◄── exit queue ◄──────  reaper
 //! ```
 //!
-//! Counts have one owner, the [`ledger`]; they go up when a place is taken before a handler is started, and down when
-//! the [`daemon`] drains the exit queue between two waits, and nowhere else. All of it is one thread; the [`log`] is
-//! written by another. `unsafe` lives in [`sys`] alone.
+//! Listeners, acceptor, spawner and reaper are parts of [`dispatch`]. Counts have one owner, the [`limits::ledger`]; they go
+//! up when a place is taken before a handler is started, and down when the exit queue is drained between two waits, and
+//! nowhere else. All of it is one thread; the [`log`] is written by another. `unsafe` lives in [`sys`] alone.
 
 #![deny(unsafe_code)]
 #![warn(clippy::unwrap_used)]
 
 mod planted;
+pub mod types;
+pub mod exit;
 pub mod sys;
-pub mod source;
+pub mod net;
 pub mod log;
-pub mod access;
-pub mod rate;
-pub mod penalty;
+pub mod api;
+pub mod limits;
 pub mod builtin;
-pub mod table;
-pub mod histogram;
-pub mod ledger;
+pub mod config;
+pub mod compat;
 pub mod admission;
-pub mod socket_file;
-pub mod listeners;
-pub mod sieve;
-pub mod spawner;
-pub mod reaper;
-pub mod acceptor;
-pub mod report;
+pub mod dispatch;
 pub mod control;
-pub mod pid_file;
+pub mod server;
 pub mod arguments;
-pub mod daemon;
 pub mod ctl;
 
 #[cfg(any(test, fuzzing))]

@@ -13,13 +13,14 @@ use clap::Parser;
 
 use oxinetd::arguments::Arguments;
 use oxinetd::builtin;
-use oxinetd::daemon::{self, Inherited, Options, StartError, status};
+use oxinetd::config::{ControlPlace, Loaded, dump};
 use oxinetd::log::Target;
+use oxinetd::server::{self, Inherited, Options, StartError};
 use oxinetd::sys::descriptor;
 use oxinetd::sys::detach::{self, Process, Waiting};
 use oxinetd::sys::notify::Notify;
 use oxinetd::sys::socket;
-use oxinetd::table::{self, ControlPlace, Loaded, dump};
+use oxinetd::{compat, exit};
 
 /// The first word of the command lines of builtins.
 const BUILTIN: &str = "builtin";
@@ -34,16 +35,16 @@ fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { status::USAGE } else { 0 });
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
         }
     };
     if let Some(state) = &arguments.take_over {
         return take_over(state);
     }
     let files: Vec<_> = arguments.config.iter().map(|path| from_here(path)).collect();
-    let options = table::Options { dialect: arguments.dialect, ..table::Options::default() };
-    match table::load_with(&files, &options).loaded() {
-        Err(problems) => complain(&problems, status::CONFIG),
+    let options = compat::Options { dialect: arguments.dialect, ..compat::Options::default() };
+    match compat::load_with(&files, &options).loaded() {
+        Err(problems) => complain(&problems, exit::CONFIG),
         Ok(loaded) if arguments.dump => print(&dump::dump(&loaded.table)),
         Ok(loaded) if arguments.check => complain(&loaded.warnings, 0),
         Ok(loaded) => serve(arguments, files, loaded),
@@ -78,29 +79,29 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
     if let Some(cure) = unread(&options, &loaded).filter(|_| arguments.daemonize) {
         return complain(
             &[format!("--daemonize leaves the terminal, so nobody would read standard error: {cure}")],
-            status::USAGE,
+            exit::USAGE,
         );
     }
     // First of all: with a low limit no descriptor could be moved to its high place.
     let nofile = match descriptor::raise_limit() {
         Ok(nofile) => nofile,
-        Err(error) => return complain(&[format!("limit on open files: {error}")], status::SYSTEM),
+        Err(error) => return complain(&[format!("limit on open files: {error}")], exit::SYSTEM),
     };
     let sockets = match passed_sockets() {
         Ok(sockets) => sockets,
-        Err(error) => return complain(&[format!("LISTEN_FDS: {error}")], status::USAGE),
+        Err(error) => return complain(&[format!("LISTEN_FDS: {error}")], exit::USAGE),
     };
     let notify = Notify::from_env();
     let mut waiting = match arguments.daemonize.then(detach::detach) {
         None => None,
         Some(Ok(Process::Daemon(waiting))) => Some(waiting),
         Some(Ok(Process::First(code))) => return code,
-        Some(Err(error)) => return complain(&[format!("--daemonize: {error}")], status::SYSTEM),
+        Some(Err(error)) => return complain(&[format!("--daemonize: {error}")], exit::SYSTEM),
     };
     // So that no file system is kept busy by the daemon.
     let _ = std::env::set_current_dir("/");
     let when_ready = || waiting.take().into_iter().for_each(leave_terminal);
-    match daemon::run(options, loaded, Inherited { sockets, notify, nofile }, when_ready) {
+    match server::run(options, loaded, Inherited { sockets, notify, nofile }, when_ready) {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError { lines, status }) => {
             let code = complain(&lines, status);
@@ -112,15 +113,15 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
 
 /// An upgrade: the process is the daemon already, and all that this program needs to know is in the state.
 fn take_over(state: &str) -> ExitCode {
-    if state == daemon::REHEARSE {
-        return daemon::rehearse().map_or_else(|lines| complain(&lines, status::CONFIG), |answer| print(&answer));
+    if state == server::REHEARSE {
+        return server::rehearse().map_or_else(|lines| complain(&lines, exit::CONFIG), |answer| print(&answer));
     }
     let Ok(number) = state.parse() else {
-        return complain(&[format!("--{}: {state} is no descriptor", daemon::TAKE_OVER)], status::USAGE);
+        return complain(&[format!("--{}: {state} is no descriptor", server::TAKE_OVER)], exit::USAGE);
     };
     // The limit itself is as high as it was; this finds out where the high numbers begin.
     let _ = descriptor::raise_limit();
-    match daemon::take_over(number, Notify::from_env()) {
+    match server::take_over(number, Notify::from_env()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError { lines, status }) => complain(&lines, status),
     }
@@ -169,6 +170,6 @@ fn complain<T: Display>(problems: &[T], status: u8) -> ExitCode {
 fn print(text: &str) -> ExitCode {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&[format!("standard output: {error}")], status::FAILURE),
+        Err(error) => complain(&[format!("standard output: {error}")], exit::FAILURE),
     }
 }

@@ -5,7 +5,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use oxinetd::table::{Problem, load};
+use oxinetd::compat::load;
+use oxinetd::config::Problem;
 
 const DIRECTORY: &str = "tests/config_golden/";
 

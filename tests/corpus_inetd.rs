@@ -14,9 +14,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use elsewhere::{Elsewhere, number};
-use oxinetd::table::dump::dump;
-use oxinetd::table::import::import;
-use oxinetd::table::{Dialect, Endpoint, Options, Problem, Reading, Service, Transport, load_with};
+use oxinetd::compat::import::import;
+use oxinetd::compat::{Options, load_with};
+use oxinetd::config::dump::dump;
+use oxinetd::config::{Dialect, Endpoint, Problem, Reading, Service, Transport};
 
 /// What is done otherwise on purpose, by a part of what is said at the line; with the reason.
 const DIFFERENCES: [(&str, &str); 5] = [
@@ -341,7 +342,7 @@ fn every_file_translates_to_the_same_table() {
     let translated = scratch.path().join("translated.yaml");
     for entry in fs::read_dir(folder.join("inetd")).unwrap() {
         let file = entry.unwrap().path();
-        for dialect in oxinetd::table::DIALECTS.map(|(_, dialect)| dialect) {
+        for dialect in oxinetd::config::DIALECTS.map(|(_, dialect)| dialect) {
             let options = Options { machine: &machine, dialect };
             let imported = import(std::slice::from_ref(&file), &options).unwrap();
             fs::write(&translated, imported.yaml).unwrap();

@@ -14,9 +14,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use elsewhere::Elsewhere;
-use oxinetd::table::dump::dump;
-use oxinetd::table::import::import;
-use oxinetd::table::{Endpoint, Options, Problem, Reading, Service, Table, Transport, load_with};
+use oxinetd::compat::import::import;
+use oxinetd::compat::{Options, load_with};
+use oxinetd::config::dump::dump;
+use oxinetd::config::{Endpoint, Problem, Reading, Service, Table, Transport};
 
 /// What this daemon refuses although xinetd does it, by a part of the message; with the reason.
 const DIFFERENCES: [(&str, &str); 5] = [

@@ -8,9 +8,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use elsewhere::Elsewhere;
-use oxinetd::table::dump::dump;
-use oxinetd::table::import::{Imported, import};
-use oxinetd::table::{Dialect, Options, load_with};
+use oxinetd::compat::import::{Imported, import};
+use oxinetd::compat::{Options, load_with};
+use oxinetd::config::Dialect;
+use oxinetd::config::dump::dump;
 use proptest::prelude::*;
 
 /// The table of a file and that of its translation, or why there is none.
@@ -247,7 +248,7 @@ proptest! {
         // So that it is taken for an inetd.conf.
         fs::write(&path, [b"#:X:\n".as_slice(), &content].concat()).unwrap();
         let machine = Elsewhere::default();
-        let (old, new) = both(&path, &Options { machine: &machine, dialect: oxinetd::table::DIALECTS[dialect].1 });
+        let (old, new) = both(&path, &Options { machine: &machine, dialect: oxinetd::config::DIALECTS[dialect].1 });
         match old {
             Ok(old) => prop_assert_eq!(Ok(old), new),
             Err(_) => prop_assert!(new.is_ok(), "{}", new.unwrap_err()),

@@ -10,7 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use elsewhere::Elsewhere;
-use oxinetd::table::{Options, Problem, Service, Stderr, WhenFull, load_with};
+use oxinetd::compat::{Options, load_with};
+use oxinetd::config::{Problem, Service, Stderr, WhenFull};
 
 const DIRECTORY: &str = "tests/inetd_conf/";
 
@@ -51,7 +52,7 @@ fn line(service: &Service) -> String {
 }
 
 fn limits(service: &Service, words: &mut Vec<String>) {
-    let rate = |limit: &oxinetd::table::RateLimit| {
+    let rate = |limit: &oxinetd::config::RateLimit| {
         assert_eq!((limit.per.as_secs(), limit.burst), (60, limit.events), "{}", service.name);
         limit.events
     };

@@ -1,7 +1,7 @@
 //! The rooms stand in an order, and nobody reaches down.
 //!
 //! `src/lib.rs` lists its modules in the order in which data flows. A file may name `crate::X` only for a module X that
-//! stands above its own in that list. `daemon` ties them together and may name all; files that exist for tests alone
+//! stands above its own in that list. `server` ties them together and may name all; files that exist for tests alone
 //! (declared `#[cfg(test)] mod NAME;`) may too. And `unsafe` has one room: `src/sys/`.
 
 use std::collections::HashSet;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// The module that may use all others.
-const TIES_TOGETHER: &str = "daemon";
+const TIES_TOGETHER: &str = "server";
 
 /// A module as its parent declares it.
 #[derive(Debug, PartialEq)]
@@ -184,7 +184,7 @@ mod the_check_itself {
     use super::*;
 
     fn order() -> Vec<String> {
-        ["sys", "log", "ledger", "daemon"].map(str::to_owned).to_vec()
+        ["sys", "log", "ledger", "server"].map(str::to_owned).to_vec()
     }
 
     #[test]
@@ -235,7 +235,7 @@ mod the_check_itself {
 
     #[test]
     fn knows_who_may_use_all_and_who_is_unknown() {
-        assert_eq!(violations("daemon", "use crate::{sys, log, ledger};", &order()), [] as [&str; 0]);
+        assert_eq!(violations("server", "use crate::{sys, log, ledger};", &order()), [] as [&str; 0]);
         assert_eq!(violations("attic", "", &order()), ["attic is no module of lib.rs"]);
         assert_eq!(violations("log", "use crate::attic;", &order()), ["crate::attic, which is no module of lib.rs"]);
     }

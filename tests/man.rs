@@ -13,8 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use nix::unistd::geteuid;
-
-use oxinetd::sys::exec::Step;
+use oxinetd::types::Step;
 
 const DAEMON: &str = "man/oxinetd.8";
 const TABLE: &str = "man/oxinetd.yaml.5";
@@ -291,10 +290,10 @@ fn the_page_has_each_key_and_no_other() {
     assert_eq!(page, known);
 }
 
-/// The keys that the schema reads are those of the list above: `take("key", …)` and the like in `src/table/schema.rs`.
+/// The keys that the schema reads are those of the list above: `take("key", …)` and the like in `src/config/schema.rs`.
 #[test]
 fn the_schema_has_no_key_that_is_not_listed_here() {
-    let schema = read("src/table/schema.rs");
+    let schema = read("src/config/schema.rs");
     let calls = [".take(\"", ".list(\"", ".map(\"", ".section(\""];
     let read_keys: BTreeSet<&str> =
         calls.iter().flat_map(|call| schema.split(call).skip(1)).filter_map(|rest| rest.split('"').next()).collect();
@@ -348,7 +347,7 @@ fn every_key_is_taken() {
 
 /// The variants of an enum of `src/log/event.rs`, as log lines spell them.
 fn variants(of: &str) -> BTreeSet<String> {
-    let source = read("src/log/event.rs");
+    let source = read("src/log/event.rs") + &read("src/types.rs");
     let start = format!("pub enum {of} {{\n");
     let body = source.split(&start).nth(1).and_then(|rest| rest.split("\n}").next()).unwrap();
     let names = body.lines().filter_map(|line| line.strip_prefix("    ")?.split([' ', ',', '(']).next());
@@ -373,9 +372,9 @@ fn the_page_has_each_verb_and_each_reason() {
     assert_eq!(items(&read(DAEMON), "DIAGNOSTICS", "Sy"), variants("Reason"));
 }
 
-/// The levels of `fn level` in `src/log/render.rs`, by verb.
+/// The levels of `fn level` in `src/log/render/mod.rs`, by verb.
 fn levels_of_source() -> BTreeSet<(String, String)> {
-    let source = read("src/log/render.rs");
+    let source = read("src/log/render/mod.rs");
     let body = source.split("fn level(").nth(1).and_then(|rest| rest.split("\n    }\n").next()).unwrap();
     let mut arms: Vec<&str> = body.split("=> Level::").collect();
     let mut levels = BTreeSet::new();
@@ -419,7 +418,7 @@ fn the_page_has_the_steps_of_a_start_in_order() {
 
 #[test]
 fn the_page_has_each_variable_of_a_connection() {
-    let source = read("src/spawner.rs");
+    let source = read("src/dispatch/spawner.rs");
     let calls = source.split("set(bytes, \"").skip(1).filter_map(|rest| rest.split('"').next());
     let mut set: BTreeSet<String> = calls.map(str::to_owned).collect();
     assert!(set.len() > 8, "this test no longer understands the spawner: it finds only {set:?}");
@@ -433,7 +432,7 @@ fn the_page_has_each_variable_of_a_connection() {
 
 #[test]
 fn the_page_has_each_key_of_the_status() {
-    let source = read("src/report/mod.rs");
+    let source = read("src/api/status.rs");
     let fields =
         source.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": ").map(|(name, _)| name));
     let fields = fields.filter(|name| !name.contains(' '));

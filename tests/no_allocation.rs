@@ -8,10 +8,11 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use oxinetd::admission::{Admission, Decision, Now};
-use oxinetd::ledger::Ledger;
-use oxinetd::source::Peer;
-use oxinetd::table;
+use oxinetd::admission::{Admission, Decision};
+use oxinetd::compat;
+use oxinetd::limits::ledger::Ledger;
+use oxinetd::net::Peer;
+use oxinetd::types::Now;
 
 struct Counting;
 
@@ -44,7 +45,7 @@ fn no_question_takes_memory() {
         per_source: {{ {limit} }}, per_network: {{ {limit} }}"
     );
     fs::write(&file, format!("services: {{ s: {{ listen: 80, program: /bin/cat, {keys} }} }}")).unwrap();
-    let table = table::load(&[file]).unwrap().table;
+    let table = compat::load(&[file]).unwrap().table;
     let mut ledger = Ledger::default();
     let id = ledger.list(["s"])[0];
     let mut admission = Admission::new().unwrap();

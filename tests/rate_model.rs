@@ -4,8 +4,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use oxinetd::rate::{Bucket, PerFamily, Rate, RetryAfter, Sources};
-use oxinetd::source::Source;
+use oxinetd::limits::rate::{Bucket, PerFamily, Rate, RetryAfter, Sources};
+use oxinetd::net::Source;
 use proptest::prelude::*;
 
 /// Drains `events` units a nanosecond; an event pours in `period` units; so no division is needed.

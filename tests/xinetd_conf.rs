@@ -11,9 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use elsewhere::Elsewhere;
-use oxinetd::table::dump::dump;
-use oxinetd::table::import::import;
-use oxinetd::table::{Options, Problem, Reading, Refuse, Service, Stderr, Table, WhenFull, load_with};
+use oxinetd::compat::import::import;
+use oxinetd::compat::{Options, load_with};
+use oxinetd::config::dump::dump;
+use oxinetd::config::{Problem, Reading, Refuse, Service, Stderr, Table, WhenFull};
 
 const DIRECTORY: &str = "tests/xinetd_conf/";
 

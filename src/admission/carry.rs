@@ -8,9 +8,9 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::{Admission, Now, PeakRate};
-use crate::ledger::ServiceId;
-use crate::penalty::{CarriedPenalties, Penalties};
-use crate::rate::{Bucket, CarriedSources, PerFamily, Sources};
+use crate::limits::penalty::{CarriedPenalties, Penalties};
+use crate::limits::rate::{Bucket, CarriedSources, PerFamily, Sources};
+use crate::types::ServiceId;
 
 /// All of it.
 #[derive(Debug, Serialize, Deserialize)]

@@ -5,12 +5,12 @@
 use super::questions::{Asked, QUESTIONS};
 use super::rules::Limit;
 use super::{Admission, Now, Refusal};
-use crate::access::{Rule, Verdict};
-use crate::ledger::{Ledger, ServiceId};
-use crate::log::Reason;
-use crate::penalty;
-use crate::source::{Peer, Source};
-use crate::table::{Origin, PerSource, RateLimit, Service, duration_text, times_text};
+use crate::config::{Origin, PerSource, RateLimit, Service, duration_text, times_text};
+use crate::limits::access::{Rule, Verdict};
+use crate::limits::ledger::Ledger;
+use crate::limits::penalty;
+use crate::net::{Peer, Source};
+use crate::types::{Reason, ServiceId};
 
 /// One question, as it is answered for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use super::rules::{Limit, Rules};
 use super::{Admission, Client, Now, Refusal};
-use crate::ledger::{Ledger, ServiceId};
-use crate::log::Reason;
-use crate::penalty;
-use crate::source::{Peer, Source};
+use crate::limits::ledger::Ledger;
+use crate::limits::penalty;
+use crate::net::{Peer, Source};
+use crate::types::{Reason, ServiceId};
 
 /// All questions, in order. Each is named by the reason to refuse that its no is.
 pub const QUESTIONS: [Reason; 14] = [

@@ -5,14 +5,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{Client, Now, Refusal};
-use crate::access::{Access, LocalTime, Rule, Verdict, canonical};
-use crate::ledger::ServiceId;
-use crate::log::Reason;
-use crate::penalty::{Cause, Charge};
-use crate::rate::{Bucket, Change, Rate};
-use crate::source::{Peer, Prefixes};
+use crate::config::{Penalties, PerSource, Service};
+use crate::limits::access::{Access, LocalTime, Rule, Verdict, canonical};
+use crate::limits::penalty::{Cause, Charge};
+use crate::limits::rate::{Bucket, Change, Rate};
+use crate::net::{Peer, Prefixes};
 use crate::sys::clock;
-use crate::table::{Penalties, PerSource, Service};
+use crate::types::{Reason, ServiceId};
 
 /// An address with all its bits.
 const HOST: Prefixes = Prefixes { ipv4: 32, ipv6: 128 };

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::rules::Limit;
 use super::*;
+use crate::compat::{Options, load_with};
+use crate::config::Table;
 use crate::fuzzed::Anywhere;
-use crate::rate::{Bucket, Rate, RetryAfter};
-use crate::table::{Options, Table, load_with};
+use crate::limits::rate::{Bucket, Rate, RetryAfter};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const NOW: Now = Now { monotonic: Duration::from_secs(1_000_000), wall: Duration::from_secs(1_800_000_000) };

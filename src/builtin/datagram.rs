@@ -25,7 +25,8 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
 
-use super::{Builtin, Failure, Outcome, RESERVED_PORTS, Told, What, status, text};
+use super::{Builtin, Failure, Outcome, RESERVED_PORTS, Told, What, text};
+use crate::exit;
 use crate::sys::{clock, socket};
 
 /// The largest payload of a datagram, and one more.
@@ -37,11 +38,11 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Serves whoever sends something. `complain` is told of the first datagram that is not answered.
 pub(super) fn serve(socket: &OwnedFd, builtin: &Builtin, told: &Told, complain: impl Fn(&str)) -> Outcome {
-    let wrong = |word: &String| word.parse().map_err(|_| Failure::new(status::USAGE, format!("{word:?} is no port")));
+    let wrong = |word: &String| word.parse().map_err(|_| Failure::new(exit::USAGE, format!("{word:?} is no port")));
     let own_ports = told.words.iter().map(wrong).collect::<Result<Vec<u16>, _>>()?;
     let mut service = match &builtin.what {
         What::Redirect(_) | What::Tcpmux => {
-            return Err(Failure::new(status::USAGE, "this serves connections, and descriptor 0 takes datagrams"));
+            return Err(Failure::new(exit::USAGE, "this serves connections, and descriptor 0 takes datagrams"));
         }
         what => Service { what: what.clone(), lines: text::characters(), next: 0 },
     };
@@ -67,7 +68,7 @@ pub(super) fn serve(socket: &OwnedFd, builtin: &Builtin, told: &Told, complain: 
             Some(_) => {}
         }
     }
-    Ok(status::DONE)
+    Ok(exit::DONE)
 }
 
 /// Waits for a datagram; false if none comes.

@@ -6,7 +6,7 @@
 //! look up names and end at any time. `main` calls [`run`] before it looks at anything else, so that no start pays for what
 //! the daemon needs.
 //!
-//! How it ended is its exit status, which the daemon logs ([`status`]); a line on standard error says more, unless that is
+//! How it ended is its exit status, which the daemon logs ([`crate::exit`]); a line on standard error says more, unless that is
 //! the client's connection, who should not read it.
 
 mod command;
@@ -29,28 +29,14 @@ use nix::sys::prctl;
 use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::fstat;
 
+use crate::exit;
+
 /// Ports below this belong to services, not to clients (`IPPORT_RESERVED`).
 pub const RESERVED_PORTS: u16 = 1024;
 
 /// The exit status of `tcpmux` that gives the connection back to the daemon: the client's request is the next thing to be
 /// read from it. No status that a shell or sysexits(3) gives a meaning.
 pub const PASS_ON: u8 = 99;
-
-/// Exit statuses: those of sysexits(3).
-pub mod status {
-    /// The client has had what he came for, or has gone.
-    pub const DONE: u8 = 0;
-    /// The command line is wrong, or descriptor 0 is not what it should be.
-    pub const USAGE: u8 = 64;
-    /// The name of a target has no address.
-    pub const NO_HOST: u8 = 68;
-    /// No address of a target took the connection.
-    pub const UNAVAILABLE: u8 = 69;
-    /// The system lacks something.
-    pub const SYSTEM: u8 = 71;
-    /// Nothing came for too long.
-    pub const IDLE: u8 = 75;
-}
 
 /// Why a builtin could not do its work.
 #[derive(Debug)]
@@ -65,7 +51,7 @@ impl Failure {
     }
 
     fn system(what: &'static str) -> impl Fn(io::Error) -> Self {
-        move |error| Self::new(status::SYSTEM, format!("{what}: {error}"))
+        move |error| Self::new(exit::SYSTEM, format!("{what}: {error}"))
     }
 }
 
@@ -89,19 +75,19 @@ pub fn run(words: &[String]) -> u8 {
 }
 
 fn start(words: &[String]) -> Outcome {
-    let (builtin, told) = Builtin::parse(words).map_err(|message| Failure::new(status::USAGE, message))?;
-    let no_socket = |_| Failure::new(status::USAGE, "descriptor 0 is no socket; oxinetd(8) starts builtins");
+    let (builtin, told) = Builtin::parse(words).map_err(|message| Failure::new(exit::USAGE, message))?;
+    let no_socket = |_| Failure::new(exit::USAGE, "descriptor 0 is no socket; oxinetd(8) starts builtins");
     let socket = io::stdin().as_fd().try_clone_to_owned().map_err(Failure::system("descriptor 0"))?;
     match getsockopt(&socket, sockopt::SockType).map_err(no_socket)? {
         SockType::Datagram => datagram::serve(&socket, &builtin, &told, |line| complain(words, line)),
         SockType::Stream => connection(socket, &builtin, &told.words),
-        _ => Err(Failure::new(status::USAGE, "descriptor 0 is neither a connection nor a socket of datagrams")),
+        _ => Err(Failure::new(exit::USAGE, "descriptor 0 is neither a connection nor a socket of datagrams")),
     }
 }
 
 fn connection(socket: OwnedFd, builtin: &Builtin, names: &[String]) -> Outcome {
     if getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false) {
-        return Err(Failure::new(status::USAGE, "descriptor 0 is a listening socket, not a connection"));
+        return Err(Failure::new(exit::USAGE, "descriptor 0 is a listening socket, not a connection"));
     }
     // A client who is gone without a word would hold a place until it is idle for too long.
     let _ = nix::sys::socket::setsockopt(&socket, sockopt::KeepAlive, &true);

@@ -8,7 +8,8 @@ use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::{Failure, Outcome, Target, relay, status};
+use super::{Failure, Outcome, Target, relay};
+use crate::exit;
 use crate::sys::socket;
 
 /// Serves one client.
@@ -25,7 +26,7 @@ pub(super) fn serve(client: TcpStream, target: &Target, idle: Duration) -> Outco
 fn connect(target: &Target) -> Result<TcpStream, Failure> {
     let Target { host, port, connect_timeout } = target;
     let addresses = (host.as_str(), *port).to_socket_addrs();
-    let addresses = addresses.map_err(|error| Failure::new(status::NO_HOST, format!("{host}: {error}")))?;
+    let addresses = addresses.map_err(|error| Failure::new(exit::NO_HOST, format!("{host}: {error}")))?;
     let mut tried = Vec::new();
     for address in addresses {
         match TcpStream::connect_timeout(&address, *connect_timeout) {
@@ -36,7 +37,7 @@ fn connect(target: &Target) -> Result<TcpStream, Failure> {
             Err(error) => tried.push(describe(address, &error)),
         }
     }
-    Err(Failure::new(status::UNAVAILABLE, format!("{}: {}", target.place(), tried.join("; "))))
+    Err(Failure::new(exit::UNAVAILABLE, format!("{}: {}", target.place(), tried.join("; "))))
 }
 
 fn describe(address: SocketAddr, error: &io::Error) -> String {

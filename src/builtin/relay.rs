@@ -15,7 +15,8 @@ use nix::fcntl::{OFlag, SpliceFFlags, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 
-use super::{Failure, Outcome, status};
+use super::{Failure, Outcome};
+use crate::exit;
 use crate::sys::socket;
 
 /// The most that is moved by one call: what a pipe holds (pipe(7)).
@@ -34,7 +35,7 @@ pub(super) fn between(client: TcpStream, server: TcpStream, idle: Duration) -> O
     let mut ways = [way()?, way()?];
     while !ways.iter().all(|way| way.ended) {
         if !wait(&ends, &mut ways, idle).map_err(Failure::system("poll"))? {
-            return Err(Failure::new(status::IDLE, "nothing has moved for too long"));
+            return Err(Failure::new(exit::IDLE, "nothing has moved for too long"));
         }
         for (index, way) in ways.iter_mut().enumerate() {
             way.step(&ends[index], &ends[1 - index]);
@@ -46,7 +47,7 @@ pub(super) fn between(client: TcpStream, server: TcpStream, idle: Duration) -> O
             socket::reset_on_close(to);
         }
     }
-    Ok(status::DONE)
+    Ok(exit::DONE)
 }
 
 /// Waits until one of the ends can go on; false if none can for too long.

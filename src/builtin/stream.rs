@@ -10,7 +10,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::{Failure, Outcome, What, status, text};
+use super::{Failure, Outcome, What, text};
+use crate::exit;
 use crate::sys::clock;
 
 /// Serves one client.
@@ -27,8 +28,8 @@ pub(super) fn serve(mut client: TcpStream, what: &What, idle: Duration) -> Outco
         What::Tcpmux | What::Redirect(_) => Ok(()),
     };
     Ok(match result {
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => status::IDLE,
-        _ => status::DONE,
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => exit::IDLE,
+        _ => exit::DONE,
     })
 }
 

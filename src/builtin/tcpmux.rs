@@ -14,7 +14,8 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::{Failure, Outcome, PASS_ON, status, stream};
+use super::{Failure, Outcome, PASS_ON, stream};
+use crate::exit;
 use crate::sys::{clock, socket};
 
 /// The longest request, with its end of line: the longest name of a service and some blanks.
@@ -35,7 +36,7 @@ pub(super) fn serve(client: &TcpStream, names: &[String], idle: Duration) -> Out
         Ok(found) => found,
         Err(nothing @ (Nothing::Gone | Nothing::Idle)) => {
             let _ = stream::goodbye(client);
-            return Ok(if matches!(nothing, Nothing::Idle) { status::IDLE } else { status::DONE });
+            return Ok(if matches!(nothing, Nothing::Idle) { exit::IDLE } else { exit::DONE });
         }
         Err(Nothing::TooLong) => return answer(client, "-That is too long for the name of a service\r\n"),
     };
@@ -57,7 +58,7 @@ fn answer(mut client: &TcpStream, text: &str) -> Outcome {
     if client.write_all(text.as_bytes()).and_then(|()| stream::goodbye(client)).is_err() {
         let _ = client.shutdown(Shutdown::Both);
     }
-    Ok(status::DONE)
+    Ok(exit::DONE)
 }
 
 /// Why there is no request.

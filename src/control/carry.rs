@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::place::Open;
 use super::{Control, FIRST};
-use crate::socket_file::{self, SocketFile};
+use crate::net::socket_file::{self, SocketFile};
 use crate::sys::descriptor;
 use crate::sys::poll::Poll;
 

@@ -11,10 +11,10 @@ use nix::sys::socket::{Backlog, SockType, listen};
 use nix::unistd::{AccessFlags, access, geteuid};
 
 use super::{Control, FIRST};
-use crate::socket_file::SocketFile;
+use crate::config::{self, ControlPlace};
+use crate::net::socket_file::SocketFile;
 use crate::sys::poll::Poll;
 use crate::sys::{descriptor, socket};
-use crate::table::{self, ControlPlace};
 
 /// Where the system keeps what lives as long as a daemon (hier(7)).
 const SYSTEM: &str = "/run/oxinetd";
@@ -65,7 +65,7 @@ impl Control {
     /// # Errors
     /// A socket that the table names can't be opened: what is wrong, and the reason. Where the default can't be had
     /// there is none, and a warning.
-    pub fn prepare(&self, wanted: &table::Control) -> Result<Prepared, (String, Errno)> {
+    pub fn prepare(&self, wanted: &config::Control) -> Result<Prepared, (String, Errno)> {
         let group = wanted.group;
         let (path, must) = match &wanted.place {
             ControlPlace::None => (None, false),

@@ -5,9 +5,9 @@ use clap::Args;
 use super::connection::{Daemon, read};
 use super::output::Output;
 use super::{Failure, Request};
-use crate::control::protocol;
-use crate::daemon::status;
-use crate::report::grid::{Grid, Side};
+use crate::api;
+use crate::ctl::render::grid::{Grid, Side};
+use crate::exit;
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -16,16 +16,16 @@ pub(super) struct Audit {}
 impl Audit {
     pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
         let result = daemon.ask(&Request::Audit {})?;
-        let audit: protocol::Audit = read(result.clone())?;
+        let audit: api::Audit = read(result.clone())?;
         output.show(result, |_| Ok(table(&audit)))?;
         match audit.drifts.len() {
             0 => Ok(()),
-            count => Err(Failure::new(status::FAILURE, format!("{count} counts are wrong; please report this bug"))),
+            count => Err(Failure::new(exit::FAILURE, format!("{count} counts are wrong; please report this bug"))),
         }
     }
 }
 
-fn table(audit: &protocol::Audit) -> Grid {
+fn table(audit: &api::Audit) -> Grid {
     if audit.drifts.is_empty() {
         let mut grid = Grid::new(&[("", Side::Left)]);
         grid.row([format!("clean: every count agrees with the {} live handlers", audit.handlers).into()]);

@@ -7,10 +7,10 @@ use clap::Args;
 use super::connection::{Daemon, read};
 use super::output::Output;
 use super::{Failure, Request};
-use crate::control::protocol;
-use crate::report::grid::{Grid, Side};
-use crate::report::table::age;
-use crate::table::duration;
+use crate::api;
+use crate::config::duration;
+use crate::ctl::render::grid::{Grid, Side};
+use crate::ctl::render::table::age;
 
 /// The arguments of `ban`.
 #[derive(Debug, Args)]
@@ -54,7 +54,7 @@ impl Bans {
     }
 }
 
-fn table(found: &protocol::Bans) -> Grid {
+fn table(found: &api::Bans) -> Grid {
     let mut grid = Grid::new(&[("WHO", Side::Left), ("LEFT", Side::Right), ("WHY", Side::Left)]);
     for ban in &found.bans {
         grid.row([(&ban.network).into(), ban.left_seconds.map_or_else(|| "-".to_owned(), age).into(), "ban".into()]);

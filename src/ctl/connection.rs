@@ -9,9 +9,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failure;
+use crate::api::{Code, Refused, Request, VERSION, read_answer};
 use crate::control::default_place;
-use crate::control::protocol::{Code, Refused, Request, VERSION, read_answer};
-use crate::daemon::status;
+use crate::exit;
 
 /// How long the daemon may take to answer. A reload asks the name service, which may be slow.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,10 +37,10 @@ impl Daemon {
         let failed = |error: io::Error| Failure::new(status_of(&error), explain(&self.path, &error));
         let line = self.exchange(request).map_err(failed)?;
         let not_understood = |error| format!("{}: the daemon's answer is not understood: {error}", self.path.display());
-        let answer = read_answer(&line).map_err(|error| Failure::new(status::FAILURE, not_understood(error)))?;
+        let answer = read_answer(&line).map_err(|error| Failure::new(exit::FAILURE, not_understood(error)))?;
         answer.map_err(|Refused { code, messages }| Failure {
             lines: messages,
-            status: if code == Code::NotPermitted { status::PERMISSION } else { status::FAILURE },
+            status: if code == Code::NotPermitted { exit::PERMISSION } else { exit::FAILURE },
         })
     }
 
@@ -70,14 +70,14 @@ impl Daemon {
 /// Reads a result.
 pub(super) fn read<T: DeserializeOwned>(result: Value) -> Result<T, Failure> {
     serde_json::from_value(result)
-        .map_err(|error| Failure::new(status::FAILURE, format!("the daemon's answer is not understood: {error}")))
+        .map_err(|error| Failure::new(exit::FAILURE, format!("the daemon's answer is not understood: {error}")))
 }
 
 fn status_of(error: &io::Error) -> u8 {
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => status::UNAVAILABLE,
-        io::ErrorKind::PermissionDenied => status::PERMISSION,
-        _ => status::FAILURE,
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => exit::UNAVAILABLE,
+        io::ErrorKind::PermissionDenied => exit::PERMISSION,
+        _ => exit::FAILURE,
     }
 }
 

@@ -5,9 +5,9 @@ use clap::Args;
 use super::connection::{Daemon, read};
 use super::output::{Format, Output};
 use super::{Failure, Request};
-use crate::control::protocol::{Explanation, Question};
-use crate::report::grid::{Cell, Grid, Side, Tone};
-use crate::report::table::age;
+use crate::api::{Explanation, Question};
+use crate::ctl::render::grid::{Cell, Grid, Side, Tone};
+use crate::ctl::render::table::age;
 
 /// The arguments.
 #[derive(Debug, Args)]

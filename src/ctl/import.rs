@@ -8,9 +8,10 @@ use clap::Args;
 use super::output::Output;
 use super::{Failure, complain};
 use crate::arguments::dialect;
-use crate::daemon::status as exit;
-use crate::table::import::{Imported, import};
-use crate::table::{Dialect, Options};
+use crate::compat::Options;
+use crate::compat::import::{Imported, import};
+use crate::config::Dialect;
+use crate::exit;
 
 /// The arguments.
 #[derive(Debug, Args)]

@@ -14,6 +14,7 @@ mod import;
 mod metrics;
 mod output;
 mod reload;
+pub mod render;
 mod schema;
 mod services;
 mod sources;
@@ -31,8 +32,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::control::protocol::Request;
-use crate::daemon::status as exit;
+use crate::api::Request;
+use crate::exit;
 use connection::Daemon;
 use output::{Format, Output};
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::Failure;
 use super::connection::read;
-use crate::control::protocol::Changed;
-use crate::report::grid::{Grid, Side};
+use crate::api::Changed;
+use crate::ctl::render::grid::{Grid, Side};
 
 /// How to write what the daemon has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,8 +5,8 @@ use clap::Args;
 use super::connection::{Daemon, read};
 use super::output::Output;
 use super::{Failure, Request};
-use crate::control::protocol::Reloaded;
-use crate::report::grid::{Grid, Side};
+use crate::api::Reloaded;
+use crate::ctl::render::grid::{Grid, Side};
 
 /// The arguments.
 #[derive(Debug, Args)]

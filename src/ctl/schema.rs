@@ -6,8 +6,8 @@ use clap::Args;
 
 use super::Failure;
 use super::output::Output;
-use crate::control::protocol;
-use crate::table::json_schema;
+use crate::api;
+use crate::config::json_schema;
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ pub(super) struct Schema {
 
 impl Schema {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let schema = if self.protocol { protocol::schema() } else { json_schema::schema() };
+        let schema = if self.protocol { api::schema() } else { json_schema::schema() };
         Ok(writeln!(output, "{schema:#}")?)
     }
 }

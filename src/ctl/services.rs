@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::connection::{Daemon, read};
 use super::output::{Format, Output};
 use super::{Failure, Request};
-use crate::report::table;
+use crate::ctl::render::table;
 
 /// The arguments.
 #[derive(Debug, Args)]

@@ -5,8 +5,8 @@ use clap::Args;
 use super::connection::{Daemon, read};
 use super::output::Output;
 use super::{Failure, Request};
-use crate::control::protocol;
-use crate::report::table;
+use crate::api;
+use crate::ctl::render::table;
 
 /// The arguments.
 #[derive(Debug, Args)]
@@ -21,6 +21,6 @@ pub(super) struct Sources {
 impl Sources {
     pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
         let result = daemon.ask(&Request::Sources { top: Some(self.top), service: self.service })?;
-        output.show(result, |result| Ok(table::sources(&read::<protocol::Sources>(result)?.sources)))
+        output.show(result, |result| Ok(table::sources(&read::<api::Sources>(result)?.sources)))
     }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use super::connection::{Daemon, read};
 use super::output::Output;
 use super::{Failure, Request};
-use crate::report::table;
+use crate::ctl::render::table;
 
 /// The arguments.
 #[derive(Debug, Args)]

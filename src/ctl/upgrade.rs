@@ -8,9 +8,9 @@ use clap::Args;
 use super::connection::Daemon;
 use super::output::Output;
 use super::{Failure, Request};
-use crate::daemon::status;
-use crate::report::grid::{Grid, Side};
-use crate::report::{Snapshot, Upgrades};
+use crate::api::{Snapshot, Upgrades};
+use crate::ctl::render::grid::{Grid, Side};
+use crate::exit;
 
 /// How long to wait for the outcome: the daemon itself gives the new program ten seconds.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ impl Upgrade {
         let now = wait(daemon, &before)?;
         if now.upgrades.done == before.done {
             let problem = now.upgrades.problem.unwrap_or_default();
-            return Err(Failure::new(status::FAILURE, format!("the daemon goes on as it was: {problem}")));
+            return Err(Failure::new(exit::FAILURE, format!("the daemon goes on as it was: {problem}")));
         }
         let done = serde_json::json!({ "version": now.version, "pid": now.pid });
         output.show(done, |_| {
@@ -49,7 +49,7 @@ fn wait(daemon: &Daemon, before: &Upgrades) -> Result<Snapshot, Failure> {
             Ok(now) if (now.upgrades.done, now.upgrades.failed) != (before.done, before.failed) => return Ok(now),
             Err(failure) if Instant::now() >= end => return Err(failure),
             Ok(_) if Instant::now() >= end => {
-                return Err(Failure::new(status::FAILURE, "the daemon has not said how the upgrade went"));
+                return Err(Failure::new(exit::FAILURE, "the daemon has not said how the upgrade went"));
             }
             _ => sleep(PAUSE),
         }

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::source::Peer;
-pub use crate::sys::pidfd::Ending;
+use crate::net::Peer;
+use crate::types::{Ending, Reason};
 
 /// How much a line matters, most important first; the numbers are those of syslog (RFC 5424 §6.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,86 +44,6 @@ impl Level {
     /// The level with this number, or the nearest.
     pub(super) fn from_number(number: u8) -> Self {
         Self::ALL.into_iter().find(|&level| level as u8 >= number).unwrap_or(Self::Debug)
-    }
-}
-
-/// Why a connection was turned away, or a listener paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Reason {
-    /// The administrator has drained the service.
-    Drained,
-    /// `allow` and `deny` say no.
-    Access,
-    /// It is none of the `times`.
-    Times,
-    /// The administrator has banned the source.
-    Ban,
-    /// The source owes time for what it did before, by `penalties`.
-    Penalty,
-    /// The service is a trap and serves nobody.
-    Trap,
-    /// The source has its `per_source.instances` handlers.
-    SourceInstances,
-    /// The source comes more often than `per_source.rate` allows.
-    SourceRate,
-    /// The network has its `per_network.instances` handlers.
-    NetworkInstances,
-    /// The network comes more often than `per_network.rate` allows.
-    NetworkRate,
-    /// Clients come more often than `rate` allows.
-    ServiceRate,
-    /// The service has its `instances` handlers.
-    ServiceInstances,
-    /// The daemon has its `daemon.instances` handlers.
-    DaemonInstances,
-    /// The load average has reached `max_load`.
-    Load,
-    /// The handler could not be started; the step and errno are in a `spawn_failed` line.
-    SpawnFailed,
-    /// No descriptors or memory to accept with.
-    Resources,
-    /// A `wait` handler ended without taking anything from its socket.
-    Backoff,
-}
-
-impl Reason {
-    /// Is it about the client alone, so that another may fare otherwise at the same moment?
-    #[must_use]
-    pub fn is_personal(self) -> bool {
-        matches!(
-            self,
-            Self::Access
-                | Self::Ban
-                | Self::Penalty
-                | Self::SourceInstances
-                | Self::SourceRate
-                | Self::NetworkInstances
-                | Self::NetworkRate
-        )
-    }
-
-    /// The word in logs, status and metrics.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Drained => "drained",
-            Self::Access => "access",
-            Self::Times => "times",
-            Self::Ban => "ban",
-            Self::Penalty => "penalty",
-            Self::Trap => "trap",
-            Self::SourceInstances => "source_instances",
-            Self::SourceRate => "source_rate",
-            Self::NetworkInstances => "network_instances",
-            Self::NetworkRate => "network_rate",
-            Self::ServiceRate => "service_rate",
-            Self::ServiceInstances => "service_instances",
-            Self::DaemonInstances => "daemon_instances",
-            Self::Load => "load",
-            Self::SpawnFailed => "spawn_failed",
-            Self::Resources => "resources",
-            Self::Backoff => "backoff",
-        }
     }
 }
 

@@ -17,7 +17,7 @@ mod sinks;
 mod tests;
 
 pub use burst::Burst;
-pub use event::{Ending, Event, Level, Of, Reason};
+pub use event::{Event, Level, Of};
 
 use std::fmt;
 use std::io;
@@ -29,6 +29,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::{clock, signals};
+use crate::types::Reason;
 use queue::{Item, Queue};
 use sinks::Sinks;
 

@@ -6,13 +6,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{Ending, Event, Level, Of, Reason};
+use super::event::{Event, Level, Of};
 use super::queue::{CAPACITY, Item, Queue, RESERVED};
 use super::render::Stamp;
 use super::sink::Sink;
 use super::sinks::Sinks;
 use super::{Format, Log, Own, Place, Settings, Target};
-use crate::source::Peer;
+use crate::net::Peer;
+use crate::types::{Ending, Reason};
 
 const LONG: Duration = Duration::from_secs(30);
 

@@ -17,11 +17,10 @@ mod start;
 
 pub use start::{Child, Start};
 
+use crate::types::Step;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
 use std::ptr;
-
-use serde::{Deserialize, Serialize};
 
 /// What the children of one kind have in common, in the order in which they do it; nothing is looked up or allocated
 /// later.
@@ -121,50 +120,6 @@ pub struct Failure {
     pub step: Step,
     /// `errno` of the failed call.
     pub errno: i32,
-}
-
-macro_rules! steps {
-    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// The steps from a connection to a running handler, in order.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum Step { $($(#[$doc])* $name,)* }
-        impl Step {
-            /// Every step, in order.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-            /// The word in logs, status and metrics.
-            #[must_use]
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$name => $word,)* }
-            }
-        }
-    };
-}
-
-steps! {
-    /// clone(2): no process could be made; the only step that fails in the daemon itself.
-    Clone = "clone",
-    /// close_range(2), dup2(2): descriptors 0, 1 and 2.
-    Descriptors = "descriptors",
-    /// setsid(2).
-    Session = "setsid",
-    /// prlimit(2).
-    Rlimits = "rlimits",
-    /// setpriority(2).
-    Nice = "nice",
-    /// chroot(2).
-    Chroot = "chroot",
-    /// chdir(2).
-    Directory = "directory",
-    /// setgroups(2).
-    Groups = "groups",
-    /// setresgid(2).
-    Group = "group",
-    /// setresuid(2).
-    User = "user",
-    /// rt_sigaction(2), rt_sigprocmask(2).
-    Signals = "signals",
-    /// execve(2).
-    Exec = "exec",
 }
 
 /// Does this kernel know close_range(2) with `CLOSE_RANGE_UNSHARE`, the youngest call that is needed (Linux 5.9)?

@@ -6,14 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It called exit(2) with this status, 0 to 255.
-    Exited(i32),
-    /// This signal ended it.
-    Signaled(i32),
-}
+use crate::types::Ending;
 
 /// The end of a process, with what it and the children it waited for have used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

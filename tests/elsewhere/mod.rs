@@ -4,7 +4,7 @@
 //! given, there are two banners in /etc, and the TCP wrappers have a rule about in.wrapped.
 #![allow(dead_code, unreachable_pub, reason = "a module of several tests, none of which uses all of it")]
 
-use oxinetd::table::machine::{Account, Machine};
+use oxinetd::config::machine::{Account, Machine};
 
 /// Ports that the tests name.
 pub const SERVICES: &str = "\

@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::table::{MOST_OWED, NAMES, network_of};
-use crate::log::Reason;
-use crate::source::Source;
+use crate::net::Source;
+use crate::types::Reason;
 
 /// What has happened. Any debt counts.
 #[derive(Debug, Default)]

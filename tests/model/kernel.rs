@@ -7,10 +7,10 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::ledger::Ticket;
-use crate::reaper::Kernel;
-use crate::source::Source;
-use crate::sys::pidfd::{Ended, Ending};
+use crate::dispatch::reaper::Kernel;
+use crate::net::Source;
+use crate::sys::pidfd::Ended;
+use crate::types::{Ending, Ticket};
 
 pub(super) const PIDS: i32 = 4;
 

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use super::kernel::PIDS;
 use super::table::NAMES;
 use super::world::World;
-use crate::ledger::ServiceId;
-use crate::log::Reason;
-use crate::source::Source;
+use crate::net::Source;
+use crate::types::{Reason, ServiceId};
 
 /// How many handlers the keys of services have.
 type Keys = BTreeMap<(String, Source), u32>;

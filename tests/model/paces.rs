@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::table::{Line, Pace};
-use crate::source::Source;
+use crate::net::Source;
 
 pub(super) const SECOND: u64 = 1_000_000_000;
 

@@ -5,16 +5,16 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::acceptor::Entry;
-use crate::ledger::ServiceId;
-use crate::rate::Rate;
-use crate::source::{Prefixes, Source};
-use crate::spawner::Recipe;
-use crate::sys::descriptor::Nofile;
-use crate::table::{
+use crate::config::{
     LogChoice, Origin, Origins, OwnLog, Penalties, PerSource, Program, RateLimit, Refuse, Service, SocketOptions,
     Stderr, WhenFull,
 };
+use crate::dispatch::acceptor::Entry;
+use crate::dispatch::spawner::Recipe;
+use crate::limits::rate::Rate;
+use crate::net::{Prefixes, Source};
+use crate::sys::descriptor::Nofile;
+use crate::types::ServiceId;
 
 pub(super) const NAMES: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
 

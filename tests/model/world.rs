@@ -14,16 +14,16 @@ use super::histories::{Act, Arrival, Birth, End, first_table};
 use super::kernel::{FakeKernel, Process, Processes};
 use super::paces::{Of, Rates, SECOND};
 use super::table::{ADDRESSES, COST_OF_CRASH, COST_OF_EXIT, COST_OF_REFUSAL, Line, NAMES, entry};
-use crate::acceptor::{Entry, WaitingForRoom, born, start_handler, stillborn, take_over};
-use crate::admission::{Admission, Buckets, Client, Decision, Now};
-use crate::ledger::{Ledger, Ticket};
-use crate::listeners::ListenerId;
-use crate::log::Reason;
-use crate::penalty::Cause;
-use crate::rate::PerFamily;
-use crate::reaper::{Exit, Reaper};
-use crate::source::Peer;
-use crate::sys::pidfd::Ending;
+use crate::admission::{Admission, Buckets, Client, Decision};
+use crate::dispatch::acceptor::{Entry, WaitingForRoom, born, start_handler, stillborn, take_over};
+use crate::dispatch::listeners::ListenerId;
+use crate::dispatch::reaper::{Exit, Reaper};
+use crate::limits::ledger::Ledger;
+use crate::limits::penalty::Cause;
+use crate::limits::rate::PerFamily;
+use crate::net::Peer;
+use crate::types::Now;
+use crate::types::{Ending, Reason, Ticket};
 
 /// A start that is under way.
 struct Starting {
@@ -260,7 +260,7 @@ impl World {
         }
     }
 
-    fn made_room(&mut self, service: crate::ledger::ServiceId) {
+    fn made_room(&mut self, service: crate::types::ServiceId) {
         let in_daemon = self.admission.daemon_room(&self.ledger).is_ok();
         for listener in self.waiting.made_room(service, in_daemon) {
             self.paused.retain(|&name, _| listener_of(name) != listener);

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 
+use crate::api::Snapshot;
 use crate::ctl::connection::Daemon;
 use crate::ctl::output::Output;
+use crate::ctl::render::metrics::{Format, metrics};
 use crate::ctl::{Failure, Request};
-use crate::daemon::status;
-use crate::report::Snapshot;
-use crate::report::metrics::{Format, metrics};
+use crate::exit;
 
 /// The longest head of a request that is read.
 const HEAD: usize = 8192;
@@ -42,7 +42,7 @@ impl Answer {
 
 pub(super) fn answer(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
     let snapshot = daemon.ask_for(&Request::Status {});
-    give_up_privilege().map_err(|error| Failure::new(status::SYSTEM, format!("setuid: {error}")))?;
+    give_up_privilege().map_err(|error| Failure::new(exit::SYSTEM, format!("setuid: {error}")))?;
     let head = read_head(io::stdin().lock());
     let (answer, with_body) = match &head {
         Ok(head) => (decide(head, &snapshot), !head.starts_with(b"HEAD ")),

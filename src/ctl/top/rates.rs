@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::{Service, Snapshot};
+use crate::api::{Service, Snapshot};
 
 /// Of the daemon and of each service.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::event::{Ending, Event, Of, Reason};
+use super::super::event::{Event, Of};
 use super::Stamp;
-use crate::source::Peer;
+use crate::net::Peer;
+use crate::types::{Ending, Reason};
 
 fn inet() -> Peer {
     Peer::Inet("203.0.113.9".parse().unwrap(), 51234)

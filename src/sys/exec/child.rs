@@ -10,7 +10,8 @@ use syscalls::Sysno::{setgroups32 as SETGROUPS, setresgid32 as SETRESGID, setres
 use syscalls::{Errno, Sysno, raw};
 
 use super::start::Shared;
-use super::{Failure, KERNEL_SIGSET, Recipe, Stderr, Step};
+use super::{Failure, KERNEL_SIGSET, Recipe, Stderr};
+use crate::types::Step;
 
 /// Where clone(2) lets the child begin.
 pub(super) extern "C" fn live(shared: *mut c_void) -> c_int {

@@ -9,8 +9,9 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use super::{Failure, Recipe, Step, Strings, child};
+use super::{Failure, Recipe, Strings, child};
 use crate::sys::descriptor;
+use crate::types::Step;
 
 /// A process that was started.
 #[derive(Debug)]

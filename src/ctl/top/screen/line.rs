@@ -1,6 +1,6 @@
 //! One line of the screen, cut where the screen ends; and the small things that stand in it.
 
-use crate::report::grid::{Side, Tone};
+use crate::ctl::render::grid::{Side, Tone};
 
 /// A line in the making.
 pub(super) struct Line {

@@ -1,6 +1,6 @@
 use super::super::rates::ServiceRates;
 use super::*;
-use crate::report::{Listener, ListenerState, SourceCount};
+use crate::api::{Listener, ListenerState, SourceCount};
 
 fn service(handlers: u32) -> Service {
     let listener = Listener { endpoint: "tcp/7".to_owned(), state: ListenerState::Listening, reason: None };

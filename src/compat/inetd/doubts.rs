@@ -1,0 +1,111 @@
+//! What an entry says, and what was surely meant: the mistakes that old daemons never speak of.
+//!
+//! Each gets a warning of its own with both. What the program gets stays what it always got, but where that opens a hole:
+//! an interpreter that reads its program from the client ([`interpreter`]), and a tcpd that runs itself for ever
+//! ([`is_tcpd_of_itself`]).
+
+use super::Reading;
+use super::entry::Entry;
+use super::lines::{Line, Word};
+use crate::config::program::base_name;
+
+/// Programs that read another program: from a file that they are given, or else from their standard input.
+const INTERPRETERS: [&str; 16] = [
+    "ash", "bash", "csh", "dash", "expect", "guile", "ksh", "lua", "mksh", "node", "perl", "php", "python", "ruby",
+    "sh", "tclsh",
+];
+
+impl Reading<'_> {
+    /// Warns of what a line of fields holds beyond its fields.
+    pub(super) fn doubt_line(&mut self, line: &Line, entry: &Entry) {
+        if line.off {
+            return;
+        }
+        // Behind the six fields.
+        let words = &line.words;
+        let first = words.len().min(6 + usize::from(words[0].text.ends_with(':')));
+        if let Some(word) = words[first..].iter().find(|word| word.text.starts_with('#')) {
+            self.doubt_comment(word, entry);
+        }
+        for (index, word) in words.iter().enumerate().skip(1).filter(|(_, word)| word.continues) {
+            let kind = words.get(index + 1).is_some_and(|next| ["stream", "dgram"].contains(&next.text.as_str()));
+            if kind && words.len() > index + 5 {
+                let message = "this line begins with a blank, so it belongs to the entry before: its words are arguments \
+                               there, and there is no service of its own; surely it should begin at the margin";
+                self.warn(&entry.field("arguments", word), message);
+            }
+        }
+    }
+
+    fn doubt_comment(&mut self, word: &Word, entry: &Entry) {
+        let daemon = self.daemon();
+        let message = if word.continues {
+            format!(
+                "this is no comment to {daemon}, which knows them at the margin only: its words are arguments of the \
+                     entry before, and are so here; surely a comment was meant"
+            )
+        } else {
+            format!(
+                "{daemon} knows no comments at the end of an entry: these words are arguments, and are so here; surely \
+                     a comment was meant, which has a line of its own"
+            )
+        };
+        self.warn(&entry.field("arguments", word), message);
+    }
+
+    /// Warns of arguments that are not what they seem. What the program should get in their place, if they are
+    /// dangerous.
+    pub(super) fn doubt_arguments(&mut self, entry: &Entry) -> Option<Vec<String>> {
+        let [first, rest @ ..] = &entry.arguments[..] else { return None };
+        let (path, name) = (entry.program.value.as_str(), first.value.as_str());
+        if interpreter(path) && name.starts_with('/') && base_name(name) != base_name(path) {
+            let message = format!(
+                "the first argument is the program's own name, so {path} gets no script and runs whatever the client \
+                 sends; oxinetd runs {name}, as was surely meant: write {path} {} {name}",
+                base_name(path)
+            );
+            self.warn(&first.at, message);
+            let all = std::iter::once(base_name(path)).chain(entry.arguments.iter().map(|set| set.value.as_str()));
+            return Some(all.map(str::to_owned).collect());
+        }
+        if name.starts_with('-') {
+            let base = base_name(path);
+            let message = format!(
+                "the first argument is the program's own name: it is called {name:?} and gets {} argument(s), and does so \
+                 here; surely its name was forgotten: write {path} {base} {name}",
+                rest.len()
+            );
+            self.warn(&first.at, message);
+        }
+        None
+    }
+}
+
+/// Does this program run scripts? Versions may follow its name, as in python3.11.
+pub(in super::super) fn interpreter(path: &str) -> bool {
+    let name = base_name(path).trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
+    INTERPRETERS.contains(&name)
+}
+
+/// Is it tcpd, told to run tcpd? That would start itself until the machine is switched off.
+pub(super) fn is_tcpd_of_itself(entry: &Entry) -> bool {
+    let name = entry.arguments.first().map_or("", |set| set.value.as_str());
+    base_name(&entry.program.value) == "tcpd" && base_name(name) == "tcpd"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_interpreters_are_known() {
+        for path in
+            ["/usr/bin/python3", "/usr/local/bin/python3.11", "/bin/sh", "/usr/bin/perl5.36.0", "/usr/bin/lua5.4"]
+        {
+            assert!(interpreter(path), "{path}");
+        }
+        for path in ["/usr/sbin/sshd", "/usr/bin/git", "/usr/bin/perldoc", "/home/sh/run"] {
+            assert!(!interpreter(path), "{path}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! An entry of inetd.conf, field by field, in the one form that both notations come to.
+//!
+//! [`super::fields`] and [`super::pairs`] make them; [`super::places`] finds out which sockets they want, and
+//! [`super::service`] turns what is left into a service.
+
+use super::dialect::Families;
+use super::lines::Word;
+use crate::config::problem::{At, Set};
+
+/// One entry.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Where it begins, under the service as written.
+    pub at: At,
+    /// Switched off by update-inetd(8), or by `off` in NetBSD's second notation.
+    pub off: bool,
+    /// The addresses written before the service; none for those of the file.
+    pub hosts: Option<Vec<String>>,
+    /// The port or path as written.
+    pub service: String,
+    /// The port in numbers, once it is known.
+    pub port: Option<u16>,
+    /// Datagrams, or streams.
+    pub datagram: bool,
+    pub protocol: Protocol,
+    pub send_buffer: Option<Set<u32>>,
+    pub receive_buffer: Option<Set<u32>>,
+    pub wait: Set<bool>,
+    pub limits: Limits,
+    pub user: Option<Set<String>>,
+    pub group: Option<Set<String>>,
+    pub program: Set<String>,
+    /// The program's name and what follows, as the program gets them.
+    pub arguments: Vec<Set<String>>,
+    /// All that the entry says about what is run and how: equal for entries that differ in their sockets alone.
+    pub rest: Vec<String>,
+    /// The sockets that it wants.
+    pub places: Vec<Place>,
+}
+
+/// The third field.
+#[derive(Debug)]
+pub(super) struct Protocol {
+    /// As written, without buffers.
+    pub name: String,
+    /// `tcp` or `udp`, in whose names ports are looked up; nothing for a Unix socket.
+    pub base: Option<&'static str>,
+    pub families: Families,
+}
+
+/// How often and how many; what is not given is not limited by the entry.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    /// Starts in a minute.
+    pub starts: Option<Set<u32>>,
+    /// Live handlers.
+    pub instances: Option<Set<u32>>,
+    /// Connections of one source in a minute.
+    pub source_starts: Option<Set<u32>>,
+    /// Live handlers of one source.
+    pub source_instances: Option<Set<u32>>,
+}
+
+/// A socket that an entry wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub v6: bool,
+    /// In numbers, an interface behind `%`; `None` for all.
+    pub address: Option<String>,
+    /// The daemon's own name for the entry: a later one of the same name replaces it.
+    pub key: String,
+    /// Does it stand and fall with the other places of its entry?
+    pub joined: bool,
+}
+
+impl Entry {
+    /// The place of a field.
+    pub(super) fn field(&self, name: &str, word: &Word) -> At {
+        self.at.under(name, word.mark)
+    }
+}

@@ -1,0 +1,224 @@
+//! Reads inetd.conf(5), in six dialects, into the schema of the table.
+//!
+//! Only [`super::load`] and the import of oxinetctl(8) call [`read`]. The way of a line: [`lines`] splits it into words,
+//! [`fields`] or [`pairs`] make an `Entry` of them, [`places`] finds out which sockets it gets beside the
+//! other entries, [`service`] turns it into a `ServiceSpec`, [`names`] gives it a name. [`doubts`] says what was surely
+//! meant. [`dialect`] holds all that differs from daemon to daemon.
+//!
+//! What the old daemon would have turned away costs the entry, with a warning. What it served and cannot be served here is
+//! a problem. Nothing here stops at either, and any bytes will do.
+
+mod dialect;
+mod doubts;
+mod entry;
+mod fields;
+mod limits;
+mod lines;
+mod names;
+mod pairs;
+mod places;
+mod service;
+
+use crate::config::dialect::Dialect;
+pub(super) use doubts::interpreter;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::config::endpoint::Ports;
+use crate::config::files::{Files, expand};
+use crate::config::format::{self, OldTable};
+use crate::config::machine::Machine;
+use crate::config::problem::{At, Mark, Problem};
+use entry::Entry;
+use lines::{Cursor, Line, Word};
+use names::Names;
+
+/// Why an entry under an IPsec policy is none.
+const POLICY: &str = "an IPsec policy cannot be kept, and the service would be open without it; see ip-xfrm(8) for a policy \
+                      of the whole machine, and take this line away";
+
+/// Reads a file and those that it includes.
+pub(super) fn read(
+    bytes: &[u8],
+    name: &Rc<Path>,
+    dialect: Dialect,
+    depth: usize,
+    files: &mut Files,
+    machine: &dyn Machine,
+) -> OldTable {
+    let mut reading = Reading {
+        dialect,
+        machine,
+        ports: Ports::new(machine),
+        names: None,
+        file: Rc::clone(name),
+        hosts: vec!["*".to_owned()],
+        policy: None,
+        old: OldTable { base: service::base(dialect, &At::file(name, Mark::default())), ..OldTable::default() },
+    };
+    let mut entries = Vec::new();
+    reading.file(bytes, depth, files, &mut entries);
+    reading.services(entries);
+    reading.old
+}
+
+/// What is known while a file is read.
+struct Reading<'a> {
+    dialect: Dialect,
+    machine: &'a dyn Machine,
+    ports: Ports<'a>,
+    /// The addresses of /etc/hosts, read when first needed: IPv6 or not, and in numbers.
+    names: Option<HashMap<String, Vec<(bool, String)>>>,
+    file: Rc<Path>,
+    /// The addresses of entries that name none.
+    hosts: Vec<String>,
+    /// An IPsec policy that holds for what follows.
+    policy: Option<Mark>,
+    old: OldTable,
+}
+
+impl Reading<'_> {
+    /// Reads the entries of one file.
+    fn file(&mut self, bytes: &[u8], depth: usize, files: &mut Files, entries: &mut Vec<Entry>) {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let mut cursor = Cursor::new(bytes, self.dialect);
+        self.carriage(cursor.carriage);
+        while let Some(line) = cursor.line() {
+            if line.policy {
+                self.policy = line.words.first().map(|word| word.mark);
+            } else if self.dialect == Dialect::Netbsd && line.words[0].text.starts_with('.') && !line.off {
+                self.directive(&line, depth, files, entries);
+            } else if self.entry(&line, &mut cursor, entries).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Reads the entry of a line. `Err` if the file can't be read any further.
+    fn entry(&mut self, line: &Line, cursor: &mut Cursor<'_>, entries: &mut Vec<Entry>) -> Result<(), ()> {
+        let (problems, warnings) = (self.old.problems.len(), self.old.warnings.len());
+        let pairs = self.dialect == Dialect::Netbsd
+            && line.words.get(1).is_some_and(|word| matches!(word.text.split('#').next(), Some("on" | "off")));
+        let entry = if pairs && !line.off {
+            let entry = self.pairs(line, cursor)?;
+            cursor.end_entry();
+            entry
+        } else {
+            self.positional(line)
+        };
+        let off = line.off || entry.as_ref().is_some_and(|entry| entry.off);
+        let entry = entry.and_then(|mut entry| self.places(&mut entry).map(|()| entry));
+        let entry = entry.and_then(|entry| self.allowed(entry));
+        let entry = entry.and_then(|entry| self.internal(&entry).map(|()| entry));
+        if off {
+            // Nobody asks whether a comment is right.
+            self.old.problems.truncate(problems);
+            self.old.warnings.truncate(warnings);
+        }
+        entries.extend(entry);
+        Ok(())
+    }
+
+    /// An entry under an IPsec policy would be open without it.
+    fn allowed(&mut self, entry: Entry) -> Option<Entry> {
+        match self.policy {
+            Some(mark) => self.refuse(&entry.at.moved(mark), POLICY),
+            None => Some(entry),
+        }
+    }
+
+    /// Turns the entries into services.
+    fn services(&mut self, entries: Vec<Entry>) {
+        let mut names = Names::default();
+        let mut entries = self.settle(entries);
+        // Those that are on have the first choice of names.
+        entries.sort_by_key(|entry| entry.off);
+        let mut services = Vec::with_capacity(entries.len());
+        for entry in &entries {
+            let (problems, warnings) = (self.old.problems.len(), self.old.warnings.len());
+            let spec = self.spec(entry);
+            if entry.off {
+                self.old.problems.truncate(problems);
+                self.old.warnings.truncate(warnings);
+            }
+            if let Some(spec) = spec {
+                services.push(format::Entry { name: names.name(entry), spec, at: entry.at.clone(), old: true });
+            }
+        }
+        services.sort_by_key(|service| service.at.mark());
+        self.old.services = services;
+    }
+
+    /// `.include PATTERN`.
+    fn directive(&mut self, line: &Line, depth: usize, files: &mut Files, entries: &mut Vec<Entry>) {
+        let at = self.at(&line.words[0]);
+        let pattern = match &line.words[..] {
+            [word, pattern, ..] if word.text == ".include" => pattern.text.clone(),
+            _ => return self.warn(&at, "this is no directive to inetd; there is .include PATTERN"),
+        };
+        for path in expand(&pattern, &at, &mut self.old.problems) {
+            let name: Rc<Path> = path.as_path().into();
+            match files.read(&name, &at, depth + 1) {
+                Err(problem) => self.old.problems.push(problem),
+                Ok(bytes) => self.included(&name, &bytes, depth + 1, files, entries),
+            }
+        }
+    }
+
+    /// Reads an included file, which takes the addresses and the policy of this one and gives nothing back.
+    fn included(&mut self, name: &Rc<Path>, bytes: &[u8], depth: usize, files: &mut Files, entries: &mut Vec<Entry>) {
+        let (file, hosts, policy) = (Rc::clone(&self.file), self.hosts.clone(), self.policy);
+        self.file = Rc::clone(name);
+        self.file(bytes, depth, files, entries);
+        (self.file, self.hosts, self.policy) = (file, hosts, policy);
+    }
+
+    fn carriage(&mut self, line: Option<usize>) {
+        let Some(line) = line.filter(|_| self.dialect != Dialect::Gnu) else { return };
+        let at = At::file(&self.file, Mark { line, column: 0 });
+        let message = format!(
+            "this file has lines that end in a carriage return, which {} takes for a letter of the last word; oxinetd \
+             passes over it",
+            self.daemon()
+        );
+        self.warn(&at, message);
+    }
+
+    /// The place of an entry, under its service as written.
+    fn at(&self, service: &Word) -> At {
+        let shown: String = service.text.chars().filter(|c| !c.is_control()).take(64).collect();
+        At::file(&self.file, service.mark).under(&shown, service.mark)
+    }
+
+    /// Whose daemon it is, for messages.
+    fn daemon(&self) -> &'static str {
+        match self.dialect {
+            Dialect::Debian => "inetd",
+            Dialect::Openbsd => "OpenBSD's inetd",
+            Dialect::Gnu => "GNU inetd",
+            Dialect::Freebsd => "FreeBSD's inetd",
+            Dialect::Netbsd => "NetBSD's inetd",
+            Dialect::Busybox => "BusyBox inetd",
+        }
+    }
+
+    fn warn(&mut self, at: &At, message: impl Into<String>) {
+        self.old.warnings.push(at.problem(message));
+    }
+
+    /// The old daemon does without this entry, and so does oxinetd.
+    fn skip<T>(&mut self, at: &At, message: impl Into<String>) -> Option<T> {
+        let message = format!("{}; the entry is left out, as inetd leaves it out", message.into());
+        self.old.warnings.push(at.problem(message));
+        None
+    }
+
+    /// The old daemon serves this, and oxinetd can't.
+    fn refuse<T>(&mut self, at: &At, message: impl Into<String>) -> Option<T> {
+        let problem: Problem = at.problem(message);
+        self.old.problems.push(problem);
+        None
+    }
+}

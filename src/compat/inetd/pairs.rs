@@ -1,0 +1,347 @@
+//! NetBSD's second notation: `SERVICE on|off KEY = VALUE…, KEY = VALUE…;` over as many lines as one likes.
+//!
+//! [`super::read`] calls [`Reading::pairs`] where the first two words say that it begins. Comments stand anywhere outside
+//! of quotation marks. A mistake that leaves open where the entry ends makes NetBSD's inetd stop reading the file; that is
+//! an error here. Any other mistake costs the entry, with a warning, as there.
+
+use super::Reading;
+use super::entry::{Entry, Limits};
+use super::fields::{Head, buffer, host_list};
+use super::limits::limit;
+use super::lines::{Cursor, Line, Word, is_blank, word};
+use crate::config::dialect::Dialect;
+use crate::config::problem::{At, Mark, Set};
+use crate::config::units::digits;
+
+/// The keys, in the order of inetd(8).
+const KEYS: [&str; 15] = [
+    "bind",
+    "socktype",
+    "acceptfilter",
+    "protocol",
+    "sndbuf",
+    "recvbuf",
+    "wait",
+    "service_max",
+    "ip_max",
+    "accept_max",
+    "user",
+    "group",
+    "exec",
+    "args",
+    "ipsec",
+];
+
+/// A key with its values.
+struct Pair {
+    key: Word,
+    values: Vec<Word>,
+}
+
+/// What can go wrong between words: where, and what. The rest of the file cannot be understood.
+type Broken = (Mark, String);
+
+impl Reading<'_> {
+    /// Reads the entry whose first two words are `line`. `Err` if the file can't be read any further.
+    pub(super) fn pairs(&mut self, line: &Line, cursor: &mut Cursor<'_>) -> Result<Option<Entry>, ()> {
+        let Some(Head { hosts, service, rest: [switch, ..] }) = self.head(&line.words) else { return Ok(None) };
+        let at = self.at(&service);
+        if switch.text.contains('#') {
+            cursor.next_row();
+        }
+        let pairs = match read_pairs(cursor) {
+            Ok(pairs) => pairs,
+            Err((mark, message)) => {
+                let _: Option<()> =
+                    self.refuse(&at.moved(mark), format!("{message}; inetd reads no further in this file"));
+                return Err(());
+            }
+        };
+        let off = switch.text.starts_with("off");
+        Ok(self.entry_of(&Keys { pairs: &pairs, at: &at }, hosts, &service.text, off))
+    }
+
+    fn entry_of(&mut self, keys: &Keys<'_>, hosts: Option<Vec<String>>, service: &str, off: bool) -> Option<Entry> {
+        let at = keys.at;
+        self.known(keys)?;
+        let protocol = keys.one("protocol").map_err(|message| self.skip::<()>(at, message)).ok()?;
+        let Some((protocol, place)) = protocol else { return self.skip(at, "protocol is missing") };
+        let datagram = self.kind(keys, &protocol)?;
+        let protocol = self.protocol_name(&protocol, datagram, &place)?;
+        let program = self.text(keys, "exec")?.unwrap_or_else(|| Set { value: "internal".to_owned(), at: at.clone() });
+        let wait = self.waits(keys, datagram, program.value == "internal")?;
+        let Some(user) = self.text(keys, "user")? else { return self.skip(at, "user is missing") };
+        let bind = self.text(keys, "bind")?.map(|set| host_list(&set.value));
+        let entry = Entry {
+            off,
+            hosts: hosts.or(bind),
+            service: service.to_owned(),
+            port: None,
+            datagram,
+            protocol,
+            send_buffer: self.size(keys, "sndbuf")?,
+            receive_buffer: self.size(keys, "recvbuf")?,
+            limits: self.numbers(keys, wait.value, datagram)?,
+            wait,
+            user: Some(user),
+            group: self.text(keys, "group")?,
+            arguments: arguments(keys, &program),
+            program,
+            rest: keys.rest(),
+            places: Vec::new(),
+            at: at.clone(),
+        };
+        self.family(entry)
+    }
+
+    /// Unknown keys and those without an equivalent.
+    fn known(&mut self, keys: &Keys<'_>) -> Option<()> {
+        for Pair { key, values } in keys.pairs {
+            let at = keys.at.under(&key.text, key.mark);
+            match key.text.as_str() {
+                "acceptfilter" => return self.refuse(&at, "there are no accept filters on Linux; it cannot be kept"),
+                "ipsec" if !values.is_empty() => return self.refuse(&at, super::POLICY),
+                name if !KEYS.contains(&name) => {
+                    return self.skip(&at, format!("unknown key; inetd knows {}", KEYS.join(", ")));
+                }
+                _ => {}
+            }
+            if let Some(value) = values.iter().find(|value| !value.clean) {
+                return self.refuse(&at.moved(value.mark), "this is not UTF-8, and a table is");
+            }
+        }
+        Some(())
+    }
+
+    fn kind(&mut self, keys: &Keys<'_>, protocol: &str) -> Option<bool> {
+        match self.text(keys, "socktype")? {
+            Some(Set { value, at }) => self.plain_socket_type(&value, &at),
+            None if protocol.starts_with("udp") => Some(true),
+            None if protocol.starts_with("tcp") => Some(false),
+            None => self.skip(keys.at, "socktype is missing"),
+        }
+    }
+
+    fn waits(&mut self, keys: &Keys<'_>, datagram: bool, internal: bool) -> Option<Set<bool>> {
+        match self.text(keys, "wait")? {
+            Some(Set { value, at }) => match value.as_str() {
+                "yes" => Some(Set { value: true, at }),
+                "no" => Some(Set { value: false, at }),
+                _ => self.skip(&at, format!("expected yes or no, not {value:?}")),
+            },
+            None if internal => Some(Set { value: datagram, at: keys.at.clone() }),
+            None => self.skip(keys.at, "wait is missing"),
+        }
+    }
+
+    fn numbers(&mut self, keys: &Keys<'_>, wait: bool, datagram: bool) -> Option<Limits> {
+        let starts = self.number(keys, "service_max")?;
+        let source = self.number(keys, "ip_max")?;
+        let instances = self.number(keys, "accept_max")?;
+        if let Some(zero) = [&starts, &source].into_iter().flatten().find(|set| set.value == 0) {
+            return self.skip(&zero.at, "NetBSD's inetd serves nobody with 0; write off");
+        }
+        if let Some(Set { at, .. }) = source.as_ref().filter(|_| wait && !datagram) {
+            let message = "a service with wait does not see its clients, its program does; it cannot limit them";
+            return self.refuse(at, message);
+        }
+        let some = |set: Option<Set<u64>>| set.and_then(|Set { value, at }| limit(value, &at));
+        let instances = some(instances).filter(|_| !wait && !datagram);
+        Some(Limits { starts: some(starts), source_starts: some(source), instances, source_instances: None })
+    }
+
+    /// NetBSD asks for `tcp4` or `tcp6` unless the address says which; all addresses do not.
+    fn family(&mut self, mut entry: Entry) -> Option<Entry> {
+        let hosts = entry.hosts.as_ref().unwrap_or(&self.hosts);
+        let bare = matches!(entry.protocol.name.as_str(), "tcp" | "udp");
+        let address = hosts.first().filter(|_| bare).map(|host| host.split('%').next().unwrap_or_default().to_owned());
+        let Some(address) = address else { return Some(entry) };
+        let suffix = match address.parse::<std::net::IpAddr>() {
+            Ok(address) if address.is_ipv4() => "4",
+            Ok(_) => "6",
+            Err(_) => {
+                let name = &entry.protocol.name;
+                return self.skip(&entry.at, format!("the address says not whether {name} is {name}4 or {name}6"));
+            }
+        };
+        entry.protocol.families = Dialect::Netbsd.families(suffix)?;
+        Some(entry)
+    }
+
+    /// A value, or none; the outer `None` if there are more, or the key is there twice.
+    fn text(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Set<String>>> {
+        match keys.one(key) {
+            Ok(found) => Some(found.map(|(value, at)| Set { value, at })),
+            Err(message) => self.skip(keys.at, message),
+        }
+    }
+
+    fn number(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Set<u64>>> {
+        let Some(Set { value, at }) = self.text(keys, key)? else { return Some(None) };
+        match digits(&value) {
+            Some(number) => Some(Some(Set { value: number, at })),
+            None => self.skip(&at, format!("{value:?} is no number")),
+        }
+    }
+
+    fn size(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Set<u32>>> {
+        let Some(Set { value, at }) = self.text(keys, key)? else { return Some(None) };
+        match buffer(&value) {
+            Some(size) => Some(Some(Set { value: size, at })),
+            None => self.skip(&at, format!("{value:?} is no size, such as 64k")),
+        }
+    }
+}
+
+/// The keys of one entry.
+struct Keys<'a> {
+    pairs: &'a [Pair],
+    at: &'a At,
+}
+
+impl Keys<'_> {
+    fn all(&self, key: &str) -> impl Iterator<Item = &Pair> {
+        self.pairs.iter().filter(move |pair| pair.key.text == key)
+    }
+
+    /// The one value of a key.
+    fn one(&self, key: &str) -> Result<Option<(String, At)>, String> {
+        let mut found = self.all(key);
+        let Some(pair) = found.next() else { return Ok(None) };
+        match (&pair.values[..], found.next()) {
+            ([value], None) => Ok(Some((value.text.clone(), self.at.under(key, value.mark)))),
+            ([], _) => Err(format!("{key} has no value")),
+            (_, Some(_)) => Err(format!("{key} is there twice")),
+            _ => Err(format!("{key} has more than one value")),
+        }
+    }
+
+    /// All but what names the sockets.
+    fn rest(&self) -> Vec<String> {
+        let other = self.pairs.iter().filter(|pair| !["protocol", "bind"].contains(&pair.key.text.as_str()));
+        let mut rest: Vec<String> = other
+            .map(|pair| {
+                let values: Vec<&str> = pair.values.iter().map(|value| value.text.as_str()).collect();
+                format!("{}={}", pair.key.text, values.join("\0"))
+            })
+            .collect();
+        rest.sort();
+        rest
+    }
+}
+
+fn arguments(keys: &Keys<'_>, program: &Set<String>) -> Vec<Set<String>> {
+    let set = |value: &Word| Set { value: value.text.clone(), at: keys.at.under("args", value.mark) };
+    let mut arguments: Vec<Set<String>> = keys.all("args").flat_map(|pair| pair.values.iter().map(set)).collect();
+    if arguments.is_empty() && program.value != "internal" {
+        let name = program.value.rsplit('/').next().unwrap_or_default();
+        arguments.push(Set { value: name.to_owned(), at: program.at.clone() });
+    }
+    arguments
+}
+
+/// The pairs up to the semicolon, which is passed.
+fn read_pairs(cursor: &mut Cursor<'_>) -> Result<Vec<Pair>, Broken> {
+    let mut pairs = Vec::new();
+    loop {
+        space(cursor)?;
+        let mark = cursor.mark();
+        let rest = cursor.rest().unwrap_or_default();
+        let length = rest.iter().take_while(|byte| byte.is_ascii_alphabetic() || **byte == b'_').count();
+        let key = word(rest[..length].to_vec(), mark, false);
+        cursor.skip(length);
+        space(cursor)?;
+        if cursor.rest().and_then(|rest| rest.first()) != Some(&b'=') {
+            let found = String::from_utf8_lossy(cursor.rest().unwrap_or_default()).chars().next().unwrap_or(' ');
+            return Err((cursor.mark(), format!("expected KEY = VALUE, and found {found:?}")));
+        }
+        cursor.skip(1);
+        let (values, last) = read_values(cursor)?;
+        pairs.push(Pair { key, values });
+        if last {
+            return Ok(pairs);
+        }
+    }
+}
+
+/// The values up to the comma, or to the semicolon, after which there is no more.
+fn read_values(cursor: &mut Cursor<'_>) -> Result<(Vec<Word>, bool), Broken> {
+    let mut values = Vec::new();
+    loop {
+        space(cursor)?;
+        match cursor.rest().and_then(|rest| rest.first()) {
+            Some(end @ (b',' | b';')) => {
+                cursor.skip(1);
+                return Ok((values, *end == b';'));
+            }
+            _ => values.push(value(cursor)?),
+        }
+    }
+}
+
+/// A value: letters and quoted parts.
+fn value(cursor: &mut Cursor<'_>) -> Result<Word, Broken> {
+    let mark = cursor.mark();
+    let mut bytes = Vec::new();
+    while let Some(byte) = cursor.rest().and_then(|rest| rest.first()).copied() {
+        match byte {
+            b'"' | b'\'' => quoted(cursor, byte, &mut bytes)?,
+            b'#' | b',' | b';' => break,
+            _ if is_blank(byte) => break,
+            _ => {
+                bytes.push(byte);
+                cursor.skip(1);
+            }
+        }
+    }
+    Ok(word(bytes, mark, false))
+}
+
+/// A part in quotation marks, with escapes.
+fn quoted(cursor: &mut Cursor<'_>, quote: u8, bytes: &mut Vec<u8>) -> Result<(), Broken> {
+    let mark = cursor.mark();
+    cursor.skip(1);
+    loop {
+        let rest = cursor.rest().unwrap_or_default();
+        let (byte, length) = match rest {
+            [] => return Err((mark, "a quotation mark is left open".to_owned())),
+            [byte, ..] if *byte == quote => {
+                cursor.skip(1);
+                return Ok(());
+            }
+            [b'\\', b'x', high, low, ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                (hex(*high) * 16 + hex(*low), 4)
+            }
+            [b'\\', b'n', ..] => (b'\n', 2),
+            [b'\\', b't', ..] => (b'\t', 2),
+            [b'\\', b'r', ..] => (b'\r', 2),
+            [b'\\', escaped @ (b'\\' | b'\'' | b'"'), ..] => (*escaped, 2),
+            [b'\\', ..] => {
+                return Err((cursor.mark(), "unknown escape; known are \\\\ \\n \\t \\r \\' \\\" \\xHH".to_owned()));
+            }
+            [byte, ..] => (*byte, 1),
+        };
+        bytes.push(byte);
+        cursor.skip(length);
+    }
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => (digit | 0x20) - b'a' + 10,
+    }
+}
+
+/// Passes blanks, comments and ends of lines.
+fn space(cursor: &mut Cursor<'_>) -> Result<(), Broken> {
+    let from = cursor.mark();
+    loop {
+        cursor.blanks();
+        match cursor.rest() {
+            None => return Err((from, "the file ends within an entry; a semicolon is missing".to_owned())),
+            Some([] | [b'#', ..]) => cursor.next_row(),
+            Some(_) => return Ok(()),
+        }
+    }
+}

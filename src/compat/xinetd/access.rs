@@ -1,0 +1,186 @@
+//! Who may come, what is sent to whom, and what is logged of it. Steps of [`super::service`].
+
+use ipnet::IpNet;
+
+use super::draft::{Draft, Fault, Flag, LogItem, Member};
+use super::edits::Edits;
+use super::service::{Maker, Step, place};
+use crate::config::Refuse;
+use crate::config::problem::{At, Set};
+use crate::config::schema::Key;
+
+/// The address that nobody has (RFC 919): a list of it alone admits nobody.
+const NOBODY: &str = "255.255.255.255/32";
+/// The most that is sent to whom is turned away.
+const REFUSE_TEXT: usize = 512;
+/// The most that is sent as a banner, which has to fit into a fresh connection's buffer.
+const BANNER: usize = 16 << 10;
+
+/// `only_from` and `no_access`, and limits of 0.
+pub(super) fn access(maker: &mut Maker<'_, '_>) -> Step {
+    let allow = list(maker, "only_from", |draft| &draft.only_from);
+    let deny = list(maker, "no_access", |draft| &draft.no_access).filter(|list| !list.value.is_empty());
+    let allow = allow.filter(|list| !everybody(maker, &list.value));
+    unseen(maker, &allow)?;
+    unseen(maker, &deny)?;
+    maker.spec.deny.clone_from(&deny);
+    if maker.spec.allow.is_some() {
+        return Ok(());
+    }
+    if let Some(Set { value: mut allow, at }) = allow {
+        let before = allow.len();
+        let denied = deny.map(|list| list.value).unwrap_or_default();
+        // Here the longer prefix decides, there the denial does.
+        allow.retain(|network| !denied.iter().any(|denied| denied.value.contains(&network.value)));
+        if allow.len() < before {
+            maker.note(&at, "some of these are in no_access too, and xinetd turns them away, as is done here");
+        }
+        if allow.is_empty() {
+            maker.note(&at, "nobody is left in this list, so nobody may come");
+            nobody(maker, at);
+        } else {
+            maker.spec.allow = Some(Set { value: allow, at });
+        }
+    }
+    no_room(maker);
+    Ok(())
+}
+
+/// Does a list hold every address that the service can see?
+fn everybody(maker: &Maker<'_, '_>, list: &[Set<IpNet>]) -> bool {
+    let all = |v4: bool| list.iter().any(|set| set.value.prefix_len() == 0 && set.value.addr().is_ipv4() == v4);
+    let only_v4 = maker.draft.has_flag(Flag::Ipv4) && !maker.draft.has_flag(Flag::Ipv6);
+    all(true) && (only_v4 || all(false))
+}
+
+/// A service that waits for connections is lent the socket, and nobody else sees who comes. Of datagrams the sender of
+/// the first is looked at, as xinetd does.
+fn unseen(maker: &Maker<'_, '_>, list: &Key<Vec<Set<IpNet>>>) -> Step {
+    let datagrams = maker.spec.listen.iter().flat_map(|list| &list.value).all(|set| set.value.starts_with("udp"));
+    let blind = maker.draft.wait == Some(true) && !datagrams;
+    let Some(Set { at, .. }) = list.as_ref().filter(|_| blind) else { return Ok(()) };
+    let own = at.is_below(&maker.draft.at);
+    let (place, whose) = if own { (at, String::new()) } else { (&maker.draft.at, format!(" of {}", at.origin())) };
+    let message = format!(
+        "the list{whose} cannot be kept: a service that waits sees its clients itself, and the daemon does not; with \
+         only_from = 0.0.0.0 :: and no_access = it says that everybody may come"
+    );
+    Err((place.clone(), Fault::Refused(message)))
+}
+
+/// A limit of 0.
+fn no_room(maker: &mut Maker<'_, '_>) {
+    for limit in 0..2 {
+        let spec = &mut maker.spec;
+        let key = if limit == 0 { &mut spec.instances } else { &mut spec.per_source.instances };
+        if let Some(Set { value: Some(0), at }) = key.clone() {
+            *key = None;
+            maker.note(&at, "0 admits nobody");
+            nobody(maker, at);
+        }
+    }
+}
+
+/// Admits nobody.
+pub(super) fn nobody(maker: &mut Maker<'_, '_>, at: At) {
+    let network = NOBODY.parse::<IpNet>().ok();
+    let value = network.map(|value| Set { value, at: at.clone() }).into_iter().collect();
+    maker.spec.allow = Some(Set { value, at });
+}
+
+fn list(maker: &Maker<'_, '_>, attribute: &str, of: fn(&Draft) -> &Edits<Member>) -> Key<Vec<Set<IpNet>>> {
+    let members = of(maker.draft).result(of(maker.defaults))?;
+    let value = members
+        .into_iter()
+        .flat_map(|Set { value, at }| value.networks.into_iter().map(move |value| Set { value, at: at.clone() }))
+        .collect();
+    Some(Set { value, at: maker.place(attribute) })
+}
+
+/// `log_on_success` and `log_on_failure`.
+pub(super) fn logs(maker: &mut Maker<'_, '_>) -> Step {
+    let success = maker.draft.log_on_success.result(&maker.defaults.log_on_success);
+    let failure = maker.draft.log_on_failure.result(&maker.defaults.log_on_failure);
+    let has = |item| success.iter().flatten().any(|set: &Set<LogItem>| set.value == item);
+    if has(LogItem::Traffic) && maker.draft.redirect.is_none() {
+        return maker.broken("log_on_success", "TRAFFIC can be logged of a redirection only");
+    }
+    if maker.draft.has_flag(Flag::IdOnly) {
+        if has(LogItem::UserId) {
+            let message =
+                "IDONLY is not supported: clients are not asked who they are, so none could be turned away for it";
+            return maker.refused("flags", message);
+        }
+        let at = maker.draft.place("flags");
+        maker.note(&at, "IDONLY has no effect without USERID in log_on_success");
+    }
+    if let Some(items) = &success {
+        let at = maker.place("log_on_success");
+        let exit = has(LogItem::Exit) || has(LogItem::Duration);
+        maker.spec.log.accept = Some(Set { value: !items.is_empty(), at: at.clone() });
+        maker.spec.log.exit = Some(Set { value: exit, at });
+    }
+    if let Some(items) = failure {
+        maker.spec.log.refuse = Some(Set { value: !items.is_empty(), at: maker.place("log_on_failure") });
+    }
+    log_type(maker);
+    Ok(())
+}
+
+/// A log of its own, in place of that of `defaults`.
+fn log_type(maker: &mut Maker<'_, '_>) {
+    let Some(own) = &maker.draft.log_type else { return };
+    let at = maker.draft.place("log_type");
+    match place(own, &at) {
+        Ok(place) => maker.spec.log.place = place,
+        Err(fault) => maker.note(&at, format!("{fault}; the service logs to the daemon's log")),
+    }
+}
+
+/// The banners, read now: before everything, to whom is admitted, to whom is turned away.
+pub(super) fn banners(maker: &mut Maker<'_, '_>) {
+    let always = banner(maker, "banner", |draft| &draft.banner);
+    let success = banner(maker, "banner_success", |draft| &draft.banner_success);
+    let fail = banner(maker, "banner_fail", |draft| &draft.banner_fail);
+    if maker.lends {
+        return;
+    }
+    let joined = |second: Option<(At, String)>| match (always.clone(), second) {
+        (Some((at, first)), Some((_, second))) => Some((at, first + &second)),
+        (first, second) => first.or(second),
+    };
+    maker.spec.banner = joined(success).map(|(at, text)| Set { value: text, at });
+    if let Some((at, mut text)) = joined(fail) {
+        if text.len() > REFUSE_TEXT {
+            maker.note(&at, format!("whoever is turned away gets the first {REFUSE_TEXT} of {} bytes", text.len()));
+            let end = (0..=REFUSE_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+            text.truncate(end);
+        }
+        maker.spec.refuse = Some(Set { value: Refuse::Text(text.into_bytes()), at });
+    }
+}
+
+fn banner(maker: &mut Maker<'_, '_>, attribute: &str, of: fn(&Draft) -> &Option<String>) -> Option<(At, String)> {
+    let Set { value: path, at } = maker.key(attribute, of)?;
+    if maker.lends {
+        if of(maker.draft).is_some() {
+            maker.note(&at, "a service that waits has no connection to send a banner on");
+        }
+        return None;
+    }
+    let bytes = match maker.world.machine.content(&path) {
+        Ok(bytes) => bytes,
+        Err(message) => {
+            maker.note(&at, format!("{message}; there is no banner"));
+            return None;
+        }
+    };
+    if bytes.len() > BANNER {
+        maker.note(&at, format!("{path} has {} bytes, and only the first {BANNER} are sent", bytes.len()));
+    }
+    let bytes = &bytes[..bytes.len().min(BANNER)];
+    if std::str::from_utf8(bytes).is_err() {
+        maker.note(&at, format!("{path} is not UTF-8; what is not is sent as U+FFFD"));
+    }
+    Some((at, String::from_utf8_lossy(bytes).replace('\0', "\u{fffd}")))
+}

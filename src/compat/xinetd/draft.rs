@@ -1,0 +1,294 @@
+//! An entry of xinetd.conf(5) while it is being read: which attributes are set, and to what.
+//!
+//! [`super::values`] fills it, [`super::service`] makes a specification of it. A draft of `defaults` is one too. It knows
+//! no rule but when an entry is on.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::edits::Edits;
+use crate::config::Rlimit;
+use crate::config::problem::{At, Problem, Set};
+use crate::config::schema::Keys;
+use crate::config::units::Rate;
+use crate::limits::access::Span;
+
+/// What is wrong with an attribute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// xinetd goes on as if the line was not there.
+    Ignored(String),
+    /// xinetd does not start the service.
+    Broken(String),
+    /// xinetd can do it, this daemon can't: the table must not be used.
+    Refused(String),
+}
+
+/// Whether an entry is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    On,
+    /// `disable = yes`: xinetd reads no further.
+    Off,
+    /// For a mistake.
+    Broken,
+}
+
+/// A word of `flags`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Flag {
+    Reuse,
+    Intercept,
+    NoRetry,
+    IdOnly,
+    NameInArgs,
+    NoDelay,
+    KeepAlive,
+    NoLibwrap,
+    Sensor,
+    Ipv4,
+    Ipv6,
+    Labeled,
+}
+
+/// A word of `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Rpc,
+    Internal,
+    Unlisted,
+    Special,
+    Tcpmux,
+    TcpmuxPlus,
+}
+
+/// A word of `log_on_success` and `log_on_failure`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum LogItem {
+    Host,
+    Duration,
+    Exit,
+    Pid,
+    UserId,
+    Traffic,
+    Attempt,
+}
+
+/// What `log_type` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LogType {
+    /// By the number of the facility.
+    Syslog(u8),
+    File(String),
+}
+
+/// A member of an address list: as it was written, and the networks that it stands for.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub text: String,
+    pub networks: Vec<IpNet>,
+}
+
+/// Members are the same if they stand for the same.
+impl PartialEq for Member {
+    fn eq(&self, other: &Self) -> bool {
+        self.networks == other.networks && (!self.networks.is_empty() || self.text == other.text)
+    }
+}
+
+/// What an address of `bind` may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Bind {
+    Address(IpAddr),
+    /// A link-local address with its interface.
+    Scoped(String),
+    /// A name with several addresses, of which the flags choose one.
+    OneOf(Vec<IpAddr>),
+}
+
+/// Attributes without which a service is no more open than with them, or none at all.
+const HARMLESS: [&str; 15] = [
+    "id",
+    "socket_type",
+    "protocol",
+    "port",
+    "wait",
+    "user",
+    "server",
+    "nice",
+    "banner",
+    "banner_success",
+    "banner_fail",
+    "log_type",
+    "log_on_success",
+    "log_on_failure",
+    "rpc_number",
+];
+
+/// An entry.
+pub(super) struct Draft {
+    /// Behind `service`.
+    pub name: String,
+    pub at: At,
+    /// Attributes that have a value, and where they got the last.
+    pub set: HashMap<&'static str, At>,
+    pub state: State,
+    /// Broken by nothing that opens the service further: `disable = no` further down still switches it on.
+    harmless: bool,
+    /// What to say although it is no fault.
+    pub notes: Vec<Problem>,
+    /// What this daemon cannot do, of which nobody need know while the service is off.
+    pub refused: Vec<Problem>,
+    pub id: Option<String>,
+    pub kinds: BTreeSet<Kind>,
+    pub flags: BTreeSet<Flag>,
+    pub socket_type: Option<String>,
+    pub protocol: Option<String>,
+    pub wait: Option<bool>,
+    pub user: Option<String>,
+    pub group: Option<String>,
+    pub groups: Option<bool>,
+    pub umask: Option<u32>,
+    pub nice: Option<i32>,
+    pub server: Option<String>,
+    pub server_args: Option<Vec<String>>,
+    pub env: Edits<(String, String)>,
+    pub pass_env: Edits<String>,
+    pub port: Option<u16>,
+    pub bind: Option<Bind>,
+    pub v6only: Option<bool>,
+    pub redirect: Option<(String, u16)>,
+    pub instances: Option<Option<u32>>,
+    pub per_source: Option<Option<u32>>,
+    /// `None` for `cps = 0 …`.
+    pub rate: Option<Option<Rate>>,
+    pub max_load: Option<f64>,
+    pub times: Option<Vec<Set<Span>>>,
+    pub only_from: Edits<Member>,
+    pub no_access: Edits<Member>,
+    pub libwrap: Option<String>,
+    /// Minutes; `None` for ever.
+    pub deny_time: Option<Option<u32>>,
+    /// Paths.
+    pub banner: Option<String>,
+    pub banner_success: Option<String>,
+    pub banner_fail: Option<String>,
+    pub log_type: Option<LogType>,
+    pub log_on_success: Edits<LogItem>,
+    pub log_on_failure: Edits<LogItem>,
+    pub rlimits: Keys<Rlimit>,
+    /// Ids of `enabled` and `disabled`; only in `defaults`.
+    pub enabled: Option<Vec<String>>,
+    pub disabled: Vec<String>,
+}
+
+impl Draft {
+    /// An entry without attributes.
+    pub(super) fn new(name: String, at: At) -> Self {
+        Self {
+            name,
+            at,
+            set: HashMap::new(),
+            state: State::On,
+            harmless: true,
+            notes: Vec::new(),
+            refused: Vec::new(),
+            id: None,
+            kinds: BTreeSet::new(),
+            flags: BTreeSet::new(),
+            socket_type: None,
+            protocol: None,
+            wait: None,
+            user: None,
+            group: None,
+            groups: None,
+            umask: None,
+            nice: None,
+            server: None,
+            server_args: None,
+            env: Edits::default(),
+            pass_env: Edits::default(),
+            port: None,
+            bind: None,
+            v6only: None,
+            redirect: None,
+            instances: None,
+            per_source: None,
+            rate: None,
+            max_load: None,
+            times: None,
+            only_from: Edits::default(),
+            no_access: Edits::default(),
+            libwrap: None,
+            deny_time: None,
+            banner: None,
+            banner_success: None,
+            banner_fail: None,
+            log_type: None,
+            log_on_success: Edits::default(),
+            log_on_failure: Edits::default(),
+            rlimits: Vec::new(),
+            enabled: None,
+            disabled: Vec::new(),
+        }
+    }
+
+    /// What it is called in `enabled`, `disabled` and logs.
+    pub(super) fn id(&self) -> &str {
+        self.id.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Where an attribute stands, or else the entry.
+    pub(super) fn place(&self, attribute: &str) -> At {
+        self.set.get(attribute).unwrap_or(&self.at).clone()
+    }
+
+    pub(super) fn has_kind(&self, kind: Kind) -> bool {
+        self.kinds.contains(&kind)
+    }
+
+    pub(super) fn has_flag(&self, flag: Flag) -> bool {
+        self.flags.contains(&flag)
+    }
+
+    /// Marks the entry as broken by an attribute.
+    pub(super) fn breaks(&mut self, attribute: &str) {
+        if self.state == State::On {
+            self.state = State::Broken;
+        }
+        self.harmless &= HARMLESS.contains(&attribute);
+    }
+
+    /// `disable = no`. xinetd forgets an earlier mistake then, and starts the service without that attribute; here only
+    /// if this opens it to nobody.
+    pub(super) fn enable(&mut self, at: &At) {
+        if self.state != State::Broken {
+            return;
+        }
+        if self.harmless {
+            self.state = State::On;
+            self.note(
+                at,
+                "by this line xinetd forgets what was wrong above, and starts the service without it after all",
+            );
+        } else {
+            self.note(
+                at,
+                "by this line xinetd forgets what was wrong above, and starts the service; here it stays off",
+            );
+        }
+    }
+
+    /// Do these defaults let a service start? Ids are compared without regard to case.
+    pub(super) fn permits(&self, draft: &Draft) -> bool {
+        let named = |list: &[String]| list.iter().any(|id| id.eq_ignore_ascii_case(draft.id()));
+        self.enabled.as_deref().is_none_or(named) && !named(&self.disabled)
+    }
+
+    /// Something to say of an attribute.
+    pub(super) fn note(&mut self, at: &At, message: impl Into<String>) {
+        self.notes.push(at.problem(message));
+    }
+}

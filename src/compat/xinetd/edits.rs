@@ -1,0 +1,54 @@
+//! A list that is set, added to and taken from, line by line, beginning with that of the defaults.
+//!
+//! The edits are kept and made at the end, so that it does not matter where in the file the defaults stand.
+
+use super::lines::Op;
+use crate::config::problem::Set;
+
+/// The lines of one attribute.
+#[derive(Clone, Debug)]
+pub(super) struct Edits<T> {
+    lines: Vec<(Op, Vec<Set<T>>)>,
+}
+
+impl<T> Default for Edits<T> {
+    fn default() -> Self {
+        Self { lines: Vec::new() }
+    }
+}
+
+impl<T: Clone + PartialEq> Edits<T> {
+    /// Notes a line.
+    pub(super) fn push(&mut self, op: Op, values: Vec<Set<T>>) {
+        self.lines.push((op, values));
+    }
+
+    /// The list, `None` where no line speaks of it, here or in the defaults. In defaults `=` adds.
+    pub(super) fn result(&self, defaults: &Self) -> Option<Vec<Set<T>>> {
+        if self.lines.is_empty() && defaults.lines.is_empty() {
+            return None;
+        }
+        let mut list = Vec::new();
+        for (op, values) in &defaults.lines {
+            edit(&mut list, if *op == Op::Set { Op::Add } else { *op }, values);
+        }
+        for (op, values) in &self.lines {
+            edit(&mut list, *op, values);
+        }
+        Some(list)
+    }
+}
+
+fn edit<T: Clone + PartialEq>(list: &mut Vec<Set<T>>, op: Op, values: &[Set<T>]) {
+    match op {
+        Op::Remove => list.retain(|old| values.iter().all(|value| value.value != old.value)),
+        Op::Set => *list = values.to_vec(),
+        Op::Add => {
+            for value in values {
+                if list.iter().all(|old| old.value != value.value) {
+                    list.push(value.clone());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Makes the specification of a service: a draft, the defaults where they apply, and what xinetd derives from both.
+//!
+//! [`make`] asks the questions that xinetd asks when all files are read: what is missing, what does not go together,
+//! which port. It notes what differs here, and ends with a fault where xinetd, or this daemon, can't serve.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use super::draft::{Draft, Fault, Flag, Kind, LogType};
+use super::world::World;
+use super::{access, program};
+use crate::config::Origin;
+use crate::config::problem::{At, Problem, Set};
+use crate::config::schema::{DaemonSpec, Key, PlaceSpec, ServiceSpec};
+use crate::config::units::Rate;
+use crate::config::values::Groups;
+use crate::config::{LogTarget, Refuse, Stderr, WhenFull};
+
+/// Connections per second if nobody says how many.
+const RATE: u32 = 50;
+
+/// A service that came out of a draft.
+pub(super) struct Made {
+    pub spec: Result<ServiceSpec, (At, Fault)>,
+    /// What to say of it if it is on.
+    pub notes: Vec<Problem>,
+}
+
+/// A specification in the making.
+pub(super) struct Maker<'a, 'w> {
+    pub draft: &'a Draft,
+    pub defaults: &'a Draft,
+    pub world: &'a mut World<'w>,
+    pub notes: Vec<Problem>,
+    pub spec: ServiceSpec,
+    /// Is the socket lent to one handler?
+    pub lends: bool,
+}
+
+/// What ends the making: where, and why.
+pub(super) type Step = Result<(), (At, Fault)>;
+
+/// Makes a specification.
+pub(super) fn make(draft: &Draft, defaults: &Draft, world: &mut World<'_>, on: bool) -> Made {
+    let mut maker = Maker { draft, defaults, world, notes: Vec::new(), spec: ServiceSpec::default(), lends: false };
+    let result = maker.all(on);
+    Made { spec: result.map(|()| maker.spec), notes: maker.notes }
+}
+
+/// What xinetd does where a file says nothing.
+pub(super) fn base() -> ServiceSpec {
+    let nowhere = At::file(&std::path::Path::new("").into(), Default::default());
+    fn set<T>(value: T, at: &At) -> Key<T> {
+        Some(Set { value, at: at.clone() })
+    }
+    let at = &nowhere;
+    let mut spec = ServiceSpec {
+        groups: set(Groups::These(Vec::new()), at),
+        stderr: set(Stderr::Connection, at),
+        instances: set(None, at),
+        when_full: set(WhenFull::Refuse, at),
+        refuse: set(Refuse::Close, at),
+        ..ServiceSpec::default()
+    };
+    for choice in [&mut spec.log.accept, &mut spec.log.exit, &mut spec.log.refuse] {
+        *choice = set(false, at);
+    }
+    spec
+}
+
+impl Maker<'_, '_> {
+    fn all(&mut self, on: bool) -> Step {
+        self.possible()?;
+        program::required(self)?;
+        let datagrams = self.transport()?;
+        self.waiting(datagrams);
+        if self.draft.has_kind(Kind::Tcpmux) || self.draft.has_kind(Kind::TcpmuxPlus) {
+            self.tcpmux(datagrams)?;
+        } else {
+            let port = self.port(datagrams)?;
+            self.listen(datagrams, port)?;
+        }
+        program::program(self)?;
+        if on {
+            program::wrapped(self)?;
+        }
+        self.surroundings();
+        self.limits();
+        access::access(self)?;
+        access::logs(self)?;
+        access::banners(self);
+        Ok(())
+    }
+
+    /// An end at an attribute: xinetd does not start it.
+    pub(super) fn broken<T>(&self, attribute: &str, message: impl Into<String>) -> Result<T, (At, Fault)> {
+        Err((self.draft.place(attribute), Fault::Broken(message.into())))
+    }
+
+    /// An end at an attribute: xinetd can do it, and this daemon can't.
+    pub(super) fn refused<T>(&self, attribute: &str, message: impl Into<String>) -> Result<T, (At, Fault)> {
+        Err((self.draft.place(attribute), Fault::Refused(message.into())))
+    }
+
+    pub(super) fn note(&mut self, at: &At, message: impl Into<String>) {
+        self.notes.push(at.problem(message));
+    }
+
+    /// A value of the service, or else of the defaults, with its place.
+    pub(super) fn key<T: Clone>(&self, attribute: &str, value: impl Fn(&Draft) -> &Option<T>) -> Key<T> {
+        let of = |draft: &Draft| value(draft).clone().map(|value| Set { value, at: draft.place(attribute) });
+        of(self.draft).or_else(|| of(self.defaults))
+    }
+
+    /// Where an attribute stands, in the service or in the defaults.
+    pub(super) fn place(&self, attribute: &str) -> At {
+        let place = self.draft.set.get(attribute).or_else(|| self.defaults.set.get(attribute));
+        place.unwrap_or(&self.draft.at).clone()
+    }
+
+    /// A value that the reader decides on, placed at an attribute.
+    pub(super) fn at<T>(&self, attribute: &str, value: T) -> Key<T> {
+        Some(Set { value, at: self.draft.place(attribute) })
+    }
+
+    /// Turns away what has no equivalent.
+    fn possible(&mut self) -> Step {
+        if self.draft.has_kind(Kind::Rpc) {
+            return self.refused("type", "RPC services are not supported: nobody registers them with rpcbind(8) here");
+        }
+        if self.draft.has_kind(Kind::Special) {
+            return self.refused("type", "SPECIAL marks services inside of xinetd, and has no meaning here");
+        }
+        if self.draft.has_flag(Flag::Labeled) {
+            return self.refused("flags", "LABELED is not supported: handlers get no SELinux context of their clients");
+        }
+        if self.draft.has_flag(Flag::Intercept) {
+            let internal = self.draft.has_kind(Kind::Internal);
+            if internal || self.draft.wait == Some(false) {
+                let what = if internal { "an internal service" } else { "a service that does not wait" };
+                let at = self.draft.place("flags");
+                self.note(&at, format!("xinetd cannot INTERCEPT {what}, and ignores the flag"));
+            } else {
+                let message =
+                    "INTERCEPT is not supported: what a handler reads from the lent socket cannot be filtered here";
+                return self.refused("flags", message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Datagrams always wait: a socket has one queue for those of all clients.
+    fn waiting(&mut self, datagrams: bool) {
+        let waits = self.draft.wait == Some(true);
+        self.lends = waits || datagrams;
+        self.spec.wait = self.at("wait", self.lends);
+        if datagrams && !waits && !self.draft.has_kind(Kind::Internal) {
+            let message = "without waiting, programs take each other's datagrams, which come in one queue; oxinetd \
+                           waits, and starts the next program when one has ended";
+            self.note(&self.draft.place("wait"), message);
+        }
+    }
+
+    fn surroundings(&mut self) {
+        self.spec.user = self.key("user", |draft| &draft.user);
+        self.spec.group = self.key("group", |draft| &draft.group).or_else(|| {
+            // xinetd does not look a number up: the group has the same one.
+            self.spec.user.clone().filter(|user| user.value.bytes().all(|byte| byte.is_ascii_digit()))
+        });
+        let groups = self.key("groups", |draft| &draft.groups);
+        self.spec.groups = groups.map(|Set { value, at }| {
+            let value = if value { Groups::All } else { Groups::These(Vec::new()) };
+            Set { value, at }
+        });
+        self.spec.umask = self.key("umask", |draft| &draft.umask);
+        self.spec.nice = self.key("nice", |draft| &draft.nice);
+        self.spec.rlimits.clone_from(&self.draft.rlimits);
+        let pass_env = self.draft.pass_env.result(&self.defaults.pass_env);
+        self.spec.pass_env = pass_env.map(|value| Set { value, at: self.place("passenv") });
+        for set in self.draft.env.result(&self.defaults.env).unwrap_or_default() {
+            // The last of one name counts.
+            self.spec.env.retain(|other| other.value.0 != set.value.0);
+            self.spec.env.push(set);
+        }
+        let socket = &mut self.spec.socket;
+        let flag = |flag| self.draft.has_flag(flag).then(|| Set { value: true, at: self.draft.place("flags") });
+        socket.nodelay = flag(Flag::NoDelay);
+        socket.keepalive = flag(Flag::KeepAlive);
+    }
+
+    fn limits(&mut self) {
+        self.spec.instances = self.key("instances", |draft| &draft.instances);
+        let per_source = self.key("per_source", |draft| &draft.per_source);
+        if !self.lends {
+            self.spec.per_source.instances = per_source;
+        } else if self.draft.per_source.is_some() {
+            let at = self.draft.place("per_source");
+            self.note(&at, "this has no effect: a service that waits has one handler, which sees the clients itself");
+        }
+        let usual =
+            || Set { value: Some(Rate { events: RATE, per: Duration::from_secs(1) }), at: self.draft.at.clone() };
+        // No default of a YAML file can say that there is no rate, so this one does not lie below those.
+        if let Set { value: Some(rate), at } = self.key("cps", |draft| &draft.rate).unwrap_or_else(usual) {
+            self.spec.burst = Some(Set { value: rate.events, at: at.clone() });
+            self.spec.rate = Some(Set { value: rate, at });
+        }
+        self.spec.max_load = self.key("max_load", |draft| &draft.max_load);
+        let times = self.key("access_times", |draft| &draft.times);
+        self.spec.times = times;
+    }
+}
+
+/// What the defaults say of the daemon: where its log goes.
+pub(super) fn daemon(defaults: &Draft, warnings: &mut Vec<Problem>) -> Option<Set<DaemonSpec>> {
+    let at = defaults.place("log_type");
+    match place(defaults.log_type.as_ref()?, &at) {
+        Ok(log) => Some(Set { value: DaemonSpec { log, ..DaemonSpec::default() }, at }),
+        Err(fault) => {
+            warnings.push(at.problem(format!("{fault}; the log goes to syslog")));
+            None
+        }
+    }
+}
+
+/// Where `log_type` sends lines; not to a file relative to wherever xinetd was started.
+pub(super) fn place(log_type: &LogType, at: &At) -> Result<PlaceSpec, String> {
+    let set = |value| Some(Set { value, at: at.clone() });
+    match log_type {
+        LogType::Syslog(facility) => {
+            let facility = Some(Set { value: *facility, at: at.clone() });
+            Ok(PlaceSpec { to: set(LogTarget::Syslog), facility, ..PlaceSpec::default() })
+        }
+        LogType::File(path) if path.starts_with('/') => {
+            Ok(PlaceSpec { to: set(LogTarget::File(path.into())), ..PlaceSpec::default() })
+        }
+        LogType::File(path) => Err(format!("{path} is not an absolute path")),
+    }
+}
+
+/// The sockets that services have.
+#[derive(Default)]
+pub(super) struct Taken(HashMap<Vec<String>, Origin>);
+
+impl Taken {
+    /// Takes the sockets of a service; if they are another's, where that one stands.
+    pub(super) fn claim(&mut self, spec: &ServiceSpec, at: &At) -> Option<Origin> {
+        let sockets: Vec<String> =
+            spec.listen.iter().flat_map(|list| &list.value).map(|set| set.value.clone()).collect();
+        match self.0.entry(sockets) {
+            std::collections::hash_map::Entry::Occupied(first) => Some(first.get().clone()),
+            std::collections::hash_map::Entry::Vacant(place) => {
+                place.insert(at.origin());
+                None
+            }
+        }
+    }
+}
+
+/// A name for a service that no other has: its id, or with the protocol or a number behind it.
+pub(super) fn name(draft: &Draft, spec: &ServiceSpec, names: &mut HashSet<String>) -> String {
+    let fits = |c: char| if c.is_ascii_alphanumeric() || "._-+@:/".contains(c) { c } else { '_' };
+    let mut id: String = draft.id().chars().map(fits).take(60).collect();
+    if id.starts_with('-') {
+        id.insert(0, '_');
+    }
+    let listen = spec.listen.as_ref().and_then(|list| list.value.first());
+    let protocol = listen.map_or("tcp", |set| if set.value.starts_with("udp") { "udp" } else { "tcp" });
+    let mut candidates =
+        [id.clone(), format!("{id}-{protocol}")].into_iter().chain((2..).map(|number| format!("{id}-{number}")));
+    loop {
+        match candidates.next() {
+            Some(name) if !names.insert(name.clone()) => {}
+            Some(name) => return name,
+            None => return id,
+        }
+    }
+}

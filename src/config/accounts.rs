@@ -1,0 +1,209 @@
+//! Users and groups by name or number, each looked up once.
+//!
+//! [`super::check`] keeps one [`Accounts`] while a table is loaded, so that a thousand services of one user cost one
+//! look-up of the [`Machine`]. Errors are messages for the key that named the account.
+
+use std::collections::{BTreeSet, HashMap};
+
+use nix::unistd::{Gid, getegid, geteuid, getgroups};
+
+use super::Credentials;
+use super::machine::{Account, Machine};
+use super::problem::{Problem, Set};
+use super::schema::{Key, ServiceSpec};
+use super::units::digits;
+use super::values::Groups;
+
+/// The accounts asked for so far.
+pub(crate) struct Accounts<'a> {
+    machine: &'a dyn Machine,
+    users: HashMap<String, Result<Account, String>>,
+    groups: HashMap<String, Result<u32, String>>,
+    lists: HashMap<(String, u32), Vec<u32>>,
+}
+
+impl<'a> Accounts<'a> {
+    /// Knows nobody yet.
+    pub(crate) fn new(machine: &'a dyn Machine) -> Self {
+        Self { machine, users: HashMap::new(), groups: HashMap::new(), lists: HashMap::new() }
+    }
+
+    /// As whom the handlers of a service run; `None` is the daemon's own user and groups.
+    ///
+    /// Without `user` it is the daemon's own user; without `group` the user's primary group; without `groups` the
+    /// groups that initgroups(3) would give. A daemon that is not root can only be itself.
+    pub(crate) fn credentials(&mut self, spec: &ServiceSpec) -> Result<Option<Credentials>, Problem> {
+        let own = geteuid();
+        if spec.user.is_none() && spec.group.is_none() && spec.groups.is_none() {
+            return Ok(None);
+        }
+        let mut account = look_up(&spec.user, |name| self.user(name))?.unwrap_or_else(|| self.own());
+        if spec.user.is_none() {
+            account.gid = Some(getegid().as_raw());
+        }
+        if !is_root() && account.uid == own.as_raw() && spec.group.is_none() && spec.groups.is_none() {
+            return Ok(None);
+        }
+        let gid = look_up(&spec.group, |name| self.group(name))?.or(account.gid);
+        let gid = match (gid, &spec.user) {
+            (Some(gid), _) => gid,
+            (None, Some(user)) => {
+                return Err(user
+                    .at
+                    .problem(format!("user {} has no entry in the user database; add group", user.value)));
+            }
+            (None, None) => getegid().as_raw(),
+        };
+        let groups = self.supplementary(&account, gid, &spec.groups)?;
+        let Account { name: user, uid, .. } = account;
+        let credentials = Credentials { user, uid, gid, groups };
+        if is_root() { Ok(Some(credentials)) } else { self.only_itself(spec, credentials).map(Some) }
+    }
+
+    /// `USER` or `USER:GROUP`, as user and group id.
+    pub(crate) fn owner(&mut self, text: &str) -> Result<(u32, u32), String> {
+        let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
+        let account = self.user(user)?;
+        match (group, account.gid) {
+            (Some(group), _) => Ok((account.uid, self.group(group)?)),
+            (None, Some(gid)) => Ok((account.uid, gid)),
+            (None, None) => Err(format!("user {user} has no entry in the user database; write USER:GROUP")),
+        }
+    }
+
+    fn supplementary(&mut self, account: &Account, gid: u32, written: &Key<Groups>) -> Result<Vec<u32>, Problem> {
+        match written {
+            Some(Set { value: Groups::These(names), at }) => {
+                let ids = names.iter().map(|name| self.group(name)).collect::<Result<Vec<_>, _>>();
+                ids.map_err(|message| at.problem(message))
+            }
+            // Only root can change them, so anybody else keeps its own.
+            None if !is_root() => Ok(own_groups()),
+            _ => Ok(self.initgroups(account, gid)),
+        }
+    }
+
+    fn initgroups(&mut self, account: &Account, gid: u32) -> Vec<u32> {
+        let known = self.lists.entry((account.name.clone(), gid));
+        known.or_insert_with(|| self.machine.groups(&account.name, gid)).clone()
+    }
+
+    /// A user by name or number.
+    pub(crate) fn user(&mut self, name: &str) -> Result<Account, String> {
+        if let Some(known) = self.users.get(name) {
+            return known.clone();
+        }
+        let found = self.find_user(name);
+        self.users.insert(name.to_owned(), found.clone());
+        found
+    }
+
+    /// The number of a group by name or number.
+    pub(crate) fn group(&mut self, name: &str) -> Result<u32, String> {
+        if let Some(known) = self.groups.get(name) {
+            return known.clone();
+        }
+        let found = self.find_group(name);
+        self.groups.insert(name.to_owned(), found.clone());
+        found
+    }
+
+    /// A name first, as some names are all digits; then a number, which needs no entry.
+    fn find_user(&self, name: &str) -> Result<Account, String> {
+        if let Some(account) = self.machine.user(name)? {
+            return Ok(account);
+        }
+        let uid = id(name).ok_or_else(|| format!("there is no user {name:?}"))?;
+        Ok(self.machine.user_of(uid)?.unwrap_or_else(|| stranger(uid)))
+    }
+
+    fn find_group(&self, name: &str) -> Result<u32, String> {
+        if let Some(gid) = self.machine.group(name)? {
+            return Ok(gid);
+        }
+        id(name).ok_or_else(|| format!("there is no group {name:?}"))
+    }
+
+    /// The daemon itself.
+    fn own(&self) -> Account {
+        let uid = geteuid().as_raw();
+        self.machine.user_of(uid).ok().flatten().unwrap_or_else(|| stranger(uid))
+    }
+
+    /// Lets credentials pass that a daemon without privileges has anyway.
+    fn only_itself(&self, spec: &ServiceSpec, credentials: Credentials) -> Result<Credentials, Problem> {
+        let set = |groups: &[u32]| groups.iter().copied().chain([credentials.gid]).collect::<BTreeSet<u32>>();
+        let me = self.own().name;
+        let refuse = |what: String| format!("{what}: the daemon runs as {me}, and only root can change that");
+        match spec {
+            ServiceSpec { user: Some(user), .. } if credentials.uid != geteuid().as_raw() => {
+                Err(user.at.problem(refuse(format!("handlers cannot run as {}", user.value))))
+            }
+            ServiceSpec { group: Some(group), .. } if credentials.gid != getegid().as_raw() => {
+                Err(group.at.problem(refuse(format!("handlers cannot run with group {}", group.value))))
+            }
+            ServiceSpec { groups: Some(groups), .. } if set(&credentials.groups) != set(&own_groups()) => {
+                Err(groups.at.problem(refuse("handlers cannot run with other groups".to_owned())))
+            }
+            _ => Ok(credentials),
+        }
+    }
+}
+
+/// Looks up what a key names, if it is there.
+fn look_up<T>(key: &Key<String>, find: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, Problem> {
+    let Some(Set { value, at }) = key else { return Ok(None) };
+    find(value).map(Some).map_err(|message| at.problem(message))
+}
+
+/// A user or group id; the highest number means "leave as it is" to the system's calls.
+fn id(text: &str) -> Option<u32> {
+    u32::try_from(digits(text)?).ok().filter(|id| *id != u32::MAX)
+}
+
+fn stranger(uid: u32) -> Account {
+    Account { name: uid.to_string(), uid, gid: None }
+}
+
+/// Miri's user is not, and has no groups to ask for.
+fn is_root() -> bool {
+    cfg!(miri) || geteuid().is_root()
+}
+
+fn own_groups() -> Vec<u32> {
+    getgroups().unwrap_or_default().into_iter().map(Gid::as_raw).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::machine::Local;
+    use super::*;
+
+    #[test]
+    fn users_are_found_by_name_and_number() {
+        let mut accounts = Accounts::new(&Local);
+        for text in ["root", "0"] {
+            let root = accounts.user(text).unwrap();
+            assert_eq!((root.name.as_str(), root.uid, root.gid), ("root", 0, Some(0)));
+        }
+        assert_eq!(accounts.user("no-such-user").unwrap_err(), "there is no user \"no-such-user\"");
+        assert!(accounts.user("-1").is_err() && accounts.user("4294967295").is_err());
+    }
+
+    #[test]
+    fn a_number_needs_no_entry_but_then_has_no_group() {
+        let mut accounts = Accounts::new(&Local);
+        let stranger = accounts.user("3999999999").unwrap();
+        assert_eq!((stranger.uid, stranger.gid), (3_999_999_999, None));
+        assert_eq!(accounts.owner("3999999999:7"), Ok((3_999_999_999, 7)));
+        assert!(accounts.owner("3999999999").unwrap_err().ends_with("write USER:GROUP"));
+    }
+
+    #[test]
+    fn an_owner_has_the_users_group_unless_one_is_named() {
+        let mut accounts = Accounts::new(&Local);
+        assert_eq!(accounts.owner("root"), Ok((0, 0)));
+        assert_eq!(accounts.owner("root:12"), Ok((0, 12)));
+        assert!(accounts.owner("root:no-such-group").is_err());
+    }
+}

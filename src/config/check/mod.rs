@@ -1,0 +1,278 @@
+//! From what was written to what the daemon works with: looks up users, groups, ports and programs.
+//!
+//! [`super::load::load`] keeps one [`Checker`] for all services of a table. Each step notes every problem and goes on; a
+//! service comes out only if all steps could do their part. Nothing is opened, bound or run.
+
+mod builtins;
+mod limits;
+
+pub(crate) use limits::Sight;
+
+use std::collections::HashMap;
+use std::ffi::CString;
+
+use super::accounts::Accounts;
+use super::endpoint::Ports;
+use super::machine::Machine;
+use super::problem::{At, Problem, Set};
+use super::program;
+use super::schema::{DaemonSpec, LogSpec, PlaceSpec, ServiceSpec, or, value};
+use super::{
+    Control, ControlPlace, DropBanned, Endpoint, LogChoice, LogFormat, LogPlace, LogSettings, LogTarget, MuxName,
+    OwnLog, Program, Refuse, Resource, Service, Settings, SocketOptions, Stderr, WhenFull,
+};
+use builtins::Muxes;
+use limits::{origins, values};
+
+use crate::limits::rate::PerFamily;
+use crate::log::Level;
+
+/// Handlers of one service.
+const INSTANCES: u32 = 64;
+/// Handlers in all.
+const ALL_INSTANCES: u32 = 4096;
+/// Sources of each family whose rates are kept: 2 MiB.
+const SOURCES: u32 = 65_536;
+/// The mask that nearly every system gives its users.
+const UMASK: u32 = 0o022;
+/// `daemon` of syslog(3).
+const FACILITY: u8 = 3;
+/// Fewer descriptors than this break programs that were never tried with less.
+const FEW_FILES: u64 = 1024;
+
+/// Checks services one after the other and collects what is wrong with them.
+pub(crate) struct Checker<'a> {
+    pub(crate) machine: &'a dyn Machine,
+    accounts: Accounts<'a>,
+    ports: Ports<'a>,
+    /// Why programs cannot be run, by root and path.
+    faults: HashMap<(Option<String>, String), Option<String>>,
+    muxes: Muxes,
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+impl<'a> Checker<'a> {
+    /// Has seen nothing yet.
+    pub(crate) fn new(machine: &'a dyn Machine) -> Self {
+        Self {
+            machine,
+            accounts: Accounts::new(machine),
+            ports: Ports::new(machine),
+            faults: HashMap::new(),
+            muxes: Muxes::default(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Makes a service of what was written at `at`, and the places of its endpoints in `listen`.
+    pub(crate) fn service(&mut self, name: &str, spec: &ServiceSpec, at: &At) -> Option<(Service, Vec<At>)> {
+        self.name(name, at);
+        let (listen, places) = self.listen(spec);
+        let wait = self.wait(spec, &listen);
+        let tcpmux = self.mux_names(spec, &listen);
+        self.belong(spec);
+        let program = match &spec.builtin {
+            Some(_) => self.builtin(spec, &listen, &tcpmux),
+            None => self.program(spec),
+        };
+        let whose = self.as_nobody(spec);
+        let credentials = self
+            .accounts
+            .credentials(whose.as_ref().unwrap_or(spec))
+            .map_err(|problem| self.problems.push(problem))
+            .ok();
+        let socket = self.socket(spec);
+        self.look_around(spec, wait);
+        let sight = Sight::of(&listen, wait);
+        self.access(spec, &listen, sight, at);
+        let (per_source, per_network) = self.per_source(spec, sight, at);
+        let service = Service {
+            name: name.to_owned(),
+            origin: at.origin(),
+            origins: origins(spec),
+            enabled: or(&spec.enabled, true),
+            tcpmux,
+            program: program?,
+            wait,
+            credentials: credentials?,
+            directory: c_string(&or(&spec.directory, "/".to_owned()))?,
+            chroot: spec.chroot.as_ref().and_then(|path| c_string(&path.value)),
+            umask: or(&spec.umask, UMASK),
+            nice: value(&spec.nice),
+            rlimits: spec.rlimits.iter().map(|set| set.value.1).collect(),
+            env: spec.env.iter().map(|set| set.value.clone()).collect(),
+            pass_env: values(&spec.pass_env),
+            stderr: or(&spec.stderr, Stderr::Daemon),
+            instances: or(&spec.instances, Some(INSTANCES)),
+            rate: self.rate_limit(&spec.rate, &spec.burst),
+            when_full: or(&spec.when_full, WhenFull::Queue),
+            per_source,
+            per_network,
+            max_load: value(&spec.max_load),
+            penalties: self.penalties(spec, &listen, wait, at),
+            allow: values(&spec.allow),
+            deny: values(&spec.deny),
+            times: values(&spec.times),
+            dry_run: or(&spec.dry_run, false),
+            refuse: or(&spec.refuse, Refuse::Reset),
+            banner: or(&spec.banner, String::new()).into_bytes(),
+            lifetime: value(&spec.lifetime),
+            socket,
+            log: log(&spec.log),
+            listen,
+        };
+        Some((service, places))
+    }
+
+    /// Names stand in logs, metrics and on command lines, unquoted.
+    fn name(&mut self, name: &str, at: &At) {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "._-+@:/".contains(c);
+        if !(1..=64).contains(&name.len()) || !name.chars().all(fits) || name.starts_with('-') {
+            let message = "a service's name has 1 to 64 letters, digits and . _ - + @ : / and does not begin with -";
+            self.problems.push(at.problem(message));
+        }
+    }
+
+    fn listen(&mut self, spec: &ServiceSpec) -> (Vec<Endpoint>, Vec<At>) {
+        let Some(Set { value: entries, at: place }) = &spec.listen else {
+            return (Vec::new(), Vec::new());
+        };
+        let (mut endpoints, mut places) = (Vec::new(), Vec::new());
+        for Set { value: text, at } in entries.iter().filter(|set| !set.value.starts_with(MuxName::PREFIX)) {
+            match self.ports.endpoints(text) {
+                Ok(found) => {
+                    places.extend(found.iter().map(|_| at.clone()));
+                    endpoints.extend(found);
+                }
+                Err(message) => self.problems.push(at.problem(message)),
+            }
+        }
+        if entries.is_empty() {
+            self.problems.push(place.problem("this list is empty; it needs at least one port or path"));
+        }
+        (endpoints, places)
+    }
+
+    /// Datagrams have no connections to accept, so somebody has to be lent the socket.
+    fn wait(&mut self, spec: &ServiceSpec, listen: &[Endpoint]) -> bool {
+        let datagrams = listen.iter().filter(|endpoint| endpoint.is_datagram()).count();
+        match &spec.wait {
+            Some(Set { value: false, at }) if datagrams > 0 => {
+                self.problems.push(at.problem(
+                    "who takes one datagram from a socket takes those of all others too, so wait: false \
+                           cannot be had; leave it out",
+                ));
+            }
+            None if datagrams > 0 && datagrams < listen.len() => {
+                let at = spec.listen.as_ref().map(|set| &set.at);
+                let message = "streams and datagrams in one service need wait: true; or make it two services";
+                self.problems.extend(at.map(|at| at.problem(message)));
+            }
+            _ => {}
+        }
+        or(&spec.wait, datagrams > 0)
+    }
+
+    fn program(&mut self, spec: &ServiceSpec) -> Option<Program> {
+        let Some(Set { value: words, at: place }) = &spec.program else {
+            return spec.penalties.trap.as_ref().map(|_| Program::none());
+        };
+        let path = words.first()?;
+        if !path.starts_with('/') {
+            let message = format!("expected the absolute path of a program first, such as /bin/cat, not {path:?}");
+            self.problems.push(place.problem(message));
+            return None;
+        }
+        let root = spec.chroot.as_ref().map(|set| set.value.as_str());
+        if let Some(fault) = self.fault(root, path) {
+            // Off services may be of packages that are not installed.
+            let list = if or(&spec.enabled, true) { &mut self.problems } else { &mut self.warnings };
+            list.push(place.problem(fault));
+        }
+        let argv0 = value(&spec.argv0).unwrap_or_else(|| program::base_name(path).to_owned());
+        let argv = std::iter::once(&argv0).chain(&words[1..]).map(|word| c_string(word)).collect::<Option<_>>()?;
+        Some(Program { path: c_string(path)?, argv, builtin: None })
+    }
+
+    fn fault(&mut self, root: Option<&str>, path: &str) -> Option<String> {
+        let key = (root.map(str::to_owned), path.to_owned());
+        self.faults.entry(key).or_insert_with(|| self.machine.program_fault(root, path)).clone()
+    }
+
+    fn socket(&mut self, spec: &ServiceSpec) -> SocketOptions {
+        let spec = &spec.socket;
+        let owner = spec.owner.as_ref().and_then(|Set { value, at }| {
+            self.accounts.owner(value).map_err(|message| self.problems.push(at.problem(message))).ok()
+        });
+        SocketOptions {
+            backlog: value(&spec.backlog),
+            nodelay: or(&spec.nodelay, false),
+            keepalive: or(&spec.keepalive, false),
+            defer_accept: value(&spec.defer_accept),
+            freebind: or(&spec.freebind, false),
+            device: value(&spec.device),
+            mark: value(&spec.mark),
+            send_buffer: value(&spec.send_buffer),
+            receive_buffer: value(&spec.receive_buffer),
+            owner,
+            mode: value(&spec.mode),
+        }
+    }
+
+    /// What can be used, but perhaps not as meant; and what cannot be used together.
+    fn look_around(&mut self, spec: &ServiceSpec, wait: bool) {
+        if let Some(Set { value, at }) = &spec.banner {
+            if wait && !value.is_empty() {
+                let message = "a wait service has no connection to send a banner on; write banner: \"\"";
+                self.problems.push(at.problem(message));
+            }
+        }
+        for Set { value: (_, limit), at } in &spec.rlimits {
+            if limit.resource == Resource::Nofile && limit.soft < FEW_FILES {
+                let message = format!("{} files are few for a program; most expect {FEW_FILES}", limit.soft);
+                self.warnings.push(at.problem(message));
+            }
+        }
+        let root = spec.chroot.as_ref().map(|set| set.value.as_str());
+        if let Some(Set { value, at }) = &spec.directory {
+            let fault = self.machine.directory_fault(root, value);
+            self.warnings.extend(fault.map(|fault| at.problem(fault)));
+        }
+    }
+
+    /// The `daemon` section with its defaults.
+    pub(crate) fn settings(&mut self, spec: &DaemonSpec) -> Settings {
+        let sources =
+            |family: &str| spec.sources.iter().find(|set| set.value.0 == family).map_or(SOURCES, |set| set.value.1);
+        let group = spec.control_group.as_ref().and_then(|Set { value, at }| {
+            self.accounts.group(value).map_err(|message| self.problems.push(at.problem(message))).ok()
+        });
+        Settings {
+            instances: or(&spec.instances, ALL_INSTANCES),
+            sources: PerFamily { ipv4: sources("ipv4"), ipv6: sources("ipv6") },
+            control: Control { place: or(&spec.control, ControlPlace::Default), group },
+            drop_banned: or(&spec.drop_banned, DropBanned::Daemon),
+            log: LogSettings {
+                place: LogPlace {
+                    to: or(&spec.log.to, LogTarget::Syslog),
+                    facility: or(&spec.log.facility, FACILITY),
+                    format: or(&spec.log.format, LogFormat::Text),
+                },
+                level: or(&spec.level, Level::Info),
+            },
+        }
+    }
+}
+
+fn log(spec: &LogSpec) -> LogChoice {
+    let LogSpec { accept, exit, refuse, place: PlaceSpec { to, facility, format } } = spec;
+    let own = OwnLog { to: value(to), facility: value(facility), format: value(format) };
+    LogChoice { accept: or(accept, true), exit: or(exit, true), refuse: or(refuse, true), own }
+}
+
+/// `None` for a NUL inside, which the index of the file has reported.
+fn c_string(text: &str) -> Option<CString> {
+    CString::new(text).ok()
+}

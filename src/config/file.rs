@@ -1,0 +1,178 @@
+//! Brings a file into memory, and a YAML file as values and their positions, or says why not.
+//!
+//! Only [`super::files`] opens and [`super::load::load`] reads YAML. It never blocks on a FIFO or a device, never reads more than
+//! [`MAX_SIZE`], and never gives text that the YAML readers could trip over.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use std::rc::Rc;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_yaml::{Mapping, Value};
+
+use super::index::{Node, index};
+use super::problem::{At, Mark, Problem};
+
+/// The most bytes in one file.
+const MAX_SIZE: u64 = 4 << 20;
+/// How often merged maps may themselves merge others.
+const MAX_MERGES: usize = 16;
+
+/// Device and inode: the same for every name of a file.
+pub(crate) type Identity = (u64, u64);
+
+/// Opens a regular file. The error is for the place that names the file.
+pub(crate) fn open(path: &Path) -> Result<(File, Identity), String> {
+    let failed = |error: std::io::Error| format!("cannot read {}: {}", path.display(), reason(&error));
+    // Miri opens files without any.
+    let flags = if cfg!(miri) { 0 } else { libc::O_NONBLOCK | libc::O_NOCTTY };
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if metadata.is_dir() {
+        let path = path.display();
+        return Err(format!("{path} is a directory; to read the files in it write {path}/*.yaml"));
+    }
+    if !metadata.is_file() {
+        return Err(format!("{} is not a regular file", path.display()));
+    }
+    if metadata.len() > MAX_SIZE {
+        return Err(too_large(path));
+    }
+    Ok((file, (metadata.dev(), metadata.ino())))
+}
+
+fn too_large(path: &Path) -> String {
+    format!("{} is larger than {} MiB; split it with include", path.display(), MAX_SIZE >> 20)
+}
+
+/// An error without Rust's own `(os error N)`.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    error.raw_os_error().map_or_else(|| error.to_string(), |code| nix::errno::Errno::from_raw(code).desc().to_owned())
+}
+
+/// A file's values and their positions.
+pub(crate) struct Document {
+    pub value: Value,
+    pub node: Rc<Node>,
+}
+
+/// Everything in what [`open`] opened.
+pub(crate) fn bytes(file: File, name: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_SIZE + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot read: {}", reason(&error)))?;
+    if bytes.len() as u64 > MAX_SIZE { Err(too_large(name)) } else { Ok(bytes) }
+}
+
+/// Reads the content of a YAML file.
+pub(crate) fn read(bytes: Vec<u8>, name: &Rc<Path>, problems: &mut Vec<Problem>) -> Option<Document> {
+    let at = |mark| At::file(name, mark);
+    let text = match text(bytes) {
+        Ok(text) => text,
+        Err((mark, message)) => {
+            problems.push(at(mark).problem(message));
+            return None;
+        }
+    };
+    // A byte order mark is allowed (YAML 1.2 §5.2), but not all readers know.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let index = index(name, text, problems)?;
+    match values(text, index.duplicates, index.merges) {
+        Ok(value) => Some(Document { value, node: index.root }),
+        Err(error) => {
+            let mark = error.location().map_or(Mark::default(), |l| Mark { line: l.line(), column: l.column() });
+            problems.push(at(mark).problem(format!("this is not YAML: {error}")));
+            None
+        }
+    }
+}
+
+fn text(bytes: Vec<u8>) -> Result<String, (Mark, String)> {
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let mark = mark(&String::from_utf8_lossy(&error.as_bytes()[..valid]));
+        (mark, "this is not UTF-8; save the file in that encoding".to_owned())
+    })?;
+    match text.find('\0') {
+        Some(position) => Err((mark(&text[..position]), "there is a NUL byte here".to_owned())),
+        None => Ok(text),
+    }
+}
+
+/// The place after `before`.
+fn mark(before: &str) -> Mark {
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let newlines = before.bytes().filter(|byte| *byte == b'\n').count();
+    Mark { line: newlines + 1, column: before[line_start..].chars().count() + 1 }
+}
+
+fn values(text: &str, duplicates: bool, merges: bool) -> serde_yaml::Result<Value> {
+    // The duplicates are already problems; the rest of the file is read all the same, so that all problems are seen.
+    let mut value: Value =
+        if duplicates { serde_yaml::from_str::<FirstWins>(text)?.0 } else { serde_yaml::from_str(text)? };
+    for _ in 0..if merges { MAX_MERGES } else { 0 } {
+        value.apply_merge()?;
+    }
+    Ok(value)
+}
+
+/// A [`Value`] from maps that may hold a key twice.
+struct FirstWins(Value);
+
+impl<'de> Deserialize<'de> for FirstWins {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(FirstWinsVisitor).map(Self)
+    }
+}
+
+struct FirstWinsVisitor;
+
+impl<'de> Visitor<'de> for FirstWinsVisitor {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("any YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let mut values = Vec::new();
+        while let Some(FirstWins(value)) = list.next_element()? {
+            values.push(value);
+        }
+        Ok(Value::Sequence(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let mut values = Mapping::new();
+        while let Some((FirstWins(key), FirstWins(value))) = map.next_entry()? {
+            values.entry(key).or_insert(value);
+        }
+        Ok(Value::Mapping(values))
+    }
+}

@@ -1,0 +1,295 @@
+//! Where things stand in a YAML file: a tree of positions beside the tree of values.
+//!
+//! serde_yaml forgets positions and takes the last of two equal keys, so a second reading by saphyr-parser's events
+//! gives every key and value its line and column, and finds what must not reach serde_yaml at all: duplicate keys,
+//! nesting too deep for a recursive reader, NUL characters, a second document. Only [`super::load::load`] calls this.
+//! It never interprets a value. It fails with problems at exact positions; the tree it then gives, if any, is whole.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as MapEntry;
+use std::path::Path;
+use std::rc::Rc;
+
+use saphyr_parser::{Event, Marker, Parser, Span};
+
+use super::problem::{At, Mark, Problem};
+
+/// How deep lists and maps may nest, through aliases too. The schema needs five levels.
+const MAX_DEPTH: usize = 32;
+/// How many values all aliases of a file may stand for.
+const MAX_REPEATED: usize = 100_000;
+
+/// A value's place and those of its parts.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Where the value begins; where its key does, if nothing is written.
+    pub at: Mark,
+    /// Its parts.
+    pub kind: Kind,
+    /// How many levels of lists and maps it holds, itself included.
+    height: usize,
+    /// How many values it holds, itself included.
+    size: usize,
+}
+
+/// What a [`Node`] is made of.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    /// A scalar, as written but for quotes and escapes.
+    Scalar(Box<str>),
+    /// The elements of a list.
+    List(Vec<Rc<Node>>),
+    /// The keys of a map.
+    Map(HashMap<Box<str>, Entry>),
+}
+
+/// A key's place and its value.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    /// Where the key begins.
+    pub key: Mark,
+    /// The value.
+    pub value: Rc<Node>,
+}
+
+impl Node {
+    /// The entry of a map's key; through merge keys (`<<`) if it is not in the map itself.
+    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+        let Kind::Map(entries) = &self.kind else { return None };
+        entries.get(key).or_else(|| match &entries.get("<<")?.value.kind {
+            Kind::List(bases) => bases.iter().find_map(|base| base.entry(key)),
+            _ => entries.get("<<")?.value.entry(key),
+        })
+    }
+
+    /// An element of a list.
+    pub(crate) fn element(&self, index: usize) -> Option<&Node> {
+        match &self.kind {
+            Kind::List(elements) => elements.get(index).map(Rc::as_ref),
+            _ => None,
+        }
+    }
+
+    /// A scalar as written.
+    pub(crate) fn raw(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Scalar(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// A file's positions.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// The whole document.
+    pub root: Rc<Node>,
+    /// Is there a merge key anywhere?
+    pub merges: bool,
+    /// Is there a map with two equal keys?
+    pub duplicates: bool,
+}
+
+/// Reads `text`; everything found wrong goes to `problems`. `None` if serde_yaml must not see the text.
+pub(crate) fn index(file: &Rc<Path>, text: &str, problems: &mut Vec<Problem>) -> Option<Index> {
+    let mut builder = Builder::new(file, problems);
+    for event in Parser::new_from_str(text) {
+        match event {
+            Ok((event, span)) => builder.event(&event, span)?,
+            // The scanner counts flow collections in one byte, and looks ahead of its events.
+            Err(error) if error.info() == "recursion limit exceeded" => return builder.too_deep(mark(*error.marker())),
+            Err(error) => {
+                let at = mark(*error.marker());
+                return builder.stop(at, &format!("this is not YAML: {}{}", error.info(), guess(text, at.line)));
+            }
+        }
+    }
+    let empty = || Rc::new(Node { at: Mark { line: 1, column: 1 }, kind: Kind::Scalar("".into()), height: 0, size: 1 });
+    let root = builder.root.take().unwrap_or_else(empty);
+    Some(Index { root, merges: builder.merges, duplicates: builder.duplicates })
+}
+
+/// What was surely meant by that line, or the one above, where the scanner only sees that something is missing.
+fn guess(text: &str, line: usize) -> &'static str {
+    let bare = |line: &str| line.contains(": [") && line.contains("]:");
+    match text.lines().skip(line.saturating_sub(2)).take(2).any(bare) {
+        true => "; an address in brackets needs quotation marks, as in \"[::1]:80\"",
+        false => "",
+    }
+}
+
+/// An unfinished list or map.
+struct Frame {
+    at: Mark,
+    anchor: usize,
+    kind: Kind,
+    /// In a map: the key whose value comes next.
+    key: Option<(Box<str>, Mark)>,
+    height: usize,
+    size: usize,
+}
+
+struct Builder<'a> {
+    file: &'a Rc<Path>,
+    problems: &'a mut Vec<Problem>,
+    frames: Vec<Frame>,
+    anchors: HashMap<usize, Rc<Node>>,
+    root: Option<Rc<Node>>,
+    merges: bool,
+    duplicates: bool,
+    documents: usize,
+    /// How many values the aliases so far stand for.
+    repeated: usize,
+}
+
+impl<'a> Builder<'a> {
+    fn new(file: &'a Rc<Path>, problems: &'a mut Vec<Problem>) -> Self {
+        let (frames, anchors) = (Vec::new(), HashMap::new());
+        Self {
+            file,
+            problems,
+            frames,
+            anchors,
+            root: None,
+            merges: false,
+            duplicates: false,
+            documents: 0,
+            repeated: 0,
+        }
+    }
+
+    fn event(&mut self, event: &Event<'_>, span: Span) -> Option<()> {
+        let at = mark(span.start);
+        match event {
+            Event::DocumentStart(_) => self.document(at),
+            Event::Alias(id) => self.alias(*id, at),
+            Event::Scalar(text, _, anchor, _) => self.scalar(text, *anchor, at),
+            Event::SequenceStart(anchor, _) => self.open(Kind::List(Vec::new()), *anchor, at),
+            Event::MappingStart(anchor, _) => self.open(Kind::Map(HashMap::new()), *anchor, at),
+            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Some(()),
+        }
+    }
+
+    fn document(&mut self, at: Mark) -> Option<()> {
+        self.documents += 1;
+        if self.documents > 1 {
+            return self.stop(at, "a second document begins here; write one document to a file");
+        }
+        Some(())
+    }
+
+    fn alias(&mut self, id: usize, at: Mark) -> Option<()> {
+        let Some(node) = self.anchors.get(&id).cloned() else {
+            return self.stop(at, "this alias stands inside what it names");
+        };
+        if self.frames.len() + node.height > MAX_DEPTH {
+            return self.too_deep(at);
+        }
+        self.repeated = self.repeated.saturating_add(node.size);
+        if self.repeated > MAX_REPEATED {
+            return self.stop(at, &format!("aliases stand for more than {MAX_REPEATED} values in all"));
+        }
+        self.add(node)
+    }
+
+    fn scalar(&mut self, text: &str, anchor: usize, mut at: Mark) -> Option<()> {
+        if text.contains('\0') {
+            self.report(at, "there is a NUL character in this text; the system's calls cannot take one");
+        }
+        if let Some(Frame { kind: Kind::Map(_), key: None, .. }) = self.frames.last() {
+            return self.key(text, at);
+        }
+        if let (true, Some(Frame { key: Some((_, key)), .. })) = (text.is_empty(), self.frames.last()) {
+            at = *key;
+        }
+        let node = Rc::new(Node { at, kind: Kind::Scalar(text.into()), height: 0, size: 1 });
+        self.name(anchor, &node);
+        self.add(node)
+    }
+
+    fn key(&mut self, text: &str, at: Mark) -> Option<()> {
+        self.merges |= text == "<<";
+        let first = match self.frames.last()?.kind {
+            Kind::Map(ref entries) => entries.get(text).map(|entry| entry.key),
+            _ => None,
+        };
+        self.frames.last_mut()?.key = Some((text.into(), at));
+        if let Some(first) = first {
+            self.duplicates = true;
+            let first = At::file(self.file, first).origin();
+            self.report(at, &format!("{text:?} is given twice; the first is at {first}"));
+        }
+        Some(())
+    }
+
+    fn open(&mut self, kind: Kind, anchor: usize, at: Mark) -> Option<()> {
+        if let Some(Frame { kind: Kind::Map(_), key: None, .. }) = self.frames.last() {
+            return self.stop(at, "a list or map cannot be a key here; keys are words");
+        }
+        if self.frames.len() >= MAX_DEPTH {
+            return self.too_deep(at);
+        }
+        self.frames.push(Frame { at, anchor, kind, key: None, height: 1, size: 1 });
+        Some(())
+    }
+
+    fn close(&mut self) -> Option<()> {
+        let Frame { at, anchor, kind, height, size, .. } = self.frames.pop()?;
+        let node = Rc::new(Node { at, kind, height, size });
+        self.name(anchor, &node);
+        self.add(node)
+    }
+
+    /// Anchors are numbered from 1.
+    fn name(&mut self, anchor: usize, node: &Rc<Node>) {
+        if anchor > 0 {
+            self.anchors.insert(anchor, Rc::clone(node));
+        }
+    }
+
+    /// Gives a finished node to what it stands in. Of two equal keys the first stays.
+    fn add(&mut self, node: Rc<Node>) -> Option<()> {
+        let Some(frame) = self.frames.last_mut() else {
+            self.root = Some(node);
+            return Some(());
+        };
+        frame.height = frame.height.max(node.height + 1);
+        frame.size = frame.size.saturating_add(node.size);
+        match (&mut frame.kind, frame.key.take()) {
+            (Kind::List(elements), _) => elements.push(node),
+            (Kind::Map(entries), Some((text, key))) => {
+                if let MapEntry::Vacant(place) = entries.entry(text) {
+                    place.insert(Entry { key, value: node });
+                }
+            }
+            _ => return self.stop_here("an alias cannot be a key here; keys are words"),
+        }
+        Some(())
+    }
+
+    fn too_deep<T>(&mut self, at: Mark) -> Option<T> {
+        self.stop(at, &format!("lists and maps are nested more than {MAX_DEPTH} levels deep"))
+    }
+
+    fn stop_here<T>(&mut self, message: &str) -> Option<T> {
+        let at = self.frames.last().map_or(Mark::default(), |frame| frame.at);
+        self.stop(at, message)
+    }
+
+    fn stop<T>(&mut self, at: Mark, message: &str) -> Option<T> {
+        self.report(at, message);
+        None
+    }
+
+    fn report(&mut self, mark: Mark, message: &str) {
+        let keys = self.frames.iter().filter_map(|frame| frame.key.as_ref());
+        let at = keys.fold(At::file(self.file, mark), |at, (key, _)| at.under(key, mark));
+        self.problems.push(at.problem(message));
+    }
+}
+
+/// saphyr-parser counts columns from 0.
+fn mark(marker: Marker) -> Mark {
+    Mark { line: marker.line(), column: marker.col() + 1 }
+}

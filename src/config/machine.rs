@@ -1,0 +1,125 @@
+//! What the table asks of the machine that it is for: accounts, programs, directories, interfaces, and the lists of names
+//! in /etc.
+//!
+//! `load::load` asks the machine that it runs on, [`Local`]; whoever wants to know what a table would mean elsewhere
+//! gives a [`Machine`] of their own. Answers may be slow, as a name service may be remote. Errors are messages for the
+//! place that named the thing.
+
+use std::ffi::CString;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+
+use super::{file, program};
+
+/// A user, as far as a table needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// The login name; the number as text where there is none.
+    pub name: String,
+    /// User id.
+    pub uid: u32,
+    /// The primary group, where there is one.
+    pub gid: Option<u32>,
+}
+
+/// Where a table's names get their meaning.
+pub trait Machine {
+    /// The user of this login name, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Why the user database could not be asked.
+    fn user(&self, name: &str) -> Result<Option<Account>, String>;
+
+    /// The user of this number, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Why the user database could not be asked.
+    fn user_of(&self, uid: u32) -> Result<Option<Account>, String>;
+
+    /// The number of the group of this name, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// Why the group database could not be asked.
+    fn group(&self, name: &str) -> Result<Option<u32>, String>;
+
+    /// The groups that initgroups(3) gives a user.
+    fn groups(&self, user: &str, gid: u32) -> Vec<u32>;
+
+    /// Why the program `path` cannot be run inside `root`; `None` if it can.
+    fn program_fault(&self, root: Option<&str>, path: &str) -> Option<String>;
+
+    /// Why handlers cannot start in the directory `path` inside `root`; `None` if they can.
+    fn directory_fault(&self, root: Option<&str>, path: &str) -> Option<String>;
+
+    /// The number of a network interface, if there is one of this name.
+    fn interface(&self, name: &str) -> Option<u32>;
+
+    /// What is in a file: a list such as /etc/services, or a banner.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    fn content(&self, path: &str) -> Result<Vec<u8>, String>;
+}
+
+/// A list of names in /etc as text; an empty one if it cannot be read.
+pub(crate) fn list(machine: &dyn Machine, path: &str) -> String {
+    String::from_utf8_lossy(&machine.content(path).unwrap_or_default()).into_owned()
+}
+
+/// The machine that this runs on.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Local;
+
+impl Machine for Local {
+    fn user(&self, name: &str) -> Result<Option<Account>, String> {
+        let user = User::from_name(name).map_err(|errno| failed("user", name, errno))?;
+        Ok(user.map(account))
+    }
+
+    fn user_of(&self, uid: u32) -> Result<Option<Account>, String> {
+        let user = User::from_uid(Uid::from_raw(uid)).map_err(|errno| failed("user", &uid.to_string(), errno))?;
+        Ok(user.map(account))
+    }
+
+    fn group(&self, name: &str) -> Result<Option<u32>, String> {
+        let group = Group::from_name(name).map_err(|errno| failed("group", name, errno))?;
+        Ok(group.map(|group| group.gid.as_raw()))
+    }
+
+    fn groups(&self, user: &str, gid: u32) -> Vec<u32> {
+        let groups = CString::new(user).ok().and_then(|name| getgrouplist(&name, Gid::from_raw(gid)).ok());
+        groups.map_or_else(|| vec![gid], |groups| groups.into_iter().map(Gid::as_raw).collect())
+    }
+
+    fn program_fault(&self, root: Option<&str>, path: &str) -> Option<String> {
+        program::fault(root, path)
+    }
+
+    fn directory_fault(&self, root: Option<&str>, path: &str) -> Option<String> {
+        program::directory_fault(root, path)
+    }
+
+    fn interface(&self, name: &str) -> Option<u32> {
+        if_nametoindex(name).ok()
+    }
+
+    fn content(&self, path: &str) -> Result<Vec<u8>, String> {
+        let (file, _) = file::open(Path::new(path))?;
+        file::bytes(file, Path::new(path))
+    }
+}
+
+fn account(user: User) -> Account {
+    Account { name: user.name, uid: user.uid.as_raw(), gid: Some(user.gid.as_raw()) }
+}
+
+fn failed(kind: &str, name: &str, errno: Errno) -> String {
+    format!("cannot look up {kind} {name:?}: {}", errno.desc())
+}

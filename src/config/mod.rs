@@ -1,0 +1,39 @@
+//! The service table: what the administrator wrote, understood and checked.
+//!
+//! `load::load` reads files and gives a [`Table`] or every [`Problem`] at once. What is in a `Table` needs no further
+//! look-up: users, groups and ports are numbers, paths and arguments are C strings. Nothing here opens a socket,
+//! starts a process or keeps state; a table is a value, compared by [`change`] when it is reloaded.
+
+pub(crate) mod accounts;
+pub mod change;
+pub(crate) mod check;
+pub(crate) mod clash;
+pub mod dump;
+pub mod dialect;
+pub(crate) mod endpoint;
+pub(crate) mod file;
+pub(crate) mod files;
+pub(crate) mod format;
+pub(crate) mod index;
+pub mod json_schema;
+pub(crate) mod load;
+pub mod machine;
+pub(crate) mod problem;
+pub(crate) mod program;
+pub(crate) mod schema;
+pub(crate) mod section;
+mod sketch;
+mod types;
+pub(crate) mod units;
+pub(crate) mod values;
+pub(crate) mod written;
+pub(crate) mod yaml;
+
+pub use dialect::{DIALECTS, Dialect};
+pub use load::{Loaded, Reading};
+pub use problem::Problem;
+pub use types::*;
+pub use units::{duration, duration_text, network, times_text};
+
+#[cfg(test)]
+mod tests;

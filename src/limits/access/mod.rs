@@ -1,0 +1,111 @@
+//! Who may come, by address and by time of day, and which rule of the administrator's says so.
+//!
+//! [`Access`] is made by admission when a table comes into force, and asked for each connection. It is a value: it
+//! reads no clock and no file, logs nothing, and every question has an answer.
+//!
+//! The most specific network that contains an address decides; of two that are equally long, the one in `deny`. Who is
+//! in no network may come, unless there is an `allow`. The networks are flattened once into ranges that don't overlap,
+//! each with the rule that decides there, so a decision is one binary search whatever the number of networks. Networks
+//! of IPv4-mapped addresses (`::ffff:10.0.0.0/104`) are IPv4 networks, and others of IPv6 contain no IPv4 address, `::/0`
+//! included. Peers that aren't IP are not subject to networks.
+
+mod ranges;
+mod times;
+
+pub use times::{LocalTime, Span, next_opening, open_at};
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use crate::net::Peer;
+use ranges::{Network, Ranges};
+
+/// The entry that decided: its place in the list that [`Access::new`] was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rule {
+    // The order matters: of equally long networks, the first in this order decides.
+    /// An entry of `deny`.
+    Deny(u32),
+    /// An entry of `allow`.
+    Allow(u32),
+}
+
+/// May this peer come, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Yes or no.
+    pub allowed: bool,
+    /// What decided; `None` where no network contains the peer: yes without an `allow`, no with one.
+    pub rule: Option<Rule>,
+}
+
+/// The `allow`, `deny` and `times` of one service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    v4: Ranges<u32>,
+    v6: Ranges<u128>,
+    /// There is an `allow`, so strangers are not welcome.
+    allow_listed: bool,
+    times: Vec<Span>,
+}
+
+impl Access {
+    /// From the lists as written, in any order, repetitions allowed (the first of two equal entries is the one named).
+    /// An empty `allow` is none; empty `times` are always.
+    #[must_use]
+    pub fn new(allow: &[IpNet], deny: &[IpNet], times: &[Span]) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        let denied = (0..).map(Rule::Deny).zip(deny);
+        let allowed = (0..).map(Rule::Allow).zip(allow);
+        for (rule, network) in denied.chain(allowed) {
+            match canonical(*network) {
+                IpNet::V4(net) => v4.push(Network::new(net.network(), net.broadcast(), rule)),
+                IpNet::V6(net) => v6.push(Network::new(net.network(), net.broadcast(), rule)),
+            }
+        }
+        Self { v4: Ranges::new(v4), v6: Ranges::new(v6), allow_listed: !allow.is_empty(), times: times.to_vec() }
+    }
+
+    /// May `peer` come, as far as networks go?
+    #[must_use]
+    pub fn verdict(&self, peer: &Peer) -> Verdict {
+        let Peer::Inet(address, _) = peer else {
+            return Verdict { allowed: true, rule: None };
+        };
+        let rule = match address.to_canonical() {
+            IpAddr::V4(v4) => self.v4.find(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.find(v6.to_bits()),
+        };
+        let allowed = match rule {
+            Some(Rule::Allow(_)) => true,
+            Some(Rule::Deny(_)) => false,
+            None => !self.allow_listed,
+        };
+        Verdict { allowed, rule }
+    }
+
+    /// Is the service open at this local time?
+    #[must_use]
+    pub fn open_at(&self, now: LocalTime) -> bool {
+        open_at(&self.times, now)
+    }
+
+    /// The local time at which the service is open next, `now` if it is; `None` if it never will be.
+    #[must_use]
+    pub fn next_opening(&self, now: LocalTime) -> Option<LocalTime> {
+        next_opening(&self.times, now)
+    }
+}
+
+/// A network of IPv4-mapped addresses (RFC 4291 §2.5.5.2) is one of IPv4.
+pub(crate) fn canonical(network: IpNet) -> IpNet {
+    let IpNet::V6(v6) = network else {
+        return network;
+    };
+    let v4 = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(96));
+    v4.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4)
+}
+
+#[cfg(test)]
+mod tests;

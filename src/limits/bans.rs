@@ -1,0 +1,172 @@
+//! The networks that the administrator has banned, each for a time or until further notice.
+//!
+//! A look-up costs as many steps as there are different lengths of networks, whatever their number. Bans that are over
+//! are forgotten when another comes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::limits::access::canonical;
+
+/// The most that there can be at one time.
+const MOST: usize = 65_536;
+
+/// No more networks can be banned: those that are take as much memory as the daemon is willing to spend on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyBans;
+
+impl fmt::Display for TooManyBans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{MOST} networks are banned, and that is the most there can be")
+    }
+}
+
+impl std::error::Error for TooManyBans {}
+
+#[derive(Debug, Default)]
+pub(crate) struct Bans {
+    /// When each is over; never, for `None`.
+    networks: HashMap<IpNet, Option<Duration>>,
+    /// How many there are of each length, IPv4 and IPv6 apart.
+    lengths: BTreeMap<(bool, u8), usize>,
+    changes: u64,
+}
+
+fn in_force(until: Option<Duration>, now: Duration) -> bool {
+    until.is_none_or(|until| until > now)
+}
+
+fn kind(network: &IpNet) -> (bool, u8) {
+    (matches!(network, IpNet::V6(_)), network.prefix_len())
+}
+
+impl Bans {
+    pub(crate) fn add(&mut self, network: IpNet, until: Option<Duration>, now: Duration) -> Result<(), TooManyBans> {
+        let network = canonical(network).trunc();
+        self.forget_past(now);
+        if self.networks.len() >= MOST && !self.networks.contains_key(&network) {
+            return Err(TooManyBans);
+        }
+        self.changes += 1;
+        if self.networks.insert(network, until).is_none() {
+            *self.lengths.entry(kind(&network)).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// `false` if it was not in force.
+    pub(crate) fn remove(&mut self, network: IpNet, now: Duration) -> bool {
+        self.forget_past(now);
+        let network = canonical(network).trunc();
+        let found = self.networks.remove(&network).is_some();
+        if found {
+            self.changes += 1;
+            self.one_less(&network);
+        }
+        found
+    }
+
+    fn one_less(&mut self, network: &IpNet) {
+        if let Some(count) = self.lengths.get_mut(&kind(network)) {
+            *count -= 1;
+            if *count == 0 {
+                self.lengths.remove(&kind(network));
+            }
+        }
+    }
+
+    fn forget_past(&mut self, now: Duration) {
+        let over = self.networks.iter().filter(|(_, until)| !in_force(**until, now));
+        let over: Vec<_> = over.map(|(network, _)| *network).collect();
+        for network in over {
+            self.networks.remove(&network);
+            self.one_less(&network);
+        }
+    }
+
+    /// The ban that holds for an address; of several, the one that ends last.
+    pub(crate) fn find(&self, address: IpAddr, now: Duration) -> Option<(IpNet, Option<Duration>)> {
+        let address = address.to_canonical();
+        let lengths = self.lengths.keys().filter(|(v6, _)| *v6 == address.is_ipv6());
+        let networks = lengths.filter_map(|&(_, length)| IpNet::new(address, length).ok().map(|net| net.trunc()));
+        let found = networks.filter_map(|network| Some((network, *self.networks.get(&network)?)));
+        found.filter(|(_, until)| in_force(*until, now)).max_by_key(|(_, until)| until.unwrap_or(Duration::MAX))
+    }
+
+    pub(crate) fn all(&self, now: Duration) -> Vec<(IpNet, Option<Duration>)> {
+        let mut all: Vec<_> = self.networks.iter().map(|(network, until)| (*network, *until)).collect();
+        all.retain(|(_, until)| in_force(*until, now));
+        all.sort();
+        all
+    }
+
+    /// Grows with every change but the passing of time.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(100);
+
+    fn network(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn is_banned(bans: &Bans, address: &str) -> bool {
+        bans.find(address.parse().unwrap(), NOW).is_some()
+    }
+
+    #[test]
+    fn a_ban_that_goes_leaves_others_of_its_length() {
+        let mut bans = Bans::default();
+        for text in ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"] {
+            bans.add(network(text), None, NOW).unwrap();
+        }
+        assert!(bans.remove(network("192.0.2.0/24"), NOW));
+        assert!(!bans.remove(network("192.0.2.0/24"), NOW), "it is not in force");
+        assert!(!is_banned(&bans, "192.0.2.1") && is_banned(&bans, "198.51.100.1") && is_banned(&bans, "2001:db8::1"));
+        assert_eq!(bans.lengths, BTreeMap::from([((false, 24), 1), ((true, 32), 1)]));
+        assert!(bans.remove(network("198.51.100.0/24"), NOW));
+        assert_eq!(bans.lengths, BTreeMap::from([((true, 32), 1)]), "none is looked for that there is not");
+    }
+
+    #[test]
+    fn every_change_is_counted_but_the_passing_of_time() {
+        let mut bans = Bans::default();
+        let mut last = bans.changes();
+        let mut grown = |bans: &Bans| std::mem::replace(&mut last, bans.changes()) < bans.changes();
+        let (one, other) = (network("192.0.2.0/24"), network("198.51.100.0/24"));
+        bans.add(one, Some(NOW + Duration::from_secs(1)), NOW).unwrap();
+        assert!(grown(&bans));
+        bans.add(one, Some(NOW + Duration::from_secs(9)), NOW).unwrap();
+        assert!(grown(&bans), "another end");
+        bans.add(other, None, NOW).unwrap();
+        assert!(grown(&bans));
+        bans.remove(other, NOW);
+        assert!(grown(&bans));
+        bans.remove(other, NOW);
+        assert!(!grown(&bans));
+        bans.remove(one, NOW + Duration::from_secs(10));
+        assert!(!grown(&bans), "it was over");
+        assert!(bans.networks.is_empty() && bans.lengths.is_empty());
+    }
+
+    #[test]
+    fn there_is_room_for_so_many_and_always_for_another_end() {
+        let mut bans = Bans::default();
+        let nth = |number: usize| IpNet::from(IpAddr::from((number as u32).to_be_bytes()));
+        bans.networks = (0..MOST).map(|number| (nth(number), None)).collect();
+        let refused = bans.add(nth(MOST), None, NOW).unwrap_err();
+        assert!(refused.to_string().contains(&MOST.to_string()), "{refused}");
+        bans.add(nth(0), Some(NOW), NOW).unwrap();
+        bans.add(nth(MOST), None, NOW).expect("one is over");
+    }
+}

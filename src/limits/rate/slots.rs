@@ -1,0 +1,316 @@
+//! Memory of fixed size for what is known of many sources, whatever that is: a rate, a penalty, how often one comes.
+//!
+//! Two tables, so that a flood over IPv6 forgets nothing about IPv4. Each is set-associative: SipHash with a random key
+//! (std's) gives a source one set in the left half and one in the right, of eight slots each, and its slot is in either.
+//! A newcomer goes where more slots are idle, on a tie to the left, which spreads sources so evenly that sets which are
+//! meant to be six eighths full hold all of as many sources as the table has entries, but for one in two million (Vöcking,
+//! "How asymmetry helps load balancing", 2003; with a single set it would be one in twenty).
+//!
+//! When all sixteen are in use, the one that matters least goes. A newcomer always gets a slot: otherwise whoever fills
+//! a table would switch a limit off for everybody else.
+//!
+//! Nothing is allocated after the start, and all of it is written then: a machine that hasn't the memory says so before
+//! the first client, not in the middle of a flood.
+
+use std::cmp::Ordering;
+use std::collections::TryReserveError;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+use siphasher::sip::SipHasher13;
+
+use crate::net::Source;
+
+const WAYS: usize = 8;
+/// How many entries a set is there for; the difference to [`WAYS`] is the room for chance.
+pub(super) const ENTRIES_PER_SET: usize = 6;
+
+/// One for IPv4 (Unix users and the unknown peer among them), one for IPv6.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerFamily<T> {
+    /// IPv4 and what isn't IP.
+    pub ipv4: T,
+    /// IPv6.
+    pub ipv6: T,
+}
+
+/// What is remembered of one source under one number. The default is idle, and known of nobody.
+pub(crate) trait Slot: Copy + Default {
+    /// How much would be lost with it; the least goes first.
+    type Weight: Ord + Default;
+
+    /// A new one.
+    fn of(key: &Key) -> Self;
+
+    /// Is it that one?
+    fn is(&self, key: &Key) -> bool;
+
+    /// Is it as good as absent?
+    fn is_idle(&self, now: u64) -> bool;
+
+    /// Against the others in its set.
+    fn weight(&self) -> Self::Weight;
+}
+
+/// What a slot is found by.
+pub(crate) struct Key {
+    /// The source in 64 bits, of its family.
+    pub source: u64,
+    /// Is it one of IPv6?
+    pub v6: bool,
+    /// What it is remembered for.
+    pub number: u32,
+    hash: u64,
+}
+
+/// The slots of both families.
+#[derive(Debug)]
+pub(crate) struct Slots<S> {
+    pub(super) v4: Table<S>,
+    pub(super) v6: Table<S>,
+    secret: Secret,
+}
+
+/// The key of the hash. It is of our own making, where std's would do but for an upgrade: the next program goes on with
+/// the same slots, and must find them.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Secret(u64, u64);
+
+impl Secret {
+    fn random() -> Self {
+        let random = RandomState::new();
+        Self(random.hash_one(0), random.hash_one(1))
+    }
+
+    fn hash(self, kind: u8, length: u8, address: u128, number: u32) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.0, self.1);
+        hasher.write(&[kind, length]);
+        hasher.write(&address.to_ne_bytes());
+        hasher.write(&number.to_ne_bytes());
+        hasher.finish()
+    }
+}
+
+/// A number that no limit has.
+const NO_NUMBER: u32 = u32::MAX;
+
+impl<S: Slot> Slots<S> {
+    /// Room for so many entries of each family, in steps of six, at least twelve.
+    pub(crate) fn new(entries: PerFamily<u32>) -> Result<Self, TryReserveError> {
+        Ok(Self { v4: Table::new(entries.ipv4)?, v6: Table::new(entries.ipv6)?, secret: Secret::random() })
+    }
+
+    /// What is known of `source` under a number; it may be idle.
+    pub(crate) fn get(&self, number: u32, source: Source) -> Option<&S> {
+        let table = if is_v6(source) { &self.v6 } else { &self.v4 };
+        table.find(&self.key(number, source))
+    }
+
+    /// The slot of `source` under a number: its own, or a new one in place of what mattered least.
+    pub(crate) fn claim(&mut self, number: u32, source: Source, now: u64) -> &mut S {
+        let key = self.key(number, source);
+        let table = if is_v6(source) { &mut self.v6 } else { &mut self.v4 };
+        table.claim(&key, now)
+    }
+
+    /// All that are not idle, in no order. Looks at every slot.
+    pub(crate) fn busy(&self, now: u64) -> impl Iterator<Item = &S> {
+        let slots = self.v4.sets.iter().chain(&self.v6.sets).flat_map(|set| &set.0);
+        slots.filter(move |slot| !slot.is_idle(now))
+    }
+
+    /// The same, to be changed. Which source and number a slot has must stay.
+    pub(crate) fn busy_mut(&mut self, now: u64) -> impl Iterator<Item = &mut S> {
+        let slots = self.v4.sets.iter_mut().chain(&mut self.v6.sets).flat_map(|set| &mut set.0);
+        slots.filter(move |slot| !slot.is_idle(now))
+    }
+
+    /// How many are not idle.
+    pub(crate) fn count(&self, now: u64) -> PerFamily<usize> {
+        PerFamily { ipv4: self.v4.count(now), ipv6: self.v6.count(now) }
+    }
+
+    /// How many were lost that were not idle.
+    pub(crate) fn evicted(&self) -> PerFamily<u64> {
+        PerFamily { ipv4: self.v4.evicted, ipv6: self.v6.evicted }
+    }
+
+    fn key(&self, number: u32, source: Source) -> Key {
+        let (kind, length, address) = parts(source);
+        let hash = self.secret.hash(kind, length, address, number);
+        Key { source: self.bits(source), v6: is_v6(source), number, hash }
+    }
+
+    /// The source in 64 bits. That loses nothing but from an IPv6 prefix longer than 64, which is hashed: two of them
+    /// share a slot once in 2^64 pairs, and nobody who doesn't know the key can bring that about.
+    fn bits(&self, source: Source) -> u64 {
+        match source {
+            Source::V4(address, length) => u64::from(length) << 32 | u64::from(address.to_bits()),
+            Source::Uid(uid) => UID | u64::from(uid),
+            Source::Unknown => UNKNOWN,
+            Source::V6(address, 0..=64) => (address.to_bits() >> 64) as u64,
+            Source::V6(address, length) => self.secret.hash(6, length, address.to_bits(), NO_NUMBER),
+        }
+    }
+}
+
+const UID: u64 = 1 << 48;
+const UNKNOWN: u64 = 1 << 49;
+
+/// The source that these bits stand for; of IPv6, with a prefix of 64.
+pub(crate) fn source_of(bits: u64, v6: bool) -> Source {
+    match bits {
+        _ if v6 => Source::V6(Ipv6Addr::from_bits(u128::from(bits) << 64), 64),
+        UNKNOWN => Source::Unknown,
+        _ if bits & UID != 0 => Source::Uid(bits as u32),
+        _ => Source::V4(Ipv4Addr::from_bits(bits as u32), (bits >> 32) as u8),
+    }
+}
+
+/// What makes a source: its kind, the length of its prefix, and its bits.
+fn parts(source: Source) -> (u8, u8, u128) {
+    match source {
+        Source::V4(address, length) => (4, length, address.to_bits().into()),
+        Source::V6(address, length) => (6, length, address.to_bits()),
+        Source::Uid(uid) => (1, 0, uid.into()),
+        Source::Unknown => (0, 0, 0),
+    }
+}
+
+fn is_v6(source: Source) -> bool {
+    matches!(source, Source::V6(..))
+}
+
+/// All that is known, as an upgrade hands it to the next program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Carried<S> {
+    secret: Secret,
+    v4: CarriedTable<S>,
+    v6: CarriedTable<S>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedTable<S> {
+    sets: usize,
+    evicted: u64,
+    /// Slots that are not idle, by their set and their place in it.
+    busy: Vec<(usize, usize, S)>,
+}
+
+impl<S: Slot> Slots<S> {
+    /// For the next program.
+    pub(crate) fn carry(&self, now: u64) -> Carried<S> {
+        Carried { secret: self.secret, v4: self.v4.carry(now), v6: self.v6.carry(now) }
+    }
+
+    /// What the program before this one knew, in memory of the same size.
+    ///
+    /// # Errors
+    /// There is no room for so many.
+    pub(crate) fn from_carried(carried: Carried<S>) -> Result<Self, TryReserveError> {
+        let Carried { secret, v4, v6 } = carried;
+        Ok(Self { v4: Table::from_carried(v4)?, v6: Table::from_carried(v6)?, secret })
+    }
+}
+
+/// Three cache lines where slots have 24 bytes.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+pub(super) struct Set<S>([S; WAYS]);
+
+impl<S: Slot> Set<S> {
+    fn idle(&self, now: u64) -> usize {
+        self.0.iter().filter(|slot| slot.is_idle(now)).count()
+    }
+
+    /// The slot that matters least, and how much it does.
+    fn least(&self) -> (S::Weight, usize) {
+        let all = self.0.iter().enumerate().map(|(way, slot)| (slot.weight(), way));
+        all.min().unwrap_or_default()
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Table<S> {
+    pub(super) sets: Box<[Set<S>]>,
+    evicted: u64,
+}
+
+impl<S: Slot> Table<S> {
+    fn new(entries: u32) -> Result<Self, TryReserveError> {
+        Self::of_sets((entries as usize).div_ceil(ENTRIES_PER_SET).max(2))
+    }
+
+    fn of_sets(count: usize) -> Result<Self, TryReserveError> {
+        let mut sets = Vec::new();
+        sets.try_reserve_exact(count)?;
+        sets.resize(count, Set::default());
+        Ok(Self { sets: sets.into_boxed_slice(), evicted: 0 })
+    }
+
+    fn carry(&self, now: u64) -> CarriedTable<S> {
+        let all = self.sets.iter().enumerate();
+        let all = all.flat_map(|(set, slots)| slots.0.iter().enumerate().map(move |(way, slot)| (set, way, *slot)));
+        let busy = all.filter(|(_, _, slot)| !slot.is_idle(now)).collect();
+        CarriedTable { sets: self.sets.len(), evicted: self.evicted, busy }
+    }
+
+    fn from_carried(carried: CarriedTable<S>) -> Result<Self, TryReserveError> {
+        let mut table = Self::of_sets(carried.sets.max(2))?;
+        table.evicted = carried.evicted;
+        for (set, way, slot) in carried.busy {
+            if let Some(place) = table.sets.get_mut(set).and_then(|set| set.0.get_mut(way)) {
+                *place = slot;
+            }
+        }
+        Ok(table)
+    }
+
+    /// The two sets of a key: a half of the hash chooses in each half of the table.
+    fn homes(&self, key: &Key) -> [usize; 2] {
+        let left = self.sets.len() / 2;
+        let choose = |hash: u64, count: usize| ((hash * count as u64) >> 32) as usize;
+        [choose(key.hash >> 32, left), left + choose(key.hash & 0xffff_ffff, self.sets.len() - left)]
+    }
+
+    fn place(&self, key: &Key) -> Option<(usize, usize)> {
+        let in_set = |set: usize| Some((set, self.sets[set].0.iter().position(|slot| slot.is(key))?));
+        self.homes(key).into_iter().find_map(in_set)
+    }
+
+    fn find(&self, key: &Key) -> Option<&S> {
+        self.place(key).map(|(set, way)| &self.sets[set].0[way])
+    }
+
+    fn claim(&mut self, key: &Key, now: u64) -> &mut S {
+        let place = self.place(key);
+        let (set, way) = place.unwrap_or_else(|| self.make_room(key, now));
+        let slot = &mut self.sets[set].0[way];
+        if place.is_none() {
+            *slot = S::of(key);
+        }
+        slot
+    }
+
+    /// What matters least in the emptier of the two sets; in full ones, of both.
+    fn make_room(&mut self, key: &Key, now: u64) -> (usize, usize) {
+        let [left, right] = self.homes(key);
+        let least = |set: usize| self.sets[set].least();
+        let (in_left, in_right) = (self.sets[left].idle(now), self.sets[right].idle(now));
+        let set = match in_left.cmp(&in_right) {
+            Ordering::Less => right,
+            Ordering::Equal if in_left == 0 && least(right) < least(left) => right,
+            _ => left,
+        };
+        self.evicted += u64::from(in_left == 0 && in_right == 0);
+        (set, self.sets[set].least().1)
+    }
+
+    fn count(&self, now: u64) -> usize {
+        self.sets.iter().map(|set| WAYS - set.idle(now)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests;

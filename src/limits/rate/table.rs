@@ -1,0 +1,144 @@
+//! The rates of many sources in memory of fixed size: 32 bytes a source (eight slots of 24 bytes for six entries).
+//!
+//! When both sets of a newcomer are full of debtors, the one with the least debt goes, and is counted.
+
+use std::collections::{BTreeMap, TryReserveError};
+
+use serde::{Deserialize, Serialize};
+
+use super::slots::{Carried, ENTRIES_PER_SET, Key, PerFamily, Set, Slot, Slots};
+use crate::limits::rate::{Moment, Rate, RetryAfter};
+use crate::net::Source;
+
+const _: () = assert!(size_of::<Set<Debt>>() <= ENTRIES_PER_SET * 32);
+
+/// What a reload does to one limit.
+#[derive(Clone, Copy, Debug)]
+pub struct Change {
+    /// The rate until now.
+    pub old: Rate,
+    /// The rate from now on, or none: what was owed is forgotten and the limit's number is free.
+    pub new: Option<Rate>,
+}
+
+/// The rates of sources under any number of limits.
+///
+/// A limit is a number that the caller gives: the `per_source` and the `per_network` of each service have one each, and
+/// one number has one [`Rate`] until [`adjust`](Self::adjust) changes it.
+#[derive(Debug)]
+pub struct Sources(Slots<Debt>);
+
+/// All that is owed, as an upgrade hands it to the next program.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CarriedSources(Carried<Debt>);
+
+impl Sources {
+    /// Room for so many sources with debt: 32 bytes each, in steps of six, at least twelve.
+    ///
+    /// # Errors
+    /// There is no room for so many.
+    pub fn new(entries: PerFamily<u32>) -> Result<Self, TryReserveError> {
+        Slots::new(entries).map(Self)
+    }
+
+    /// May `source` come at `now`, as far as this limit goes? Changes nothing.
+    ///
+    /// # Errors
+    /// When it may.
+    pub fn check(&self, limit: u32, source: Source, rate: &Rate, now: u64) -> Result<(), RetryAfter> {
+        self.0.get(limit, source).map_or(Ok(()), |debt| rate.check(debt.tat(), now))
+    }
+
+    /// `source` has come at `now`. Counts it under this limit, and forgets another if there is no room.
+    pub fn commit(&mut self, limit: u32, source: Source, rate: &Rate, now: u64) {
+        let debt = self.0.claim(limit, source, now);
+        debt.set_tat(rate.after(debt.tat(), now));
+    }
+
+    /// From `now`, the limits in `changes` have other rates; every source keeps the part of its burst that it has used.
+    /// One pass over the tables, whatever the number of changes: some milliseconds for a million entries.
+    pub fn adjust(&mut self, changes: &BTreeMap<u32, Change>, now: u64) {
+        if changes.is_empty() {
+            return;
+        }
+        for debt in self.0.busy_mut(now) {
+            if let Some(change) = changes.get(&debt.limit) {
+                let tat = change.new.map_or(Moment::default(), |new| change.old.carry_over(debt.tat(), now, &new));
+                debt.set_tat(tat);
+            }
+        }
+    }
+
+    /// For the next program.
+    #[must_use]
+    pub fn carry(&self, now: u64) -> CarriedSources {
+        CarriedSources(self.0.carry(now))
+    }
+
+    /// What the program before this one knew, in memory of the same size.
+    ///
+    /// # Errors
+    /// There is no room for so many.
+    pub fn from_carried(CarriedSources(carried): CarriedSources) -> Result<Self, TryReserveError> {
+        Slots::from_carried(carried).map(Self)
+    }
+
+    /// How many sources were forgotten while they still owed something, since the start.
+    #[must_use]
+    pub fn evicted_with_debt(&self) -> PerFamily<u64> {
+        self.0.evicted()
+    }
+
+    /// How many sources owe something at `now`. Looks at every slot; for reports.
+    #[must_use]
+    pub fn indebted(&self, now: u64) -> PerFamily<usize> {
+        self.0.count(now)
+    }
+}
+
+/// One source under one limit; all zero is idle.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Debt {
+    source: u64,
+    limit: u32,
+    /// The fraction of the TAT, and in the lowest bit the 65th of its nanoseconds.
+    tat_rest: u32,
+    /// The lower 64 bits of its nanoseconds.
+    tat_ns: u64,
+}
+
+impl Debt {
+    fn tat(&self) -> Moment {
+        let above = u128::from(self.tat_rest & 1) << 64;
+        Moment { ns: above | u128::from(self.tat_ns), fraction: self.tat_rest >> 1 }
+    }
+
+    fn set_tat(&mut self, tat: Moment) {
+        self.tat_ns = tat.ns as u64;
+        self.tat_rest = tat.fraction << 1 | (tat.ns >> 64) as u32;
+    }
+}
+
+impl Slot for Debt {
+    type Weight = Moment;
+
+    fn of(key: &Key) -> Self {
+        Self { source: key.source, limit: key.number, ..Self::default() }
+    }
+
+    fn is(&self, key: &Key) -> bool {
+        self.source == key.source && self.limit == key.number
+    }
+
+    /// Whoever owes nothing is as good as absent.
+    fn is_idle(&self, now: u64) -> bool {
+        self.tat() <= Moment::at(now)
+    }
+
+    fn weight(&self) -> Moment {
+        self.tat()
+    }
+}
+
+#[cfg(test)]
+mod tests;

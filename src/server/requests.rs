@@ -1,0 +1,229 @@
+//! What the operator asks over the control socket: one request a turn, answered between two batches of connections.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::Daemon;
+use crate::admission::{Finding, TooManyBans};
+use crate::api::{Audit, Bans, Changed, Code, Explanation, Outcome, Question, Refused, Reloaded, Request, Sources};
+use crate::api::{Snapshot, Upgrades};
+use crate::config;
+use crate::control::gather::{self, Books, Facts};
+use crate::control::{self, Asked};
+use crate::limits::access::canonical;
+use crate::log::Event;
+use crate::net::Peer;
+use crate::sys::clock;
+use crate::types::Now;
+use crate::types::ServiceId;
+
+impl Daemon {
+    /// Answers the next request, if there is one.
+    pub(super) fn hear(&mut self, now: Duration) {
+        let Some(Asked { client, peer, request }) = self.control.next_request() else { return };
+        let outcome = request.and_then(|request| {
+            self.log_request(&request, peer);
+            self.fulfil(request, now)
+        });
+        self.control.answer(&self.poll, client, &outcome.into(), now);
+    }
+
+    fn fulfil(&mut self, request: Request, now: Duration) -> Result<Outcome, Refused> {
+        match request {
+            Request::Status {} => Ok(Outcome::Status(Box::new(self.snapshot(now)))),
+            Request::Sources { top, service } => self.sources(top, service.as_deref()),
+            Request::Audit {} => Ok(Outcome::Audit(self.audit(now))),
+            Request::Explain { service, address } => self.explain(&service, &address, now),
+            Request::Reload {} => self.reload_as_asked(now),
+            Request::Upgrade {} => self.upgrade_as_asked(now),
+            Request::Drain { service } => self.drain(&service),
+            Request::Resume { service } => self.resume(&service, now),
+            Request::Ban { network, seconds } => self.ban(&network, seconds, now),
+            Request::Unban { network } => self.unban(&network, now),
+            Request::Bans {} => Ok(self.bans(now)),
+        }
+    }
+
+    /// What changes something is logged, with who has asked for it.
+    fn log_request(&self, request: &Request, control::Peer { uid, pid }: control::Peer) {
+        let command = match request {
+            Request::Status {} | Request::Sources { .. } | Request::Audit {} => return,
+            Request::Explain { .. } | Request::Bans {} => return,
+            Request::Reload {} => "reload".to_owned(),
+            Request::Upgrade {} => "upgrade".to_owned(),
+            Request::Drain { service } => format!("drain {service}"),
+            Request::Resume { service } => format!("resume {service}"),
+            Request::Ban { network, seconds: None } => format!("ban {network}"),
+            Request::Ban { network, seconds: Some(seconds) } => format!("ban {network} {seconds}s"),
+            Request::Unban { network } => format!("unban {network}"),
+        };
+        self.log.write(Event::Control { command, uid, pid });
+    }
+
+    /// The books as they are now.
+    pub(super) fn snapshot(&self, now: Duration) -> Snapshot {
+        gather::snapshot(&self.facts(now), &self.books(), now)
+    }
+
+    fn facts(&self, now: Duration) -> Facts<'_> {
+        Facts {
+            time: clock::wall(),
+            uptime: now.saturating_sub(self.since),
+            instances: self.instances,
+            turns: &self.turns,
+            longest_turn: self.longest_turn,
+            reloads: self.reloads,
+            upgrades: Upgrades { under_way: self.rehearsal.is_some(), ..self.upgrades.clone() },
+            table_since: self.table_since,
+            dropped: self.log.dropped(),
+            handlers: (self.reaper.handlers(), self.reaper.waiting()),
+        }
+    }
+
+    fn books(&self) -> Books<'_> {
+        Books { ledger: &self.ledger, listeners: &self.listeners, acceptor: &self.acceptor }
+    }
+
+    fn sources(&self, top: Option<u32>, service: Option<&str>) -> Result<Outcome, Refused> {
+        let most = top.map_or(gather::SOURCES, |top| top as usize);
+        let only = service.map(|name| self.find(name)).transpose()?;
+        let sources = gather::sources(&self.books(), only, most);
+        Ok(Outcome::Sources(Sources { sources, total: self.ledger.sources().count() as u64 }))
+    }
+
+    fn audit(&self, now: Duration) -> Audit {
+        Audit { handlers: self.ledger.total(), drifts: gather::audit(&self.facts(now), &self.ledger) }
+    }
+
+    fn find(&self, service: &str) -> Result<ServiceId, Refused> {
+        let none = || Refused::new(Code::NoSuchService, format!("there is no service {service:?}"));
+        self.ledger.find(service).ok_or_else(none)
+    }
+
+    /// The same, of those only that are in the table.
+    fn find_listed(&self, service: &str) -> Result<ServiceId, Refused> {
+        let id = self.find(service)?;
+        let gone = || Refused::new(Code::NoSuchService, format!("service {service:?} is not in the table any more"));
+        self.ledger.tally(id).filter(|tally| tally.listed).map(|_| id).ok_or_else(gone)
+    }
+
+    fn explain(&mut self, service: &str, address: &str, now: Duration) -> Result<Outcome, Refused> {
+        let id = self.find_listed(service)?;
+        let peer = client(address)?;
+        let entry = self.acceptor.entry(id).ok_or_else(|| no_entry(service))?;
+        let (ledger, now) = (&self.ledger, moment(now));
+        let admission = self.acceptor.admission_mut();
+        let source = admission.client(id, peer).source.to_string();
+        let findings = admission.explain(ledger, id, &entry.service, peer, now);
+        let question = |finding: Finding| Question {
+            question: finding.question.word().to_owned(),
+            yes: finding.answer.is_ok(),
+            retry_seconds: finding.answer.err().and_then(|refusal| Some(refusal.retry?.as_secs_f64())),
+            rule: finding.rule,
+        };
+        let questions: Vec<_> = findings.into_iter().map(question).collect();
+        let (yes, dry_run) = (questions.iter().all(|question| question.yes), entry.service.dry_run);
+        let service = service.to_owned();
+        Ok(Outcome::Explain(Explanation {
+            service,
+            source,
+            admitted: yes || dry_run,
+            dry_run: !yes && dry_run,
+            questions,
+        }))
+    }
+
+    fn drain(&mut self, service: &str) -> Result<Outcome, Refused> {
+        let id = self.find_listed(service)?;
+        Ok(Outcome::Drain(Changed { changed: self.acceptor.drain(id) }))
+    }
+
+    fn resume(&mut self, service: &str, now: Duration) -> Result<Outcome, Refused> {
+        let id = self.find_listed(service)?;
+        let changed = self.with_desk(now, |acceptor, desk| acceptor.resume(desk, id));
+        Ok(Outcome::Resume(Changed { changed }))
+    }
+
+    fn ban(&mut self, network: &str, seconds: Option<u64>, now: Duration) -> Result<Outcome, Refused> {
+        let network = read_network(network)?;
+        let until = seconds.map(|seconds| now.saturating_add(Duration::from_secs(seconds)));
+        let now = moment(now);
+        let same = canonical(network);
+        let changed = !self.acceptor.admission().bans(now).iter().any(|(banned, _)| *banned == same);
+        let full = |error: TooManyBans| Refused::new(Code::TooManyBans, error.to_string());
+        self.acceptor.admission_mut().ban(network, until, now).map_err(full)?;
+        Ok(Outcome::Ban(Changed { changed }))
+    }
+
+    fn unban(&mut self, network: &str, now: Duration) -> Result<Outcome, Refused> {
+        let network = read_network(network)?;
+        Ok(Outcome::Unban(Changed { changed: self.acceptor.admission_mut().unban(network, moment(now)) }))
+    }
+
+    fn bans(&self, now: Duration) -> Outcome {
+        let admission = self.acceptor.admission();
+        Outcome::Bans(Bans { bans: gather::bans(admission, now), penalties: gather::penalties(admission, now) })
+    }
+
+    fn upgrade_as_asked(&mut self, now: Duration) -> Result<Outcome, Refused> {
+        if self.quitting.is_some() {
+            return Err(Refused::new(Code::Ending, "the daemon is ending"));
+        }
+        self.begin_upgrade(now);
+        Ok(Outcome::Upgrade(Changed { changed: self.rehearsal.is_some() }))
+    }
+
+    fn reload_as_asked(&mut self, now: Duration) -> Result<Outcome, Refused> {
+        if self.quitting.is_some() {
+            return Err(Refused::new(Code::Ending, "the daemon is ending"));
+        }
+        match self.reload(now) {
+            Ok(reloaded) => Ok(Outcome::Reload(reloaded)),
+            Err(messages) => Err(Refused { code: Code::ReloadFailed, messages }),
+        }
+    }
+}
+
+impl From<&crate::config::change::Plan> for Reloaded {
+    fn from(plan: &crate::config::change::Plan) -> Self {
+        let count = |list: &Vec<String>| list.len() as u64;
+        Self {
+            added: count(&plan.added),
+            removed: count(&plan.removed),
+            altered: count(&plan.altered),
+            kept: count(&plan.kept),
+        }
+    }
+}
+
+fn no_entry(service: &str) -> Refused {
+    Refused::new(Code::NoSuchService, format!("service {service:?} is not served"))
+}
+
+fn moment(now: Duration) -> Now {
+    Now { monotonic: now, wall: clock::wall() }
+}
+
+/// A client by his address, or by his user id.
+fn client(text: &str) -> Result<Peer, Refused> {
+    let user = || Some(Peer::Unix { uid: text.strip_prefix("uid:")?.parse().ok()?, gid: u32::MAX });
+    let address = || Some(Peer::Inet(text.parse::<IpAddr>().ok()?.to_canonical(), 0));
+    let expected = || format!("expected an address, such as 192.0.2.1 or 2001:db8::1, or uid:N, not {text:?}");
+    address().or_else(user).ok_or_else(|| Refused::new(Code::NoSuchAddress, expected()))
+}
+
+fn read_network(text: &str) -> Result<IpNet, Refused> {
+    let refused = |message| Refused::new(Code::NoSuchAddress, message);
+    match config::network(text) {
+        Some(Ok(network)) => Ok(network),
+        Some(Err(meant)) => {
+            Err(refused(format!("expected a network without host bits, such as {meant}, not {text:?}")))
+        }
+        None => {
+            let expected = "expected a network or an address, such as 192.0.2.0/24 or 2001:db8::/32";
+            Err(refused(format!("{expected}, not {text:?}")))
+        }
+    }
+}
