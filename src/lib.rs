@@ -31,6 +31,7 @@ pub mod config;
 pub mod compat;
 pub mod admission;
 pub mod dispatch;
+pub mod system;
 pub mod control;
 pub mod server;
 pub mod arguments;
@@ -39,7 +40,3 @@ pub mod ctl;
 #[cfg(any(test, fuzzing))]
 #[allow(missing_docs, reason = "for tests and fuzzing alone")]
 pub mod fuzzed;
-
-#[cfg(test)]
-#[path = "../tests/model/mod.rs"]
-mod model;

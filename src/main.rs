@@ -113,8 +113,8 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
 
 /// An upgrade: the process is the daemon already, and all that this program needs to know is in the state.
 fn take_over(state: &str) -> ExitCode {
-    if state == server::REHEARSE {
-        return server::rehearse().map_or_else(|lines| complain(&lines, exit::CONFIG), |answer| print(&answer));
+    if state == server::PREFLIGHT {
+        return server::preflight().map_or_else(|lines| complain(&lines, exit::CONFIG), |answer| print(&answer));
     }
     let Ok(number) = state.parse() else {
         return complain(&[format!("--{}: {state} is no descriptor", server::TAKE_OVER)], exit::USAGE);

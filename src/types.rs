@@ -184,3 +184,43 @@ impl Now {
         u64::try_from(self.monotonic.as_nanos()).unwrap_or(u64::MAX)
     }
 }
+
+/// The end of a process, with what it and the children it waited for have used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub ending: Ending,
+    /// User and system time together.
+    pub cpu: Duration,
+    /// Largest resident set, in bytes.
+    pub rss: u64,
+}
+
+/// Why a handler could not be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpawnFailure {
+    /// The step that failed.
+    pub step: Step,
+    /// The error number of its system call.
+    pub errno: i32,
+}
+
+/// The signals that end a handler whose time is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum KillSignal {
+    /// It may tidy up.
+    Term,
+    /// It has no choice.
+    Kill,
+}
+
+impl KillSignal {
+    /// Its name.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Term => "SIGTERM",
+            Self::Kill => "SIGKILL",
+        }
+    }
+}

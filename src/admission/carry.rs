@@ -22,12 +22,8 @@ pub struct Carried {
     penalties: CarriedPenalties,
     debtors: PerFamily<u32>,
     peaks: Vec<(ServiceId, PeakRate)>,
-    buckets: Buckets,
+    buckets: Vec<(ServiceId, Bucket)>,
 }
-
-/// What services have used up of their own rates.
-#[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Buckets(Vec<(ServiceId, Bucket)>);
 
 impl Admission {
     /// For the next program.
@@ -41,16 +37,16 @@ impl Admission {
             penalties: self.penalties.carry(now.nanos()),
             debtors: self.debtors,
             peaks: self.meter.peaks().collect(),
-            buckets: Buckets(self.services.iter().map(|(&id, rules)| (id, rules.bucket())).collect()),
+            buckets: self.services.iter().map(|(&id, rules)| (id, rules.bucket())).collect(),
         }
     }
 
-    /// Takes over from the program before this one, before a table is put in force. What is left is for
-    /// [`Admission::refill`], after that.
+    /// Takes over from the program before this one, before a table is put in force. The rules of that table then have what
+    /// services had used up of their own rates.
     ///
     /// # Errors
     /// No memory.
-    pub fn take_over(&mut self, carried: Carried, now: Now) -> Result<Buckets, TryReserveError> {
+    pub fn take_over(&mut self, carried: Carried, now: Now) -> Result<(), TryReserveError> {
         let Carried { drained, bans, rates, size, penalties, debtors, peaks, buckets } = carried;
         (self.rates, self.size) = (Sources::from_carried(rates)?, size);
         (self.penalties, self.debtors) = (Penalties::from_carried(penalties)?, debtors);
@@ -60,15 +56,7 @@ impl Admission {
             let _ = self.ban(network, until, now);
         }
         self.meter.take_over(peaks);
-        Ok(buckets)
-    }
-
-    /// Gives services what they had used up of their own rates.
-    pub fn refill(&mut self, Buckets(buckets): Buckets) {
-        for (id, bucket) in buckets {
-            if let Some(rules) = self.services.get_mut(&id) {
-                rules.set_bucket(bucket);
-            }
-        }
+        self.buckets = buckets.into_iter().collect();
+        Ok(())
     }
 }

@@ -22,7 +22,7 @@ mod rules;
 
 pub use crate::limits::bans::TooManyBans;
 pub use crate::limits::meter::PeakRate;
-pub use carry::{Buckets, Carried};
+pub use carry::Carried;
 pub use explain::Finding;
 pub use questions::QUESTIONS;
 
@@ -37,7 +37,7 @@ use crate::limits::bans::Bans;
 use crate::limits::ledger::{Ledger, Place};
 use crate::limits::meter::Meter;
 use crate::limits::penalty::{self, Cause, Penalised, Penalties};
-use crate::limits::rate::{PerFamily, Sources};
+use crate::limits::rate::{Bucket, PerFamily, Sources};
 use crate::net::{Peer, Source};
 use crate::planted::{Bug, planted};
 use crate::types::{Now, Reason, ServiceId};
@@ -109,6 +109,8 @@ pub struct Admission {
     debtors: PerFamily<u32>,
     meter: Meter,
     load: Load,
+    /// What services had used up of their own rates in the program before an upgrade, until their rules are made.
+    buckets: HashMap<ServiceId, Bucket>,
 }
 
 /// Somebody who is refused for longer than this moment.
@@ -149,6 +151,7 @@ impl Admission {
             debtors: NONE,
             meter: Meter::new()?,
             load: Load::of_system(),
+            buckets: HashMap::new(),
         })
     }
 
@@ -206,6 +209,9 @@ impl Admission {
             if let Some(new) = new.filter(|_| !planted(Bug::RateLostByReload)) {
                 new.inherit(old, now.nanos());
             }
+        }
+        for (id, bucket) in std::mem::take(&mut self.buckets) {
+            self.services.get_mut(&id).into_iter().for_each(|rules| rules.set_bucket(bucket));
         }
         self.rates.adjust(&changes, now.nanos());
         self.drained.retain(|id| self.services.contains_key(id));

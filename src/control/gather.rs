@@ -1,4 +1,4 @@
-//! From the books to a [`Snapshot`]. The daemon alone calls this, between two turns.
+//! From the counts to a [`Snapshot`]. The server alone calls this, between two turns.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -11,18 +11,19 @@ use crate::api::{
     AtMost, Ban, Drift, Durations, Exits, Forgotten, Listener, ListenerState, NetworkCount, PeakRate, Penalised,
     Penalties, RateTable, Rates, Reloads, Service, Snapshot, SourceCount, Upgrades,
 };
-use crate::dispatch::acceptor::{Acceptor, Entry};
-use crate::dispatch::listeners::{self, Listeners, State};
+use crate::dispatch::listeners::{self, State};
+use crate::dispatch::service::Served;
 use crate::limits::histogram::{Histogram, TURNS};
 use crate::limits::ledger::{Ledger, Tally};
 use crate::net::Source;
+use crate::system::System;
 use crate::types::Now;
 use crate::types::{Reason, ServiceId};
 
 /// At most so many sources, and networks, are listed unless more are asked for: those with the most handlers.
 pub const SOURCES: usize = 100;
 
-/// What the books do not hold.
+/// What the dispatcher does not know.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
     /// Now, on the wall clock.
@@ -43,25 +44,15 @@ pub struct Facts<'a> {
     pub table_since: Duration,
     /// Log lines that were lost.
     pub dropped: u64,
-    /// Handlers that the reaper knows of, and exits that have not been settled.
-    pub handlers: (usize, usize),
 }
 
-/// The books.
-#[derive(Clone, Copy)]
-pub struct Books<'a> {
-    /// The counts.
-    pub ledger: &'a Ledger,
-    /// The open sockets.
-    pub listeners: &'a Listeners,
-    /// The services, and the rules in force.
-    pub acceptor: &'a Acceptor,
-}
+/// What holds the counts.
+type Dispatcher = crate::dispatch::Dispatcher<System>;
 
 /// The whole of it.
 #[must_use]
-pub fn snapshot(facts: &Facts<'_>, books: &Books<'_>, now: Duration) -> Snapshot {
-    let ledger = books.ledger;
+pub fn snapshot(facts: &Facts<'_>, dispatcher: &Dispatcher, now: Duration) -> Snapshot {
+    let ledger = dispatcher.ledger();
     Snapshot {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -74,37 +65,41 @@ pub fn snapshot(facts: &Facts<'_>, books: &Books<'_>, now: Duration) -> Snapshot
         table_since_seconds: facts.table_since.as_secs_f64(),
         log_lines_dropped: facts.dropped,
         handlers: ledger.total(),
-        starting: u32::try_from(books.acceptor.starting()).unwrap_or(u32::MAX),
+        starting: u32::try_from(dispatcher.starting()).unwrap_or(u32::MAX),
         instances: facts.instances,
         peak: ledger.peak(),
-        services: services(books),
-        sources: sources(books, None, SOURCES),
-        networks: networks(books),
-        rates: rates(books.acceptor.admission(), now),
-        bans: bans(books.acceptor.admission(), now),
-        penalties: penalties(books.acceptor.admission(), now),
-        audit: audit(facts, ledger),
+        services: services(dispatcher),
+        sources: sources(dispatcher, None, SOURCES),
+        networks: networks(dispatcher),
+        rates: rates(dispatcher.admission(), now),
+        bans: bans(dispatcher.admission(), now),
+        penalties: penalties(dispatcher.admission(), now),
+        audit: audit(dispatcher),
     }
 }
 
-fn services(books: &Books<'_>) -> BTreeMap<String, Service> {
-    let mut open: HashMap<ServiceId, Vec<&listeners::Listener>> = HashMap::new();
-    books.listeners.iter().for_each(|(_, listener)| open.entry(listener.service).or_default().push(listener));
-    let entries = entries(books);
+fn services(dispatcher: &Dispatcher) -> BTreeMap<String, Service> {
+    let mut open: HashMap<ServiceId, Vec<&listeners::Listener<System>>> = HashMap::new();
+    dispatcher.listeners().iter().for_each(|(_, listener)| open.entry(listener.service).or_default().push(listener));
+    let entries = services_by_id(dispatcher);
     let report = |(id, tally): (ServiceId, &Tally)| {
         let own = open.remove(&id).unwrap_or_default();
-        let drained = books.acceptor.admission().is_drained(id);
-        let peak_rate = peak_rate(books.acceptor.admission(), id);
+        let drained = dispatcher.admission().is_drained(id);
+        let peak_rate = peak_rate(dispatcher.admission(), id);
         (tally.name.to_string(), Service { drained, peak_rate, ..service(tally, entries.get(&id).copied(), own) })
     };
-    books.ledger.tallies().map(report).collect()
+    dispatcher.ledger().tallies().map(report).collect()
 }
 
-fn entries<'a>(books: &Books<'a>) -> HashMap<ServiceId, &'a Entry> {
-    books.acceptor.entries().map(|entry| (entry.id, entry)).collect()
+fn services_by_id<'a>(dispatcher: &'a Dispatcher) -> HashMap<ServiceId, &'a Served<System>> {
+    dispatcher.services().map(|served| (served.id, served)).collect()
 }
 
-fn service(tally: &Tally, entry: Option<&Entry>, mut listeners: Vec<&listeners::Listener>) -> Service {
+fn service(
+    tally: &Tally,
+    served: Option<&Served<System>>,
+    mut listeners: Vec<&listeners::Listener<System>>,
+) -> Service {
     let by_reason = |counts: &BTreeMap<Reason, u64>| -> BTreeMap<String, u64> {
         counts.iter().map(|(reason, &count)| (reason.word().to_owned(), count)).collect()
     };
@@ -113,7 +108,7 @@ fn service(tally: &Tally, entry: Option<&Entry>, mut listeners: Vec<&listeners::
         listed: tally.listed,
         drained: false,
         handlers: tally.live,
-        instances: entry.and_then(|entry| entry.service.instances),
+        instances: served.and_then(|served| served.config.instances),
         peak: tally.peak(),
         peak_rate: None,
         accepted: tally.accepted,
@@ -123,7 +118,7 @@ fn service(tally: &Tally, entry: Option<&Entry>, mut listeners: Vec<&listeners::
         exits: Exits { success: tally.ended.well, failure: tally.ended.badly, signal: tally.ended.by_signal },
         durations: durations(&tally.lives),
         listeners: listeners.into_iter().map(listener).collect(),
-        tcpmux: entry.iter().flat_map(|entry| &entry.service.tcpmux).map(ToString::to_string).collect(),
+        tcpmux: served.iter().flat_map(|served| &served.config.tcpmux).map(ToString::to_string).collect(),
     }
 }
 
@@ -136,10 +131,10 @@ fn durations<const N: usize>(histogram: &Histogram<N>) -> Durations {
     }
 }
 
-fn listener(listener: &listeners::Listener) -> Listener {
-    let (state, reason) = match listener.state {
+fn listener(listener: &listeners::Listener<System>) -> Listener {
+    let (state, reason) = match listener.state() {
         State::Listening => (ListenerState::Listening, None),
-        State::Paused(reason, _) => (ListenerState::Paused, Some(reason.word().to_owned())),
+        State::Paused(reason) => (ListenerState::Paused, Some(reason.word().to_owned())),
         State::Lent(_) => (ListenerState::Lent, None),
     };
     Listener { endpoint: listener.endpoint.to_string(), state, reason }
@@ -147,29 +142,29 @@ fn listener(listener: &listeners::Listener) -> Listener {
 
 /// The sources with the most handlers, of one service or of all.
 #[must_use]
-pub fn sources(books: &Books<'_>, service: Option<ServiceId>, most: usize) -> Vec<SourceCount> {
-    let entries = entries(books);
-    let counts = books.ledger.sources().filter(|(id, ..)| service.is_none_or(|only| *id == only));
+pub fn sources(dispatcher: &Dispatcher, service: Option<ServiceId>, most: usize) -> Vec<SourceCount> {
+    let entries = services_by_id(dispatcher);
+    let counts = dispatcher.ledger().sources().filter(|(id, ..)| service.is_none_or(|only| *id == only));
     let busiest = busiest(counts, most).into_iter();
     let report = |(id, source, handlers): (ServiceId, Source, u32)| SourceCount {
-        service: name(books.ledger, id),
+        service: name(dispatcher.ledger(), id),
         source: source.to_string(),
         handlers,
-        instances: entries.get(&id).and_then(|entry| entry.service.per_source.instances),
+        instances: entries.get(&id).and_then(|entry| entry.config.per_source.instances),
     };
     busiest.map(report).collect()
 }
 
-fn networks(books: &Books<'_>) -> Vec<NetworkCount> {
-    let entries = entries(books);
-    let limit = |id| entries.get(&id).and_then(|entry| entry.service.per_network.as_ref()?.instances);
+fn networks(dispatcher: &Dispatcher) -> Vec<NetworkCount> {
+    let entries = services_by_id(dispatcher);
+    let limit = |id| entries.get(&id).and_then(|entry| entry.config.per_network.as_ref()?.instances);
     let report = |(id, network, handlers): (ServiceId, Source, u32)| NetworkCount {
-        service: name(books.ledger, id),
+        service: name(dispatcher.ledger(), id),
         network: network.to_string(),
         handlers,
         instances: limit(id),
     };
-    busiest(books.ledger.networks(), SOURCES).into_iter().map(report).collect()
+    busiest(dispatcher.ledger().networks(), SOURCES).into_iter().map(report).collect()
 }
 
 fn name(ledger: &Ledger, id: ServiceId) -> String {
@@ -232,14 +227,13 @@ pub fn penalties(admission: &Admission, now: Duration) -> Penalties {
     Penalties { penalised, longest, forgotten: Forgotten { ipv4: forgotten.ipv4, ipv6: forgotten.ipv6 } }
 }
 
-/// Every count that disagrees with the tickets, and the tickets with the handlers that the reaper knows.
+/// Every count that disagrees with the tickets, and the tickets with the records of handlers.
 #[must_use]
-pub fn audit(facts: &Facts<'_>, ledger: &Ledger) -> Vec<Drift> {
+pub fn audit(dispatcher: &Dispatcher) -> Vec<Drift> {
     let drift =
         |drift: crate::limits::ledger::Drift| Drift { what: drift.what, expected: drift.expected, found: drift.found };
-    let mut drifts: Vec<_> = ledger.audit().into_iter().map(drift).collect();
-    let (living, waiting) = facts.handlers;
-    let (expected, found) = ((living + waiting) as u64, u64::from(ledger.total()));
+    let mut drifts: Vec<_> = dispatcher.ledger().audit().into_iter().map(drift).collect();
+    let (expected, found) = (dispatcher.handlers().count() as u64, u64::from(dispatcher.ledger().total()));
     if expected != found {
         drifts.push(Drift { what: "handlers".to_owned(), expected, found });
     }

@@ -15,8 +15,7 @@ pub mod fuzzed;
 mod place;
 pub mod gather;
 
-pub use carry::Carried;
-pub use place::{Prepared, default_place};
+pub use place::{Open, Prepared, default_place};
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -30,7 +29,6 @@ use crate::api::{Answer, Code, Refused, Request, read_request};
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::{descriptor, socket};
 use client::{Client, Doing, REQUEST};
-use place::Open;
 
 /// At most so many clients at one time.
 const CLIENTS: usize = 32;

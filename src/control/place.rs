@@ -2,7 +2,6 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -10,11 +9,14 @@ use nix::errno::Errno;
 use nix::sys::socket::{Backlog, SockType, listen};
 use nix::unistd::{AccessFlags, access, geteuid};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Control, FIRST};
 use crate::config::{self, ControlPlace};
 use crate::net::socket_file::SocketFile;
+use crate::sys::descriptor::{self, Inheritable};
 use crate::sys::poll::Poll;
-use crate::sys::{descriptor, socket};
+use crate::sys::socket;
 
 /// Where the system keeps what lives as long as a daemon (hier(7)).
 const SYSTEM: &str = "/run/oxinetd";
@@ -22,12 +24,12 @@ const SYSTEM: &str = "/run/oxinetd";
 /// The file in it, and in the directory of an ordinary user.
 const NAME: &str = "control.sock";
 
-/// The open socket.
-#[derive(Debug)]
-pub(super) struct Open {
-    pub socket: OwnedFd,
-    pub group: Option<u32>,
-    pub file: SocketFile,
+/// The open socket. An upgrade hands it over as it is; `D` and `F` are plain values where it is only to be looked at.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Open<D = Inheritable, F = SocketFile> {
+    pub(super) socket: D,
+    pub(super) group: Option<u32>,
+    pub(super) file: F,
 }
 
 /// What a table makes of the control socket; dropped, nothing has changed.
@@ -151,7 +153,7 @@ fn open(path: &Path, group: Option<u32>) -> nix::Result<Open> {
         give(&file, group)?;
     }
     listen(&socket, Backlog::new(128).unwrap_or(Backlog::MAXCONN))?;
-    Ok(Open { socket, group, file })
+    Ok(Open { socket: Inheritable(socket), group, file })
 }
 
 /// Lets the members of a group in, or keeps all but the owner out.

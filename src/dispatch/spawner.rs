@@ -1,254 +1,271 @@
-//! Service and connection → a prepared child → a running handler.
+//! From an admitted client to a running handler, on the books from before its process exists.
 //!
-//! What does not depend on the connection is prepared when a table comes into force ([`Recipe`]); for each connection
-//! only a few variables are written into a buffer that is used again. The acceptor calls this, goes on, and asks each
-//! [`Start`] later how it went. Nothing here counts, logs or waits; a failure tells the step and the errno.
+//! Several starts are under way at a time. Each is followed until its child has become the handler, or has failed to: such
+//! a child was never a handler, and its client is refused. A start that takes long keeps its place on the books and is
+//! looked at again in later turns; nobody waits for it. The acceptor calls this; nothing here fails.
 
-use std::fmt::Display;
-use std::io::{self, Write};
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
-use crate::config::{Endpoint, Resource, Service, Stderr, Transport};
+use super::Dispatcher;
+use super::acceptor::{Next, SHORTAGE_PAUSE};
+use super::handler::{Handler, Origin, Phase, Starting};
+use super::kernel::{ConnectionInfo, Kernel, Spawned};
+use super::listeners::ListenerId;
+use super::service::Served;
+use crate::admission::Client;
+use crate::log::{Event, Of};
 use crate::net::Peer;
-use crate::sys::descriptor::Nofile;
-use crate::sys::exec::{self, Child, Failure, Limit, Start, Strings};
-use crate::types::Step;
+use crate::types::{KillSignal, Reason, SpawnFailure, Step, Ticket};
 
-/// The search path that handlers get, unless `env` or `pass_env` says otherwise.
-pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// So many starts may be under way before the oldest is waited for: enough to keep a few processors busy.
+const STARTS_MAX: usize = 8;
 
-/// No handler gets a soft limit on open descriptors below this, as far as the hard limit allows (amandad, for one,
-/// uses descriptors above 150).
-const NOFILE_LEAST: u64 = 1024;
+/// How long the oldest start is waited for; it takes a fraction of this where there are processors to be had.
+const START_WAIT: Duration = Duration::from_millis(2);
 
-/// What all handlers of a service have in common.
-#[derive(Debug)]
-pub struct Recipe {
-    child: Rc<exec::Recipe>,
-    /// The part of the environment that is the same for all: `NAME=value` and a NUL byte each.
-    env: Vec<u8>,
+/// How long an upgrade waits for all starts together.
+const UPGRADE_START_WAIT: Duration = Duration::from_millis(50);
+
+/// A late start is looked at again at least as often as this.
+const LATE_LOOK_MAX: Duration = Duration::from_secs(1);
+
+/// The handlers whose start is under way.
+#[derive(Debug, Default)]
+pub(super) struct Starts {
+    /// Those of this turn, the oldest first.
+    recent: VecDeque<Ticket>,
+    /// Those that have taken longer than [`START_WAIT`].
+    late: Vec<Ticket>,
 }
 
-impl Recipe {
-    /// Prepares the handlers of `service`; `signals` are those that the daemon catches or ignores. Reads the daemon's own
-    /// variables that `pass_env` names.
-    #[must_use]
-    pub fn new(service: &Service, nofile: Nofile, signals: &[i32]) -> Self {
-        let child = exec::Recipe {
-            stderr: match service.stderr {
-                Stderr::Daemon => exec::Stderr::Keep,
-                Stderr::Connection => exec::Stderr::Connection,
-                Stderr::Null => exec::Stderr::Null,
-            },
-            rlimits: limits(service, nofile),
-            nice: service.nice,
-            umask: service.umask,
-            chroot: service.chroot.clone(),
-            directory: service.directory.clone(),
-            credentials: service.credentials.as_ref().map(|who| (who.uid, who.gid, who.groups.clone())),
-            path: service.program.path.clone(),
-            argv: Strings::of(service.program.argv.iter().map(AsRef::as_ref)),
-            signals: signals.to_vec(),
-        };
-        Self { child: Rc::new(child), env: environment(service) }
+impl Starts {
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.recent.len() + self.late.len()
     }
 }
 
-fn limits(service: &Service, nofile: Nofile) -> Vec<Limit> {
-    let own = Limit {
-        resource: number(Resource::Nofile),
-        soft: nofile.soft.max(NOFILE_LEAST).min(nofile.hard),
-        hard: nofile.hard,
-    };
-    let asked = service.rlimits.iter().map(|limit| Limit {
-        resource: number(limit.resource),
-        soft: limit.soft,
-        hard: limit.hard,
-    });
-    // In order: what the table says of open files overrides the limit that the daemon was started with.
-    std::iter::once(own).chain(asked).collect()
+/// What a handler is started with, besides its standard input and output.
+pub(super) enum Role<K: Kernel> {
+    /// It serves one connection, of which it may hand back this copy.
+    Connection { hand_back: Option<K::Connection> },
+    /// It has been lent the listening socket, in which this waited.
+    Lent { before: Option<K::Backlog> },
 }
 
-fn number(resource: Resource) -> i32 {
-    let number = match resource {
-        Resource::Nofile => libc::RLIMIT_NOFILE,
-        Resource::As => libc::RLIMIT_AS,
-        Resource::Cpu => libc::RLIMIT_CPU,
-        Resource::Data => libc::RLIMIT_DATA,
-        Resource::Fsize => libc::RLIMIT_FSIZE,
-        Resource::Stack => libc::RLIMIT_STACK,
-        Resource::Core => libc::RLIMIT_CORE,
-        Resource::Nproc => libc::RLIMIT_NPROC,
-        Resource::Memlock => libc::RLIMIT_MEMLOCK,
-    };
-    // The type differs between C libraries; the numbers are below 16 in all of them.
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
-    let number = number as i32;
-    number
-}
-
-/// PATH, what is passed on, and what is set; each overrides those before it.
-fn environment(service: &Service) -> Vec<u8> {
-    use std::os::unix::ffi::OsStringExt;
-    let passed = service.pass_env.iter().filter_map(|name| Some((name, std::env::var_os(name)?.into_vec())));
-    let set = service.env.iter().map(|(name, value)| (name, value.clone().into_bytes()));
-    let path = "PATH".to_owned();
-    let mut all: Vec<(&String, Vec<u8>)> = vec![(&path, PATH.into())];
-    for (name, value) in passed.chain(set) {
-        all.retain(|(other, _)| *other != name);
-        all.push((name, value));
-    }
-    let mut bytes = Vec::new();
-    for (name, value) in all {
-        bytes.extend_from_slice(name.as_bytes());
-        bytes.push(b'=');
-        bytes.extend_from_slice(&value);
-        bytes.push(0);
-    }
-    bytes
-}
-
-/// What a handler is told of its connection, or of the listening socket of a `wait` service.
-#[derive(Debug)]
-pub struct Connection<'a> {
-    /// Where it was accepted.
-    pub endpoint: &'a Endpoint,
-    /// The other end.
-    pub peer: Peer,
-    /// Our end, for Internet sockets.
-    pub local: Option<SocketAddr>,
-    /// The path of the other end, for the rare Unix client that has bound its socket to one.
-    pub peer_path: Option<&'a Path>,
-    /// How many handlers this source has in the service, this one included.
-    pub number: u32,
-}
-
-/// So many places for starts are kept, to be used again; where more are under way, others are made for them.
-const KEPT: usize = 16;
-
-/// Starts handlers.
-#[derive(Debug)]
-pub struct Spawner {
-    idle: Vec<Start>,
-}
-
-impl Spawner {
-    /// With one place to start handlers from.
-    ///
-    /// # Errors
-    /// No memory for a child's stack.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { idle: vec![Start::new()?] })
-    }
-
-    /// Is there a place to start a handler from? Makes one if it must and there is memory for it.
-    pub fn has_place(&mut self) -> bool {
-        if self.idle.is_empty() {
-            self.idle.extend(Start::new());
-        }
-        !self.idle.is_empty()
-    }
-
-    /// Starts a handler with `socket` as its descriptors 0 and 1. Signals must be blocked, as they always are outside of
-    /// the daemon's wait. How the start went is told by [`Start::finish`], and its place comes back to
-    /// [`Spawner::take_back`].
-    ///
-    /// # Errors
-    /// No process could be made, or there is no place ([`Spawner::has_place`]); the socket comes back.
-    pub fn start(
+impl<K: Kernel> Dispatcher<K> {
+    /// Starts the handler of an admitted connection.
+    pub(super) fn start_for(
         &mut self,
-        recipe: &Recipe,
-        socket: OwnedFd,
-        to: &Connection<'_>,
-    ) -> Result<(Child, Start), (Failure, OwnedFd)> {
-        let Some(mut start) = self.idle.pop() else {
-            return Err((Failure { step: Step::Clone, errno: libc::ENOMEM }, socket));
+        origin: Origin,
+        served: &Rc<Served<K>>,
+        connection: K::Connection,
+        client: Client,
+    ) -> Next {
+        if !served.config.banner.is_empty() {
+            self.kernel.send(&connection, &served.config.banner);
+        }
+        let (listener, peer) = (origin.listener, client.peer);
+        let hand_back = if served.hands_back() { self.kernel.copy(&connection) } else { None };
+        match self.begin_start(origin, served, client, connection, Role::Connection { hand_back }) {
+            Ok(()) => Next::More,
+            Err((failure, connection)) => {
+                self.kernel.refuse(connection, &served.config.refuse);
+                self.note_spawn_failure(listener, served, peer, failure)
+            }
+        }
+    }
+
+    /// Gives a handler its place in the ledger and lets its start begin. Where no process could be made the place is given
+    /// back at once.
+    pub(super) fn begin_start(
+        &mut self,
+        origin: Origin,
+        served: &Rc<Served<K>>,
+        client: Client,
+        connection: K::Connection,
+        role: Role<K>,
+    ) -> Result<(), (SpawnFailure, K::Connection)> {
+        // Where there is no memory for another slot to start from, that of the oldest start will do.
+        while !self.kernel.has_slot() && !self.starts.recent.is_empty() {
+            self.follow_oldest_start();
+        }
+        let ticket = self.ledger.take(client.place(served.id));
+        let counts = (self.ledger.source_count(served.id, client.source), self.ledger.service_count(served.id));
+        let info = self.connection_info(&origin, &connection, &client, counts.0, &role);
+        match self.kernel.spawn(&served.template, connection, &info) {
+            Ok(spawned) => self.record(ticket, spawned, origin, served, client, counts, role),
+            Err(failed) => {
+                self.ledger.cancel(ticket);
+                return Err(failed);
+            }
+        }
+        if self.starts.recent.len() >= STARTS_MAX {
+            self.follow_oldest_start();
+        }
+        Ok(())
+    }
+
+    fn connection_info<'a>(
+        &self,
+        origin: &'a Origin,
+        connection: &K::Connection,
+        client: &Client,
+        source_count: u32,
+        role: &Role<K>,
+    ) -> ConnectionInfo<'a> {
+        let endpoint = &*origin.endpoint;
+        let (peer, local) = match role {
+            Role::Lent { .. } => (Peer::Unknown, origin.local),
+            Role::Connection { .. } => {
+                (client.peer, origin.local.or_else(|| self.kernel.local_address(connection, endpoint)))
+            }
         };
-        let fill = |bytes: &mut Vec<u8>| {
-            bytes.extend_from_slice(&recipe.env);
-            describe(bytes, to);
+        ConnectionInfo { endpoint, peer, local, source_count }
+    }
+
+    /// Makes the record of a handler. It is known to the reaper before anything else can happen.
+    #[expect(clippy::too_many_arguments, reason = "what a record is made of")]
+    fn record(
+        &mut self,
+        ticket: Ticket,
+        spawned: Spawned<K::Process, K::Start>,
+        origin: Origin,
+        served: &Rc<Served<K>>,
+        client: Client,
+        counts: (u32, u32),
+        role: Role<K>,
+    ) {
+        let Spawned { pid, process, start } = spawned;
+        let now = self.now.monotonic;
+        let lifetime = served.config.lifetime.map(|time| (now.saturating_add(time), KillSignal::Term));
+        let listener = origin.listener;
+        let (lent, hand_back, before) = match role {
+            Role::Connection { hand_back } => (false, hand_back, None),
+            Role::Lent { before } => (true, None, before),
         };
-        let result = start.go(&recipe.child, socket, fill);
-        match result {
-            Ok(child) => Ok((child, start)),
-            Err((failure, socket)) => {
-                self.take_back(start);
-                Err((failure, socket))
+        let handler = Handler {
+            service: Arc::clone(&served.name),
+            peer: client.peer,
+            origin,
+            lent,
+            pid,
+            process,
+            since: now,
+            log_exit: served.config.log.exit,
+            phase: Phase::Starting(Starting { start, served: Rc::clone(served), client, counts }),
+            deadline: lifetime,
+            hand_back,
+        };
+        self.watch_handler(ticket, handler);
+        self.starts.recent.push_back(ticket);
+        if lent {
+            self.note_loan(listener, ticket, before);
+        }
+    }
+
+    /// Sees the starts of this turn through, as far as they don't take long.
+    pub(super) fn finish_starts_of_turn(&mut self) {
+        while !self.starts.recent.is_empty() {
+            self.follow_oldest_start();
+        }
+    }
+
+    fn follow_oldest_start(&mut self) {
+        let Some(ticket) = self.starts.recent.pop_front() else { return };
+        if self.start_is_over(ticket, START_WAIT) {
+            self.finish_start(ticket);
+        } else {
+            self.starts.late.push(ticket);
+        }
+    }
+
+    /// Sees those starts through that took long, as far as they are over.
+    pub(super) fn finish_late_starts(&mut self, limit: Duration) {
+        let end = self.kernel.clock() + limit;
+        for ticket in std::mem::take(&mut self.starts.late) {
+            let left = end.saturating_sub(self.kernel.clock());
+            if self.start_is_over(ticket, left) {
+                self.finish_start(ticket);
+            } else {
+                self.starts.late.push(ticket);
             }
         }
     }
 
-    /// Keeps a place whose start is over.
-    pub fn take_back(&mut self, start: Start) {
-        if self.idle.len() < KEPT {
-            self.idle.push(start);
+    /// Sees all starts through, for an upgrade; those that take too long even for that are left.
+    pub(super) fn finish_all_starts(&mut self) {
+        self.finish_starts_of_turn();
+        self.finish_late_starts(UPGRADE_START_WAIT);
+    }
+
+    fn start_is_over(&mut self, ticket: Ticket, limit: Duration) -> bool {
+        match self.handlers.get(&ticket).map(|handler| &handler.phase) {
+            Some(Phase::Starting(starting)) => self.kernel.wait_for_start(&starting.start, limit),
+            _ => true,
         }
     }
-}
 
-/// The variables of one connection: those of CGI (RFC 3875 §4.1), as systemd sets them, of xinetd, and of UCSPI.
-fn describe(bytes: &mut Vec<u8>, to: &Connection<'_>) {
-    if let Peer::Inet(address, port) = to.peer {
-        for name in ["REMOTE_ADDR", "REMOTE_HOST", "TCPREMOTEIP"] {
-            set(bytes, name, address);
+    /// The child is a handler now, or has failed to become one.
+    fn finish_start(&mut self, ticket: Ticket) {
+        let Some(handler) = self.handlers.get_mut(&ticket) else { return };
+        let Phase::Starting(starting) = std::mem::replace(&mut handler.phase, Phase::Running) else { return };
+        let Starting { start, served, client, counts } = starting;
+        let Some((failure, connection)) = self.kernel.finish_start(start) else {
+            self.ledger.note_start(ticket);
+            return self.log_accept(ticket, &served, counts);
+        };
+        let Some(handler) = self.forget_failed_child(ticket) else { return };
+        self.ledger.cancel(ticket);
+        if handler.lent {
+            self.take_back(handler.origin.listener, ticket, |_, _, _| true);
+        } else {
+            self.kernel.refuse(connection, &served.config.refuse);
         }
-        set(bytes, "REMOTE_PORT", port);
-        set(bytes, "TCPREMOTEPORT", port);
+        self.note_spawn_failure(handler.origin.listener, &served, client.peer, failure);
+        self.update_polling_of(served.id);
     }
-    match to.endpoint {
-        Endpoint::Inet { transport: Transport::Udp, .. } => set(bytes, "PROTO", "UDP"),
-        Endpoint::Inet { .. } => {
-            set(bytes, "PROTO", "TCP");
-            if let Some(local) = to.local {
-                set(bytes, "TCPLOCALIP", local.ip().to_canonical());
-                set(bytes, "TCPLOCALPORT", local.port());
-            }
-            if to.peer != Peer::Unknown {
-                set(bytes, "TCPCONNNUM", to.number);
-            }
+
+    /// Counts and logs a start that failed. Where the daemon itself lacks the means, the listener is left alone for a moment.
+    pub(super) fn note_spawn_failure(
+        &mut self,
+        id: ListenerId,
+        served: &Served<K>,
+        peer: Peer,
+        failure: SpawnFailure,
+    ) -> Next {
+        self.ledger.note_failure(served.id, failure.step);
+        self.ledger.note_refusal(served.id, Reason::SpawnFailed);
+        let service = Arc::clone(&served.name);
+        if self.refusals.pass((Arc::clone(&service), Reason::SpawnFailed), self.now.monotonic) {
+            let (step, errno) = (failure.step.word(), failure.errno);
+            self.kernel.log(Event::SpawnFailed { service, peer, step, errno });
         }
-        Endpoint::UnixStream(path) | Endpoint::UnixDatagram(path) => describe_unix(bytes, path, to),
+        if failure.step != Step::Clone {
+            return Next::More;
+        }
+        self.pause_logged(id, served, Reason::Resources.into(), Some(SHORTAGE_PAUSE));
+        Next::Enough
     }
-}
 
-fn describe_unix(bytes: &mut Vec<u8>, path: &Path, to: &Connection<'_>) {
-    set(bytes, "PROTO", "IPC");
-    set(bytes, "IPCLOCALPATH", path.display());
-    if let Peer::Unix { uid, gid } = to.peer {
-        set(bytes, "IPCREMOTEEUID", uid);
-        set(bytes, "IPCREMOTEEGID", gid);
-        set(bytes, "IPCCONNNUM", to.number);
+    fn log_accept(&self, ticket: Ticket, served: &Served<K>, (of_source, of_service): (u32, u32)) {
+        let Some(handler) = self.handlers.get(&ticket).filter(|_| served.config.log.accept) else { return };
+        self.kernel.log(Event::Accept {
+            service: Arc::clone(&served.name),
+            peer: handler.peer,
+            pid: handler.pid,
+            source_count: Of { count: of_source, limit: served.config.per_source.instances },
+            service_count: Of { count: of_service, limit: served.config.instances },
+        });
     }
-    if let Some(path) = to.peer_path {
-        set(bytes, "IPCREMOTEPATH", path.display());
-    }
-}
 
-fn set(bytes: &mut Vec<u8>, name: &str, value: impl Display) {
-    let begin = bytes.len();
-    // Writing to a vector can't fail.
-    let _ = write!(bytes, "{name}={value}");
-    if bytes[begin..].contains(&0) {
-        // What follows the NUL would be another variable, of the client's choice. No kernel gives such a path.
-        bytes.truncate(begin);
-    } else {
-        bytes.push(0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_value_can_hold_another_variable() {
-        let mut bytes = Vec::new();
-        set(&mut bytes, "A", "1");
-        set(&mut bytes, "IPCREMOTEPATH", "/tmp/a\0LD_PRELOAD=/tmp/evil.so");
-        set(&mut bytes, "B", "2");
-        assert_eq!(bytes, b"A=1\0B=2\0");
+    /// When late starts are to be looked at again: in as long a time as they have taken up to now, a second at most.
+    pub(super) fn start_deadline(&self, now: Duration) -> Option<Duration> {
+        let handlers = self.starts.late.iter().filter_map(|ticket| self.handlers.get(ticket));
+        let youngest = handlers.map(|handler| handler.since).max()?;
+        Some(now + now.saturating_sub(youngest).clamp(START_WAIT, LATE_LOOK_MAX))
     }
 }

@@ -126,6 +126,13 @@ const KEY: &str = "daemon.log.to";
 /// one write(2) of hundreds of lines, and spares the daemon's loop a wake-up for each.
 const LINGER: Duration = Duration::from_millis(5);
 
+/// Places that are open but not in use yet.
+#[derive(Debug)]
+pub struct Prepared {
+    level: Level,
+    sinks: Sinks,
+}
+
 /// A handle on the log.
 #[derive(Clone, Debug)]
 pub struct Log {
@@ -156,15 +163,17 @@ impl Log {
         }
     }
 
-    /// Changes where and how to log, also to open files of the same name again. What was written before goes to the
-    /// old places.
+    /// Opens the places of other settings, also files of the same name again. Nothing has changed yet.
     ///
     /// # Errors
-    /// A file can't be opened; nothing has changed then.
-    pub fn configure(&self, settings: &Settings) -> Result<(), OpenError> {
-        let sinks = Sinks::open(settings)?;
-        self.queue.switch(settings.level, sinks);
-        Ok(())
+    /// A file can't be opened.
+    pub fn prepare(settings: &Settings) -> Result<Prepared, OpenError> {
+        Ok(Prepared { level: settings.level, sinks: Sinks::open(settings)? })
+    }
+
+    /// Logs there from now on. What was written before goes to the old places.
+    pub fn commit(&self, prepared: Prepared) {
+        self.queue.switch(prepared.level, prepared.sinks);
     }
 
     /// Waits until everything is written that was written before this call; at most for `limit`. Was it?

@@ -161,7 +161,7 @@ fn a_file_gets_lines_with_a_time_and_is_opened_again() {
     assert!(log.flush(LONG));
     fs::rename(&path, folder.path().join("log.1")).unwrap();
     log.write(warning("second"));
-    log.configure(&settings).unwrap();
+    log.commit(Log::prepare(&settings).unwrap());
     log.write(warning("third"));
     assert!(log.flush(LONG));
     let old = fs::read_to_string(folder.path().join("log.1")).unwrap();
@@ -178,7 +178,7 @@ fn a_file_that_cannot_be_opened_is_an_error_and_changes_nothing() {
     let path = folder.path().join("log");
     assert!(Log::start(&settings(Target::File(folder.path().into()))).is_err());
     let log = Log::start(&settings(Target::File(path.clone()))).unwrap();
-    assert!(log.configure(&settings(Target::File("/nonexistent/log".into()))).is_err());
+    assert!(Log::prepare(&settings(Target::File("/nonexistent/log".into()))).is_err());
     log.write(warning("still here"));
     assert!(log.flush(LONG));
     assert!(fs::read_to_string(path).unwrap().contains("still here"));
@@ -329,7 +329,7 @@ fn lines_of_a_service_go_to_its_own_place_and_nowhere_else() {
     assert_eq!(services_in(&path("shared")), ["c", "b", "c"]);
     assert_eq!(services_in(&path("daemon")), ["a", "d", "e", "-"], "sockets that are opened are the daemon's business");
     settings.services = vec![own("b", "b")];
-    log.configure(&settings).unwrap();
+    log.commit(Log::prepare(&settings).unwrap());
     [pause("a"), pause("b")].into_iter().for_each(|event| log.write(event));
     assert!(log.flush(LONG));
     assert_eq!((services_in(&path("a")).len(), services_in(&path("shared")).len()), (1, 3));
@@ -372,7 +372,7 @@ fn a_place_of_a_service_that_cannot_be_opened_is_an_error_that_names_its_key() {
     let mut settings = settings(Target::File(path.clone()));
     let log = Log::start(&settings).unwrap();
     settings.services = vec![("git".to_owned(), place(Target::File("/nonexistent/log".into())))];
-    let error = log.configure(&settings).unwrap_err().to_string();
+    let error = Log::prepare(&settings).unwrap_err().to_string();
     assert!(error.starts_with("services.git.log.to: /nonexistent/log: No such file"), "{error}");
     log.write(pause("git"));
     assert!(log.flush(LONG));

@@ -22,36 +22,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::socket;
 
-/// The file of a socket that this process has bound. Nobody can connect to a socket that is gone: when this is dropped
-/// the file goes too, if it is still ours.
-#[derive(Debug)]
-pub struct SocketFile {
+/// Which file it is. A plain value: nothing becomes of the file when this is dropped.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FileIdentity {
     path: PathBuf,
     device: u64,
     inode: u64,
 }
 
-/// The same, as an upgrade hands it to the next program: nothing becomes of the file when this is dropped.
+/// The file of a socket that this process has bound. Nobody can connect to a socket that is gone: when this is dropped
+/// the file goes too, if it is still ours. An upgrade hands it over as its [`FileIdentity`].
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Carried {
-    path: PathBuf,
-    device: u64,
-    inode: u64,
-}
+#[serde(transparent)]
+pub struct SocketFile(FileIdentity);
 
 impl SocketFile {
-    /// For the program that goes on with the socket.
-    #[must_use]
-    pub fn carry(&self) -> Carried {
-        Carried { path: self.path.clone(), device: self.device, inode: self.inode }
-    }
-
-    /// That of the program before this one.
-    #[must_use]
-    pub fn from_carried(Carried { path, device, inode }: Carried) -> Self {
-        Self { path, device, inode }
-    }
-
     /// Binds `socket`, of type `kind`, to `path`. The file has its mode from the start, in place of being mended after
     /// others could connect.
     ///
@@ -67,19 +52,19 @@ impl SocketFile {
         bound?;
         // If the path has come to lead elsewhere there is no such file here, or it is not ours to give away.
         let (_, found) = folder.open()?;
-        Ok(Self { path: path.to_owned(), device: found.st_dev, inode: found.st_ino })
+        Ok(Self(FileIdentity { path: path.to_owned(), device: found.st_dev, inode: found.st_ino }))
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.0.path
     }
 
     /// Is the file still where it was made?
     #[must_use]
     pub fn is_there(&self) -> bool {
-        fs::symlink_metadata(&self.path).is_ok_and(|now| (now.dev(), now.ino()) == (self.device, self.inode))
+        fs::symlink_metadata(&self.0.path).is_ok_and(|now| (now.dev(), now.ino()) == (self.0.device, self.0.inode))
     }
 
     /// Gives the file to another user, another group, or both.
@@ -105,18 +90,18 @@ impl SocketFile {
     /// By this descriptor one changes what one has looked at: where others may write to the directory, the path can be
     /// something else a moment later.
     fn file(&self) -> nix::Result<OwnedFd> {
-        let (file, found) = Folder::of(&self.path)?.open()?;
+        let (file, found) = Folder::of(&self.0.path)?.open()?;
         if self.is(&found) { Ok(file) } else { Err(Errno::ESTALE) }
     }
 
     fn is(&self, found: &FileStat) -> bool {
-        (found.st_dev, found.st_ino) == (self.device, self.inode)
+        (found.st_dev, found.st_ino) == (self.0.device, self.0.inode)
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let Ok(folder) = Folder::of(&self.path) else { return };
+        let Ok(folder) = Folder::of(&self.0.path) else { return };
         if folder.look().is_ok_and(|found| self.is(&found)) {
             let _ = folder.remove();
         }

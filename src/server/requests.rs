@@ -10,7 +10,7 @@ use crate::admission::{Finding, TooManyBans};
 use crate::api::{Audit, Bans, Changed, Code, Explanation, Outcome, Question, Refused, Reloaded, Request, Sources};
 use crate::api::{Snapshot, Upgrades};
 use crate::config;
-use crate::control::gather::{self, Books, Facts};
+use crate::control::gather::{self, Facts};
 use crate::control::{self, Asked};
 use crate::limits::access::canonical;
 use crate::log::Event;
@@ -21,25 +21,25 @@ use crate::types::ServiceId;
 
 impl Daemon {
     /// Answers the next request, if there is one.
-    pub(super) fn hear(&mut self, now: Duration) {
+    pub(super) fn handle_request(&mut self, now: Duration) {
         let Some(Asked { client, peer, request }) = self.control.next_request() else { return };
         let outcome = request.and_then(|request| {
             self.log_request(&request, peer);
-            self.fulfil(request, now)
+            self.dispatch_request(request, now)
         });
         self.control.answer(&self.poll, client, &outcome.into(), now);
     }
 
-    fn fulfil(&mut self, request: Request, now: Duration) -> Result<Outcome, Refused> {
+    fn dispatch_request(&mut self, request: Request, now: Duration) -> Result<Outcome, Refused> {
         match request {
             Request::Status {} => Ok(Outcome::Status(Box::new(self.snapshot(now)))),
             Request::Sources { top, service } => self.sources(top, service.as_deref()),
-            Request::Audit {} => Ok(Outcome::Audit(self.audit(now))),
+            Request::Audit {} => Ok(Outcome::Audit(self.audit())),
             Request::Explain { service, address } => self.explain(&service, &address, now),
             Request::Reload {} => self.reload_as_asked(now),
-            Request::Upgrade {} => self.upgrade_as_asked(now),
+            Request::Upgrade {} => self.upgrade_as_asked(),
             Request::Drain { service } => self.drain(&service),
-            Request::Resume { service } => self.resume(&service, now),
+            Request::Resume { service } => self.resume(&service),
             Request::Ban { network, seconds } => self.ban(&network, seconds, now),
             Request::Unban { network } => self.unban(&network, now),
             Request::Bans {} => Ok(self.bans(now)),
@@ -62,9 +62,9 @@ impl Daemon {
         self.log.write(Event::Control { command, uid, pid });
     }
 
-    /// The books as they are now.
+    /// All counts as they are now.
     pub(super) fn snapshot(&self, now: Duration) -> Snapshot {
-        gather::snapshot(&self.facts(now), &self.books(), now)
+        gather::snapshot(&self.facts(now), &self.dispatcher, now)
     }
 
     fn facts(&self, now: Duration) -> Facts<'_> {
@@ -75,48 +75,41 @@ impl Daemon {
             turns: &self.turns,
             longest_turn: self.longest_turn,
             reloads: self.reloads,
-            upgrades: Upgrades { under_way: self.rehearsal.is_some(), ..self.upgrades.clone() },
+            upgrades: Upgrades { under_way: self.preflight.is_some(), ..self.upgrades.clone() },
             table_since: self.table_since,
             dropped: self.log.dropped(),
-            handlers: (self.reaper.handlers(), self.reaper.waiting()),
         }
-    }
-
-    fn books(&self) -> Books<'_> {
-        Books { ledger: &self.ledger, listeners: &self.listeners, acceptor: &self.acceptor }
     }
 
     fn sources(&self, top: Option<u32>, service: Option<&str>) -> Result<Outcome, Refused> {
         let most = top.map_or(gather::SOURCES, |top| top as usize);
         let only = service.map(|name| self.find(name)).transpose()?;
-        let sources = gather::sources(&self.books(), only, most);
-        Ok(Outcome::Sources(Sources { sources, total: self.ledger.sources().count() as u64 }))
+        let sources = gather::sources(&self.dispatcher, only, most);
+        Ok(Outcome::Sources(Sources { sources, total: self.dispatcher.ledger().sources().count() as u64 }))
     }
 
-    fn audit(&self, now: Duration) -> Audit {
-        Audit { handlers: self.ledger.total(), drifts: gather::audit(&self.facts(now), &self.ledger) }
+    fn audit(&self) -> Audit {
+        Audit { handlers: self.dispatcher.ledger().total(), drifts: gather::audit(&self.dispatcher) }
     }
 
     fn find(&self, service: &str) -> Result<ServiceId, Refused> {
         let none = || Refused::new(Code::NoSuchService, format!("there is no service {service:?}"));
-        self.ledger.find(service).ok_or_else(none)
+        self.dispatcher.ledger().find(service).ok_or_else(none)
     }
 
     /// The same, of those only that are in the table.
     fn find_listed(&self, service: &str) -> Result<ServiceId, Refused> {
         let id = self.find(service)?;
         let gone = || Refused::new(Code::NoSuchService, format!("service {service:?} is not in the table any more"));
-        self.ledger.tally(id).filter(|tally| tally.listed).map(|_| id).ok_or_else(gone)
+        self.dispatcher.ledger().tally(id).filter(|tally| tally.listed).map(|_| id).ok_or_else(gone)
     }
 
     fn explain(&mut self, service: &str, address: &str, now: Duration) -> Result<Outcome, Refused> {
         let id = self.find_listed(service)?;
         let peer = client(address)?;
-        let entry = self.acceptor.entry(id).ok_or_else(|| no_entry(service))?;
-        let (ledger, now) = (&self.ledger, moment(now));
-        let admission = self.acceptor.admission_mut();
-        let source = admission.client(id, peer).source.to_string();
-        let findings = admission.explain(ledger, id, &entry.service, peer, now);
+        let served = self.dispatcher.service(id).ok_or_else(|| no_entry(service))?;
+        let source = self.dispatcher.admission().client(id, peer).source.to_string();
+        let findings = self.dispatcher.explain(&served, peer, moment(now));
         let question = |finding: Finding| Question {
             question: finding.question.word().to_owned(),
             yes: finding.answer.is_ok(),
@@ -124,7 +117,7 @@ impl Daemon {
             rule: finding.rule,
         };
         let questions: Vec<_> = findings.into_iter().map(question).collect();
-        let (yes, dry_run) = (questions.iter().all(|question| question.yes), entry.service.dry_run);
+        let (yes, dry_run) = (questions.iter().all(|question| question.yes), served.config.dry_run);
         let service = service.to_owned();
         Ok(Outcome::Explain(Explanation {
             service,
@@ -137,13 +130,12 @@ impl Daemon {
 
     fn drain(&mut self, service: &str) -> Result<Outcome, Refused> {
         let id = self.find_listed(service)?;
-        Ok(Outcome::Drain(Changed { changed: self.acceptor.drain(id) }))
+        Ok(Outcome::Drain(Changed { changed: self.dispatcher.drain(id) }))
     }
 
-    fn resume(&mut self, service: &str, now: Duration) -> Result<Outcome, Refused> {
+    fn resume(&mut self, service: &str) -> Result<Outcome, Refused> {
         let id = self.find_listed(service)?;
-        let changed = self.with_desk(now, |acceptor, desk| acceptor.resume(desk, id));
-        Ok(Outcome::Resume(Changed { changed }))
+        Ok(Outcome::Resume(Changed { changed: self.dispatcher.resume(id) }))
     }
 
     fn ban(&mut self, network: &str, seconds: Option<u64>, now: Duration) -> Result<Outcome, Refused> {
@@ -151,28 +143,28 @@ impl Daemon {
         let until = seconds.map(|seconds| now.saturating_add(Duration::from_secs(seconds)));
         let now = moment(now);
         let same = canonical(network);
-        let changed = !self.acceptor.admission().bans(now).iter().any(|(banned, _)| *banned == same);
+        let changed = !self.dispatcher.admission().bans(now).iter().any(|(banned, _)| *banned == same);
         let full = |error: TooManyBans| Refused::new(Code::TooManyBans, error.to_string());
-        self.acceptor.admission_mut().ban(network, until, now).map_err(full)?;
+        self.dispatcher.admission_mut().ban(network, until, now).map_err(full)?;
         Ok(Outcome::Ban(Changed { changed }))
     }
 
     fn unban(&mut self, network: &str, now: Duration) -> Result<Outcome, Refused> {
         let network = read_network(network)?;
-        Ok(Outcome::Unban(Changed { changed: self.acceptor.admission_mut().unban(network, moment(now)) }))
+        Ok(Outcome::Unban(Changed { changed: self.dispatcher.admission_mut().unban(network, moment(now)) }))
     }
 
     fn bans(&self, now: Duration) -> Outcome {
-        let admission = self.acceptor.admission();
+        let admission = self.dispatcher.admission();
         Outcome::Bans(Bans { bans: gather::bans(admission, now), penalties: gather::penalties(admission, now) })
     }
 
-    fn upgrade_as_asked(&mut self, now: Duration) -> Result<Outcome, Refused> {
+    fn upgrade_as_asked(&mut self) -> Result<Outcome, Refused> {
         if self.quitting.is_some() {
             return Err(Refused::new(Code::Ending, "the daemon is ending"));
         }
-        self.begin_upgrade(now);
-        Ok(Outcome::Upgrade(Changed { changed: self.rehearsal.is_some() }))
+        self.begin_upgrade();
+        Ok(Outcome::Upgrade(Changed { changed: self.preflight.is_some() }))
     }
 
     fn reload_as_asked(&mut self, now: Duration) -> Result<Outcome, Refused> {

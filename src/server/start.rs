@@ -3,30 +3,30 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
-use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::pid_file::PidFile;
+use super::prepare::{Occasion, PrepareError};
 use super::upgrade::Program;
-use super::{Daemon, READY, REAPER, SIGNALS, Then};
+use super::{Daemon, PROCESSES, READY_MAX, SIGNALS, Then};
 use crate::api::Upgrades;
 use crate::config::{self, ControlPlace, Dialect, Table};
-use crate::control::{self, Control};
-use crate::dispatch::acceptor::Acceptor;
-use crate::dispatch::listeners::{Listeners, OpenError};
-use crate::dispatch::packet_filter::Sieve;
-use crate::dispatch::reaper::{Pidfds, Reaper};
+use crate::control::Control;
+use crate::dispatch::Dispatcher;
 use crate::exit;
 use crate::limits::histogram::{Histogram, TURNS};
-use crate::limits::ledger::Ledger;
 use crate::log::{Event, Log};
-use crate::server::pid_file::PidFile;
 use crate::sys::descriptor::{self, Nofile};
 use crate::sys::notify::Notify;
 use crate::sys::poll::{Poll, Ready};
 use crate::sys::signals::{self, Signals};
 use crate::sys::{clock, exec, memory};
+use crate::system::System;
+use crate::system::packet_filter::PacketFilter;
+use crate::types::Now;
 
 /// What the command line says.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -71,14 +71,11 @@ impl StartError {
         let status = if denied { exit::PERMISSION } else { exit::SYSTEM };
         Self { lines: vec![format!("{what}: {error}")], status }
     }
+}
 
-    fn open(errors: &[OpenError]) -> Self {
-        Self::unavailable(errors.iter().map(ToString::to_string).collect(), errors.iter().map(|error| error.errno))
-    }
-
-    fn unavailable(lines: Vec<String>, errors: impl IntoIterator<Item = Errno>) -> Self {
-        let denied = errors.into_iter().all(|errno| matches!(errno, Errno::EACCES | Errno::EPERM));
-        Self { lines, status: if denied { exit::PERMISSION } else { exit::UNAVAILABLE } }
+impl From<PrepareError> for StartError {
+    fn from(error: PrepareError) -> Self {
+        Self { lines: error.lines(), status: error.status() }
     }
 }
 
@@ -95,9 +92,9 @@ pub fn run(
     inherited: Inherited,
     when_ready: impl FnOnce(),
 ) -> Result<(), StartError> {
-    let mut daemon = Daemon::new(options, loaded.table, inherited)?;
+    let mut daemon = Daemon::new(options, &loaded.table, inherited)?;
     loaded.warnings.iter().for_each(|warning| daemon.warn(warning.to_string()));
-    daemon.open(None)?;
+    daemon.open(loaded.table, Occasion::Start)?;
     let pid_file = daemon.write_pid_file()?;
     daemon.serve(pid_file, when_ready)
 }
@@ -121,7 +118,8 @@ impl Daemon {
         written.map(Some).map_err(|error| StartError::system(&path.display().to_string(), &error))
     }
 
-    pub(super) fn new(options: Options, table: Table, inherited: Inherited) -> Result<Self, StartError> {
+    /// Serves nothing yet; `table` says where the log is and how many descriptors there will be.
+    pub(super) fn new(options: Options, table: &Table, inherited: Inherited) -> Result<Self, StartError> {
         let Inherited { sockets, notify, nofile } = inherited;
         let failed = |what: &'static str| move |error: io::Error| StartError::system(what, &error);
         exec::supported().map_err(failed("this kernel is too old, Linux 5.9 or newer is needed"))?;
@@ -130,28 +128,27 @@ impl Daemon {
         signals::block();
         let handlers = u64::from(table.daemon.instances).min(nofile.hard / 2);
         descriptor::make_room(handlers + table.services.len() as u64 + 1024);
-        let settings = options.log_settings(&table);
+        let settings = options.log_settings(table);
         let log = Log::start(&settings).map_err(|error| StartError::system(&error.key, &error.error))?;
         let signals = Signals::install(std::process::id() == 1).map_err(failed("signals"))?;
-        let poll = Poll::new().map_err(failed("epoll"))?;
-        let reaper = Reaper::new(Pidfds::new().map_err(failed("epoll"))?);
-        poll.add(&signals, SIGNALS).and_then(|()| poll.add(&reaper, REAPER)).map_err(failed("epoll"))?;
-        let acceptor = Acceptor::new().map_err(failed("memory"))?;
+        let poll = Rc::new(Poll::new().map_err(failed("epoll"))?);
+        let system = System::new(log.clone(), Rc::clone(&poll), nofile, signals.not_default(), sockets);
+        let system = system.map_err(failed("epoll"))?;
+        poll.add(&signals, SIGNALS).and_then(|()| poll.add(&system, PROCESSES)).map_err(failed("epoll"))?;
+        let no_memory = |_| failed("memory")(io::ErrorKind::OutOfMemory.into());
+        let dispatcher = Dispatcher::new(system).map_err(no_memory)?;
         let now = clock::monotonic();
         Ok(Self {
             options,
-            table,
+            table: table.clone(),
             log,
             poll,
-            ready: Ready::new(READY),
+            ready: Ready::new(READY_MAX),
             signals,
             notify,
             nofile,
-            ledger: Ledger::default(),
-            listeners: Listeners::new(sockets),
-            reaper,
-            acceptor,
-            sieve: Sieve::default(),
+            dispatcher,
+            packet_filter: PacketFilter::default(),
             control: Control::default(),
             instances: 0,
             since: now,
@@ -160,31 +157,19 @@ impl Daemon {
             reloads: (0, 0),
             table_since: clock::wall(),
             upgrades: Upgrades::default(),
-            rehearsal: None,
+            preflight: None,
             program: Program::of_this_process().map_err(failed("/proc/self/exe"))?,
             next_ping: now,
-            strangers: false,
             quitting: None,
         })
     }
 
-    /// Opens the sockets of the first table. `without_control` takes the place of a control socket that can't be opened,
-    /// if that is to be no reason to end.
-    pub(super) fn open(&mut self, without_control: Option<control::Prepared>) -> Result<(), StartError> {
-        let rates =
-            self.prepare_rates(&self.table).map_err(|line| StartError { lines: vec![line], status: exit::SYSTEM })?;
-        let prepared = self.listeners.prepare(&self.table.services).map_err(|errors| StartError::open(&errors))?;
-        let control = self.control.prepare(&self.options.control_settings(&self.table));
-        let control = match (control, without_control) {
-            (Ok(control), _) => control,
-            (Err((line, _)), Some(mut without)) => {
-                without.warning = Some(line);
-                without
-            }
-            (Err((line, errno)), None) => return Err(StartError::unavailable(vec![line], [errno])),
-        };
-        self.commit(prepared, control, rates, clock::monotonic());
-        let unclaimed = self.listeners.unclaimed();
+    /// Opens the sockets of the first table and puts it in force.
+    pub(super) fn open(&mut self, table: Table, occasion: Occasion) -> Result<(), PrepareError> {
+        self.dispatcher.set_time(Now { monotonic: clock::monotonic(), wall: clock::wall() });
+        let prepared = self.prepare(table, occasion)?;
+        self.commit(prepared);
+        let unclaimed = self.dispatcher.kernel_mut().close_unclaimed();
         if unclaimed > 0 {
             self.warn(format!("{unclaimed} sockets from the service manager are in no service; closed"));
         }
@@ -192,8 +177,8 @@ impl Daemon {
     }
 
     fn ready(&mut self) {
-        let services = self.acceptor.entries().count();
-        let (version, pid, listeners) = (env!("CARGO_PKG_VERSION"), process_id(), self.listeners.iter().count());
+        let services = self.dispatcher.services().count();
+        let (version, pid, listeners) = (env!("CARGO_PKG_VERSION"), process_id(), self.dispatcher.listeners().count());
         self.log.write(Event::Start { version, pid, services, listeners });
         self.notify.send(&format!("READY=1\nSTATUS=Serving {services} services"));
     }

@@ -3,14 +3,15 @@
 use std::ffi::CStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// From where on descriptors live that stay open for long, unless the limit is lower. A handler's start copies the
 /// descriptor table up to the connection's number, so that number is kept low by keeping the others high.
@@ -60,6 +61,30 @@ pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
     let inherited = super::adopt(number)?;
     keep_over_exec(inherited.as_fd(), false)?;
     Ok(inherited)
+}
+
+/// A descriptor that an upgrade hands to the next program: it is written as its number, and who reads that takes the
+/// descriptor over, see [`inherit`].
+#[derive(Debug)]
+pub struct Inheritable(pub OwnedFd);
+
+impl AsFd for Inheritable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Serialize for Inheritable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i32(self.0.as_raw_fd())
+    }
+}
+
+impl<'de> Deserialize<'de> for Inheritable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = RawFd::deserialize(deserializer)?;
+        inherit(number).map(Self).map_err(|error| D::Error::custom(format!("descriptor {number}: {error}")))
+    }
 }
 
 /// A file in memory, for a program to come.

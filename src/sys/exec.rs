@@ -17,7 +17,6 @@ mod start;
 
 pub use start::{Child, Start};
 
-use crate::types::Step;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::io;
 use std::ptr;
@@ -113,14 +112,7 @@ impl Strings {
     }
 }
 
-/// The step at which a handler could not be started, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// The step.
-    pub step: Step,
-    /// `errno` of the failed call.
-    pub errno: i32,
-}
+pub use crate::types::SpawnFailure as Failure;
 
 /// Does this kernel know close_range(2) with `CLOSE_RANGE_UNSHARE`, the youngest call that is needed (Linux 5.9)?
 ///

@@ -6,18 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
 
-use crate::types::Ending;
-
-/// The end of a process, with what it and the children it waited for have used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// How.
-    pub ending: Ending,
-    /// User and system time together.
-    pub cpu: Duration,
-    /// Largest resident set, in bytes.
-    pub rss: u64,
-}
+use crate::types::{Ended, Ending};
 
 /// Collects a process that has ended (waitid(2)), so that no zombie is left; `None` if it still runs.
 ///

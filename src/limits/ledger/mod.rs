@@ -8,10 +8,6 @@
 //! The ledger calls nobody, logs nothing, knows no descriptor, no process id and no clock. It cannot fail: a ticket
 //! that it does not know is told to the caller and changes nothing.
 
-mod carry;
-
-pub use carry::Carried;
-
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +35,8 @@ pub struct Place {
 pub struct Tally {
     /// The service's name.
     pub name: Arc<str>,
-    /// Live handlers.
+    /// Live handlers; worked out anew from the places by the next program of an upgrade.
+    #[serde(skip)]
     pub live: u32,
     /// The most that there had been at one time when one ended.
     peak: u32,
@@ -122,8 +119,8 @@ impl Counts {
     }
 }
 
-/// The books.
-#[derive(Debug, Default)]
+/// The books. Serialized they are what the counts are counts of: the services and the places.
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Ledger {
     last_ticket: u64,
     last_service: u32,
@@ -131,8 +128,11 @@ pub struct Ledger {
     /// The most places that there had been when one was settled.
     peak: u32,
     services: HashMap<ServiceId, Tally>,
+    #[serde(skip)]
     names: HashMap<Arc<str>, ServiceId>,
+    #[serde(skip)]
     sources: Counts,
+    #[serde(skip)]
     networks: Counts,
 }
 
@@ -169,6 +169,19 @@ impl Ledger {
         let live = self.services.get(&id).map_or(0, |tally| tally.live);
         self.services.insert(id, Tally::new(name, live));
         id
+    }
+
+    /// The books that the program before this one has written: every count is worked out anew from the places, so that it is
+    /// exact whatever it was there.
+    #[must_use]
+    pub fn recounted(mut self) -> Self {
+        (self.sources, self.networks) = (Counts::default(), Counts::default());
+        self.names = self.services.iter().map(|(&id, tally)| (Arc::clone(&tally.name), id)).collect();
+        self.services.values_mut().for_each(|tally| tally.live = 0);
+        for (ticket, place) in std::mem::take(&mut self.places) {
+            self.enter_place(ticket, place);
+        }
+        self
     }
 
     /// Gives a place in a listed service to a handler that is about to be started.
@@ -448,7 +461,7 @@ mod tests {
         }
         let _last = ledger.take(place(ids[0], B));
         assert_eq!((peaks(&ledger), ledger.total()), ((4, 3), 1));
-        let next = Ledger::from_carried(ledger.carry());
+        let next = serde_json::from_slice::<Ledger>(&serde_json::to_vec(&ledger).unwrap()).unwrap().recounted();
         assert_eq!((peaks(&next), next.total()), ((4, 3), 1));
     }
 

@@ -1,23 +1,26 @@
-//! Lets the kernel drop the packets of those who are banned or penalised, before they cost anything.
+//! Lets the kernel drop the packets of clients that are banned or penalised, before they cost anything.
 //!
 //! With `daemon.drop_banned: kernel`, every Internet socket that is not lent to handlers which accept for themselves
 //! gets a program of classic BPF (`program`) that drops the first packet of such a client already. It holds as many
-//! networks as fit, bans first, then those penalties that last longest; whoever is left out is refused by admission as
-//! ever, and so is everybody for whom a service makes an exception. What the kernel drops is counted nowhere.
+//! networks as fit, bans first, then those penalties that last longest. Admission refuses the rest, and all clients for
+//! which a service makes an exception. What the kernel drops is counted nowhere.
 //!
-//! The daemon calls this in each turn. A change is passed on at most once a second, and to no more sockets in one turn
-//! than a few milliseconds allow. If the kernel won't, that is said once, and admission alone does the work.
+//! The server calls this in each turn. A change is passed on at most once a second, and to no more sockets in one turn
+//! than a few milliseconds allow. If the kernel refuses, that is said once, and admission alone does the work.
 
 mod program;
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::{Socket, System};
 use crate::admission::{Admission, Barred};
+use crate::dispatch::Dispatcher;
 use crate::dispatch::listeners::{ListenerId, Listeners};
 use crate::sys::clock;
 use crate::sys::filter::{self, Instruction};
@@ -28,14 +31,14 @@ use crate::types::ServiceId;
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long sockets may be changed in one turn. The kernel takes some 4 ms to translate the longest program.
-const SLICE: Duration = Duration::from_millis(4);
+const TIME_MAX: Duration = Duration::from_millis(4);
 
-/// Fewer instructions than this are not worth the trouble.
-const LEAST: usize = 32;
+/// Programs are made shorter while the kernel has no memory for them, but not shorter than this.
+const LENGTH_MIN: usize = 32;
 
 /// What the kernel has been told.
 #[derive(Debug, Default)]
-pub struct Sieve {
+pub struct PacketFilter {
     on: bool,
     /// The state of the bans and penalties at the last look, and when the first of them ends.
     looked: Option<(u64, Option<Duration>)>,
@@ -51,27 +54,28 @@ pub struct Sieve {
     complained: bool,
 }
 
-impl Sieve {
+impl PacketFilter {
     /// Begins anew, with the listeners of a new table: is the kernel to help?
-    pub fn serve(&mut self, on: bool, listeners: &mut Listeners) {
+    pub fn serve(&mut self, on: bool, dispatcher: &mut Dispatcher<System>) {
         if !on {
-            withdraw(listeners);
+            detach_all(dispatcher.listeners_and_admission().0);
         }
         let (last, complained) = (self.last, self.complained);
         *self = Self { on, last, complained, most: filter::MOST, ..Self::default() };
     }
 
     /// Tells the kernel what has changed. Gives what the administrator should know, once.
-    pub fn refresh(&mut self, admission: &Admission, listeners: &mut Listeners, now: Duration) -> Option<String> {
+    pub fn refresh(&mut self, dispatcher: &mut Dispatcher<System>, now: Duration) -> Option<String> {
         if !self.on {
             return None;
         }
+        let (listeners, admission) = dispatcher.listeners_and_admission();
         if self.is_stale(admission, now) && self.last.is_none_or(|last| now >= last + INTERVAL) {
-            self.look(admission, listeners, now);
+            self.note_blocked(admission, listeners, now);
         }
-        let end = clock::monotonic() + SLICE;
+        let end = clock::monotonic() + TIME_MAX;
         while let Some(id) = self.waiting.pop_front() {
-            if let Err(error) = self.tell(admission, listeners, id) {
+            if let Err(error) = self.attach(admission, listeners, id) {
                 return self.give_up(listeners, &error);
             }
             if clock::monotonic() >= end {
@@ -81,7 +85,7 @@ impl Sieve {
         None
     }
 
-    /// When [`Sieve::refresh`] has something to do.
+    /// When [`PacketFilter::refresh`] has something to do.
     #[must_use]
     pub fn deadline(&self, admission: &Admission, now: Duration) -> Option<Duration> {
         let soon = self.last.map_or(now, |last| last + INTERVAL);
@@ -99,7 +103,7 @@ impl Sieve {
     }
 
     /// Notes who is to be dropped, and that all listeners are to be told.
-    fn look(&mut self, admission: &Admission, listeners: &Listeners, now: Duration) {
+    fn note_blocked(&mut self, admission: &Admission, listeners: &Listeners<System>, now: Duration) {
         self.barred = admission.barred(Now { monotonic: now, wall: Duration::ZERO }, filter::MOST);
         let ends = self.barred.iter().filter_map(|one| one.until).min();
         (self.looked, self.last, self.common) = (Some((admission.barred_changes(), ends)), Some(now), None);
@@ -107,13 +111,14 @@ impl Sieve {
     }
 
     /// Gives one listener its program, a shorter one if the kernel has no memory for more.
-    fn tell(&mut self, admission: &Admission, listeners: &mut Listeners, id: ListenerId) -> io::Result<()> {
+    fn attach(&mut self, admission: &Admission, listeners: &mut Listeners<System>, id: ListenerId) -> io::Result<()> {
         let Some(listener) = listeners.get(id) else { return Ok(()) };
         let (service, takes) = (listener.service, listener.takes_filter());
         loop {
             let program = if takes { self.program(admission, service) } else { None };
-            match listeners.set_filter(id, program.as_deref()) {
-                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && self.most > LEAST => {
+            let Some(socket) = listeners.socket_mut(id) else { return Ok(()) };
+            match socket.set_filter(program.as_deref()) {
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) && self.most > LENGTH_MIN => {
                     (self.most, self.common) = (self.most / 2, None);
                 }
                 result => return result,
@@ -137,8 +142,8 @@ impl Sieve {
         program
     }
 
-    fn give_up(&mut self, listeners: &mut Listeners, error: &io::Error) -> Option<String> {
-        withdraw(listeners);
+    fn give_up(&mut self, listeners: &mut Listeners<System>, error: &io::Error) -> Option<String> {
+        detach_all(listeners);
         self.on = false;
         if std::mem::replace(&mut self.complained, true) {
             return None;
@@ -153,10 +158,28 @@ impl Sieve {
 }
 
 /// Leaves the kernel out of it.
-fn withdraw(listeners: &mut Listeners) {
+fn detach_all(listeners: &mut Listeners<System>) {
     let ids: Vec<_> = listeners.iter().map(|(id, _)| id).collect();
     for id in ids {
-        // To take a program off can't fail.
-        let _ = listeners.set_filter(id, None);
+        if let Some(socket) = listeners.socket_mut(id) {
+            // To take a program off can't fail.
+            let _ = socket.set_filter(None);
+        }
+    }
+}
+
+impl Socket {
+    /// Puts a program on a socket that says which packets the kernel is to drop, in place of an earlier one; or takes it
+    /// off again. Errors are those of [`filter::attach`].
+    fn set_filter(&mut self, program: Option<&[Instruction]>) -> io::Result<()> {
+        match program {
+            Some(program) => {
+                filter::attach(self.as_fd(), program)?;
+                self.filtered = true;
+            }
+            None if self.filtered => filter::detach(self.as_fd()),
+            None => {}
+        }
+        Ok(())
     }
 }

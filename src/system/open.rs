@@ -1,18 +1,29 @@
-//! Opening one socket: create, set options, bind, listen; or find it among those that were passed.
+//! Opening listening sockets: create, set options, bind, listen; or find one among those that the service manager passed.
+//!
+//! [`System::open_sockets`] opens every new socket of a table before anything is changed, and gives all that could not be opened.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::sys::socket::{self as net, AddressFamily, Backlog, SockType, SockaddrStorage, UnixAddr, sockopt};
 
-use super::Listener;
-use crate::config::{Endpoint, Service, SocketOptions, Transport};
+use serde::{Deserialize, Serialize};
+
+use super::System;
+use crate::config::{Service, SocketOptions};
+use crate::dispatch::Dispatcher;
+use crate::dispatch::commit::{NewSocket, NewSockets};
+use crate::dispatch::listeners::Listeners;
 use crate::net::socket_file::SocketFile;
-use crate::sys::{descriptor, socket};
+use crate::net::{Endpoint, Transport};
+use crate::sys::descriptor::{self, Inheritable};
+use crate::sys::socket;
 
 /// A socket that could not be opened.
 #[derive(Debug)]
@@ -29,27 +40,78 @@ impl fmt::Display for OpenError {
     }
 }
 
-/// An open socket and what must be undone with it.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) socket: OwnedFd,
-    /// `opened` or `adopted`.
-    pub(super) how: &'static str,
+/// An open listening socket and what must be undone with it. An upgrade hands it over as it is; `D` and `F` are plain
+/// values where it is only to be looked at.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Socket<D = Inheritable, F = SocketFile> {
+    pub(super) descriptor: D,
     /// The file of a Unix socket that we have made.
-    pub(super) file: Option<SocketFile>,
+    file: Option<F>,
     /// The options that are set.
-    pub(super) options: SocketOptions,
+    options: SocketOptions,
+    /// May accepted connections have inherited a packet filter?
+    pub(super) filtered: bool,
+}
+
+impl Dispatcher<System> {
+    /// As [`System::open_sockets`], beside the sockets that are open.
+    ///
+    /// # Errors
+    /// All that could not be opened; then none is.
+    pub fn open_sockets(&mut self, services: &[Rc<Service>]) -> Result<NewSockets<Socket>, Vec<OpenError>> {
+        let (system, listeners) = self.kernel_and_listeners();
+        system.open_sockets(services, listeners)
+    }
+}
+
+impl System {
+    /// Opens every socket of the enabled services that is not among the `open` ones, or finds it among those that the
+    /// service manager passed.
+    ///
+    /// # Errors
+    /// All that could not be opened; then none is.
+    fn open_sockets(
+        &mut self,
+        services: &[Rc<Service>],
+        open: &Listeners<Self>,
+    ) -> Result<NewSockets<Socket>, Vec<OpenError>> {
+        let kept: HashSet<&Endpoint> = open.iter().map(|(_, listener)| &*listener.endpoint).collect();
+        let (mut fresh, mut errors) = (NewSockets::default(), Vec::new());
+        for service in services {
+            for endpoint in service.listen.iter().filter(|endpoint| !kept.contains(endpoint)) {
+                let neighbours = open.iter().filter(|(_, one)| one.endpoint.overlaps(endpoint));
+                match self.claim_or_open(endpoint, service, neighbours.map(|(_, one)| &one.socket)) {
+                    Ok(socket) => fresh.extend(socket.map(|socket| (endpoint.clone(), socket))),
+                    Err(error) => errors.push(error),
+                }
+            }
+        }
+        if errors.is_empty() { Ok(fresh) } else { Err(errors) }
+    }
+
+    fn claim_or_open<'a>(
+        &mut self,
+        endpoint: &Endpoint,
+        service: &Service,
+        neighbours: impl Iterator<Item = &'a Socket>,
+    ) -> Result<Option<NewSocket<Socket>>, OpenError> {
+        if let Some(socket) = claim(&mut self.passed, endpoint, service) {
+            return Ok(Some(NewSocket { socket, how: "adopted" }));
+        }
+        let opened = open(endpoint, service, neighbours)?;
+        Ok(opened.map(|socket| NewSocket { socket, how: "opened" }))
+    }
 }
 
 /// Opens `endpoint`. `None` if it is the IPv6 half of a service on a machine without IPv6.
 ///
 /// `neighbours` are open listeners that may be in its way: a dual-stack socket, say, where the new table wants an IPv4
 /// one. A socket is opened beside them, so that both exist until the new table is in force.
-pub(super) fn open<'a>(
+fn open<'a>(
     endpoint: &Endpoint,
     service: &Service,
-    neighbours: impl Iterator<Item = &'a Listener>,
-) -> Result<Option<Opened>, OpenError> {
+    neighbours: impl Iterator<Item = &'a Socket>,
+) -> Result<Option<Socket>, OpenError> {
     let result = match try_open(endpoint, service, false) {
         Err(Errno::EAFNOSUPPORT) if has_ipv4_half(endpoint, service) => return Ok(None),
         Err(Errno::EADDRINUSE) => open_beside(endpoint, service, &neighbours.collect::<Vec<_>>()),
@@ -63,21 +125,21 @@ pub(super) fn open<'a>(
 
 /// Opens a socket beside others of ours. They and it have `SO_REUSEPORT` (socket(7)) while it is bound and not longer.
 /// Even so the kernel may let another program of the same user share the port afterwards, if it sets the option too.
-fn open_beside(endpoint: &Endpoint, service: &Service, neighbours: &[&Listener]) -> nix::Result<Opened> {
+fn open_beside(endpoint: &Endpoint, service: &Service, neighbours: &[&Socket]) -> nix::Result<Socket> {
     if neighbours.is_empty() {
         return Err(Errno::EADDRINUSE);
     }
     // What can't be set shows when the socket is bound.
     let set_all = |on| {
         for one in neighbours {
-            let _ = set_beside(one, on);
+            let _ = set_beside(&one.descriptor, on);
         }
     };
     set_all(true);
     let result = try_open(endpoint, service, true);
     set_all(false);
     let opened = result?;
-    set_beside(&opened.socket, false)?;
+    set_beside(&opened.descriptor, false)?;
     Ok(opened)
 }
 
@@ -107,7 +169,7 @@ fn explain(errno: Errno) -> String {
     format!("{} ({hint})", errno.desc())
 }
 
-fn try_open(endpoint: &Endpoint, service: &Service, beside: bool) -> nix::Result<Opened> {
+fn try_open(endpoint: &Endpoint, service: &Service, beside: bool) -> nix::Result<Socket> {
     match endpoint {
         Endpoint::Inet { transport, address, dual } => {
             match open_inet(*transport, *address, *dual, service, beside) {
@@ -130,7 +192,7 @@ fn open_inet(
     dual: bool,
     service: &Service,
     beside: bool,
-) -> nix::Result<Opened> {
+) -> nix::Result<Socket> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let (kind, protocol) = match transport {
         Transport::Tcp => (SockType::Stream, libc::IPPROTO_TCP),
@@ -151,16 +213,16 @@ fn open_inet(
     set_options(&socket, transport != Transport::Udp, &service.socket, &SocketOptions::default())?;
     net::bind(socket.as_raw_fd(), &SockaddrStorage::from(address))?;
     listen(&socket, kind, &service.socket)?;
-    Ok(Opened::new(socket, "opened", &service.socket))
+    Ok(Socket::new(socket, &service.socket))
 }
 
-fn open_unix(path: &Path, kind: SockType, service: &Service) -> nix::Result<Opened> {
+fn open_unix(path: &Path, kind: SockType, service: &Service) -> nix::Result<Socket> {
     let socket = new_socket(AddressFamily::Unix, kind, 0)?;
     set_options(&socket, false, &service.socket, &SocketOptions::default())?;
     let file = SocketFile::bind(&socket, kind, path, service.socket.mode.unwrap_or(UNIX_MODE))?;
     give_to_owner(&file, service)?;
     listen(&socket, kind, &service.socket)?;
-    let mut opened = Opened::new(socket, "opened", &service.socket);
+    let mut opened = Socket::new(socket, &service.socket);
     opened.file = Some(file);
     Ok(opened)
 }
@@ -222,23 +284,23 @@ fn set_options(socket: &OwnedFd, tcp: bool, wanted: &SocketOptions, before: &Soc
     Ok(())
 }
 
-impl Opened {
-    fn new(socket: OwnedFd, how: &'static str, options: &SocketOptions) -> Self {
-        Self { socket, how, options: options.clone(), file: None }
+impl Socket {
+    fn new(socket: OwnedFd, options: &SocketOptions) -> Self {
+        Self { descriptor: Inheritable(socket), options: options.clone(), file: None, filtered: false }
     }
 
     /// The address of every connection, if it does not listen on all addresses.
     pub(super) fn fixed_address(&self) -> Option<SocketAddr> {
-        let address = socket::local_address(self.socket.as_fd()).ok().flatten()?;
+        let address = socket::local_address(self.descriptor.as_fd()).ok().flatten()?;
         (!address.ip().is_unspecified()).then_some(address)
     }
 
     /// Takes over the options of a new table.
     pub(super) fn change_options(&mut self, endpoint: &Endpoint, service: &Service) -> nix::Result<()> {
         let tcp = is_tcp(endpoint);
-        set_options(&self.socket, tcp, &service.socket, &self.options)?;
+        set_options(&self.descriptor.0, tcp, &service.socket, &self.options)?;
         if service.socket.backlog != self.options.backlog && !endpoint.is_datagram() {
-            listen(&self.socket, SockType::Stream, &service.socket)?;
+            listen(&self.descriptor.0, SockType::Stream, &service.socket)?;
         }
         self.change_file(service)?;
         self.options = service.socket.clone();
@@ -261,12 +323,13 @@ fn is_tcp(endpoint: &Endpoint) -> bool {
 }
 
 /// Takes the socket for `endpoint` out of those that were passed, if it is among them.
-pub(super) fn claim(passed: &mut Vec<OwnedFd>, endpoint: &Endpoint, service: &Service) -> Option<Opened> {
+fn claim(passed: &mut Vec<OwnedFd>, endpoint: &Endpoint, service: &Service) -> Option<Socket> {
     let index = passed.iter().position(|socket| listens_on(socket, endpoint))?;
     let socket = passed.swap_remove(index);
-    // Options that can't be set on a socket that the administrator has made elsewhere are his own business.
+    // Options that can't be set on a socket that was made elsewhere are the business of whoever made it.
     let _ = set_options(&socket, is_tcp(endpoint), &service.socket, &SocketOptions::default());
-    Some(Opened::new(socket, "adopted", &service.socket))
+    // The process that has passed it may have put a packet filter on it.
+    Some(Socket { filtered: true, ..Socket::new(socket, &service.socket) })
 }
 
 fn listens_on(socket: &OwnedFd, endpoint: &Endpoint) -> bool {
@@ -283,5 +346,11 @@ fn listens_on(socket: &OwnedFd, endpoint: &Endpoint) -> bool {
         Endpoint::UnixStream(path) | Endpoint::UnixDatagram(path) => {
             net::getsockname::<UnixAddr>(socket.as_raw_fd()).is_ok_and(|own| own.path() == Some(path.as_path()))
         }
+    }
+}
+
+impl<D: AsFd, F> AsFd for Socket<D, F> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.as_fd()
     }
 }

@@ -1,17 +1,17 @@
-//! What is done with one accepted connection, besides handing it to a handler: who is at the other end, a word to him,
-//! and how he is let go.
+//! What is done with one accepted connection, besides handing it to a handler: who is at the other end, a text for it, how
+//! it is refused, and what a client of `tcpmux` asks for.
 //!
-//! Only the acceptor calls this. Nothing here waits or fails: what can't be sent or found out is left.
+//! Only [`super::System`] calls this. Nothing here waits or fails: what can't be sent or found out is left.
 
-use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use nix::sys::socket::{MsgFlags, Shutdown, UnixAddr, getpeername, getsockopt, recv, send, shutdown, sockopt};
 
-use crate::config::{Endpoint, Refuse, Transport};
-use crate::dispatch::listeners::Listener;
+use crate::builtin::{LONGEST_REQUEST, request};
+use crate::config::Refuse;
+use crate::net::Endpoint;
 use crate::net::Peer;
 use crate::sys::socket::{self, Accepted};
 
@@ -24,24 +24,6 @@ pub(super) fn peer_of(accepted: &Accepted) -> Peer {
     }
     Peer::Inet(canonical, address.port())
 }
-
-/// The sender of the first datagram that waits in a listener; `None` if he can't be known, and for other listeners.
-///
-/// # Errors
-/// No datagram waits after all: one with a wrong checksum, say.
-pub(super) fn sender_of(listener: &Listener) -> Result<Option<Peer>, NoDatagram> {
-    if !matches!(listener.endpoint, Endpoint::Inet { transport: Transport::Udp, .. }) {
-        return Ok(None);
-    }
-    match socket::sender(listener.as_fd()) {
-        Ok(sender) => Ok(sender.map(|address| Peer::Inet(address.ip().to_canonical(), address.port()))),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(NoDatagram),
-        Err(_) => Ok(None),
-    }
-}
-
-/// There is none.
-pub(super) struct NoDatagram;
 
 fn unix_peer(connection: &OwnedFd) -> Peer {
     match getsockopt(connection, sockopt::PeerCredentials) {
@@ -61,20 +43,20 @@ pub(super) fn local_of(endpoint: &Endpoint, connection: &OwnedFd) -> Option<Sock
     }
 }
 
-/// Sends the banner as far as the new connection's empty send buffer takes it; a client who has gone misses it.
-pub(super) fn send_banner(connection: &OwnedFd, banner: &[u8]) {
-    if !banner.is_empty() {
-        let _ = send(connection.as_raw_fd(), banner, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+/// Sends a text as far as the new connection's empty send buffer takes it; a client that has gone misses it.
+pub(super) fn send_text(connection: &OwnedFd, text: &[u8]) {
+    if !text.is_empty() {
+        let _ = send(connection.as_raw_fd(), text, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
     }
 }
 
-/// Lets a client go who is not served. The socket is closed by its owner afterwards.
-pub(super) fn turn_away(connection: &OwnedFd, how: &Refuse) {
+/// Refuses a client. The socket is closed by its owner afterwards.
+pub(super) fn refuse(connection: &OwnedFd, how: &Refuse) {
     match how {
         Refuse::Reset => socket::reset_on_close(connection),
         Refuse::Close => {}
         Refuse::Text(text) => {
-            send_banner(connection, text);
+            send_text(connection, text);
             let _ = shutdown(connection.as_raw_fd(), Shutdown::Write);
             discard_received(connection.as_fd());
         }
@@ -90,4 +72,26 @@ pub(super) fn discard_received(connection: BorrowedFd<'_>) {
             return;
         }
     }
+}
+
+/// Takes exactly the request of a client of `tcpmux` (RFC 1078): what follows it is for the service.
+pub(super) fn take_mux_request(connection: &OwnedFd) -> Option<String> {
+    let mut bytes = [0; LONGEST_REQUEST];
+    let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    let seen = recv(connection.as_raw_fd(), &mut bytes, peek).ok()?;
+    let (name, length) = request(&bytes[..seen])?;
+    recv(connection.as_raw_fd(), &mut bytes[..length], MsgFlags::MSG_DONTWAIT).ok()?;
+    Some(name)
+}
+
+/// Refuses a client of `tcpmux`, by a line that begins with `-` (RFC 1078).
+pub(super) fn refuse_mux(connection: &OwnedFd, refuse: &Refuse) {
+    let text = match refuse {
+        Refuse::Text(text) => text.as_slice(),
+        Refuse::Reset | Refuse::Close => b"Service not available",
+    };
+    let line = [b"-", text.trim_ascii_end(), b"\r\n"].concat();
+    let _ = send(connection.as_raw_fd(), &line, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
+    let _ = shutdown(connection.as_raw_fd(), Shutdown::Write);
+    discard_received(connection.as_fd());
 }

@@ -1,0 +1,103 @@
+//! Putting a table in force: the first one, and those of a reload and an upgrade.
+//!
+//! Everything that can fail has been done before ([`NewTable`]); nothing here does. Listeners of endpoints that are in both
+//! tables stay open with their backlog, live handlers and counts stay, and every limit is judged anew.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Dispatcher;
+use super::kernel::Kernel;
+use super::listeners::ListenerId;
+use super::service::Served;
+use super::tcpmux;
+use crate::admission;
+use crate::config::Service;
+use crate::log::Event;
+use crate::net::Endpoint;
+use crate::types::ServiceId;
+
+/// A new socket, open but not yet in use.
+#[derive(Debug)]
+pub struct NewSocket<S> {
+    /// The socket.
+    pub socket: S,
+    /// `opened` or `adopted`.
+    pub how: &'static str,
+}
+
+/// New sockets by endpoint. Dropped, they are closed again and nothing has changed.
+pub type NewSockets<S> = HashMap<Endpoint, NewSocket<S>>;
+
+/// A table that is ready to be put in force.
+#[derive(Debug)]
+pub struct NewTable<S> {
+    /// The enabled services.
+    pub services: Vec<Rc<Service>>,
+    /// A socket for each of their endpoints that is not open yet.
+    pub sockets: NewSockets<S>,
+    /// The most handlers that may live at one time.
+    pub instances: u32,
+    /// What admission has prepared for the table.
+    pub admission: admission::Prepared,
+}
+
+impl<K: Kernel> Dispatcher<K> {
+    /// Puts a table in force. Gives warnings of options that the kernel would not change on a socket that was kept.
+    pub fn commit(&mut self, table: NewTable<K::Socket>) -> Vec<String> {
+        let NewTable { services, sockets, instances, admission } = table;
+        let ids = self.ledger.list(services.iter().map(|service| service.name.as_str()));
+        let warnings = self.commit_listeners(&services, &ids, sockets);
+        let rules = ids.iter().zip(&services).map(|(&id, service)| (id, service.as_ref()));
+        self.admission.serve(rules, instances, admission, self.now);
+        let served = ids.into_iter().zip(services).map(|(id, config)| self.serve(id, config));
+        self.services = served.map(|served| (served.id, Rc::new(served))).collect();
+        self.mux_targets = self.services.values().flat_map(|served| tcpmux::names(served)).collect();
+        self.update_all_polling();
+        warnings
+    }
+
+    fn serve(&self, id: ServiceId, config: Rc<Service>) -> Served<K> {
+        Served { id, name: Arc::from(config.name.as_str()), template: self.kernel.template(&config), config }
+    }
+
+    fn commit_listeners(
+        &mut self,
+        services: &[Rc<Service>],
+        ids: &[ServiceId],
+        mut sockets: NewSockets<K::Socket>,
+    ) -> Vec<String> {
+        let mut old: HashMap<Rc<Endpoint>, ListenerId> =
+            self.listeners.iter().map(|(id, listener)| (Rc::clone(&listener.endpoint), id)).collect();
+        let mut warnings = Vec::new();
+        for (service, &owner) in services.iter().zip(ids) {
+            for endpoint in &service.listen {
+                if let Some(id) = old.remove(endpoint) {
+                    warnings.extend(self.keep_listener(id, service, owner));
+                } else if let Some(NewSocket { socket, how }) = sockets.remove(endpoint) {
+                    let (service, endpoint) = (service.as_ref(), endpoint);
+                    self.add_listener(endpoint, service, owner, socket);
+                    let name = Arc::from(service.name.as_str());
+                    self.kernel.log(Event::Listen { service: name, endpoint: endpoint.to_string(), how });
+                }
+            }
+        }
+        old.into_values().for_each(|id| self.unlisten(id));
+        warnings
+    }
+
+    /// Closes a listener whose endpoint is in no service any more.
+    fn unlisten(&mut self, id: ListenerId) {
+        let Some(listener) = self.listeners.get(id) else { return };
+        let (service, endpoint) = (Arc::clone(&listener.name), listener.endpoint.to_string());
+        self.close_listener(id);
+        self.kernel.log(Event::Unlisten { service, endpoint });
+    }
+
+    /// Closes all sockets, for the end of the daemon. Handlers live on.
+    pub fn close_all_listeners(&mut self) {
+        let ids: Vec<_> = self.listeners.iter().map(|(id, _)| id).collect();
+        ids.into_iter().for_each(|id| self.close_listener(id));
+    }
+}
