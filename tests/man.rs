@@ -404,7 +404,7 @@ fn the_page_has_the_level_of_each_line() {
 #[test]
 fn the_page_has_the_steps_of_a_start_in_order() {
     let page = read(DAEMON);
-    let lines = section(&page, "THE HANDLER'S WORLD");
+    let lines = section(&page, "HANDLER PROCESSES");
     let from = lines.iter().position(|line| line.starts_with("The steps of a start")).unwrap();
     let to = lines.iter().position(|line| line.starts_with("in this order")).unwrap();
     let words = lines[from..to].iter().filter_map(|line| line.strip_prefix(".Cm ")).flat_map(|line| line.split(' '));
