@@ -418,10 +418,10 @@ fn the_page_has_the_steps_of_a_start_in_order() {
 
 #[test]
 fn the_page_has_each_variable_of_a_connection() {
-    let source = read("src/dispatch/spawner.rs");
+    let source = read("src/system/template.rs");
     let calls = source.split("set(bytes, \"").skip(1).filter_map(|rest| rest.split('"').next());
     let mut set: BTreeSet<String> = calls.map(str::to_owned).collect();
-    assert!(set.len() > 8, "this test no longer understands the spawner: it finds only {set:?}");
+    assert!(set.len() > 8, "this test no longer understands the template: it finds only {set:?}");
     set.extend(["PATH", "REMOTE_ADDR", "REMOTE_HOST", "TCPREMOTEIP"].map(str::to_owned));
     let page = read(DAEMON);
     let given = section(&page, "ENVIRONMENT").into_iter().take_while(|line| *line != ".Ss Read by oxinetd");
