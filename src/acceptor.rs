@@ -34,7 +34,7 @@ use crate::log::{Burst, Event, Log, Reason};
 use crate::penalty::Cause;
 use crate::reaper::{Exit, Pidfds, Reaper};
 use crate::source::Peer;
-use crate::spawner::{Recipe, Spawner};
+use crate::spawner::{HandlerTemplate, Spawner};
 use crate::sys::clock;
 use crate::sys::descriptor::Reserve;
 use crate::sys::poll::Poll;
@@ -70,7 +70,7 @@ pub struct Entry {
     /// What the table says.
     pub service: Service,
     /// What its handlers have in common.
-    pub recipe: Recipe,
+    pub template: HandlerTemplate,
 }
 
 /// What the acceptor works on, all of it the daemon's.

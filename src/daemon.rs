@@ -34,6 +34,7 @@ use crate::sys::notify::Notify;
 use crate::sys::pidfd::Ending;
 use crate::sys::poll::{Poll, Ready};
 use crate::sys::signals::{Asked, Signals};
+use crate::sys::spawn::ProcessState;
 use crate::table::Table;
 
 /// Numbers in the epoll set; listeners come after them.
@@ -64,6 +65,8 @@ struct Daemon {
     signals: Signals,
     notify: Notify,
     nofile: Nofile,
+    /// What handlers inherit.
+    process: ProcessState,
     ledger: Ledger,
     listeners: Listeners,
     reaper: Reaper<Pidfds>,

@@ -22,7 +22,7 @@ use crate::histogram::{Histogram, LIVES};
 use crate::log::Reason;
 use crate::planted::{Bug, planted};
 use crate::source::Source;
-use crate::sys::exec::Step;
+use crate::sys::spawn::Step;
 use crate::sys::pidfd::Ending;
 
 /// A service, for as long as it is in the table or has handlers. Never used for two names.

@@ -1,8 +1,8 @@
 //! Service and connection → a prepared child → a running handler.
 //!
-//! What does not depend on the connection is prepared when a table comes into force ([`Recipe`]); for each connection
+//! What does not depend on the connection is prepared when a table comes into force ([`HandlerTemplate`]); for each connection
 //! only a few variables are written into a buffer that is used again. The acceptor calls this, goes on, and asks each
-//! [`Start`] later how it went. Nothing here counts, logs or waits; a failure tells the step and the errno.
+//! [`SpawnSlot`] later how it went. Nothing here counts, logs or waits; a failure tells the step and the errno.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -13,8 +13,8 @@ use std::rc::Rc;
 
 use crate::source::Peer;
 use crate::sys::descriptor::Nofile;
-use crate::sys::exec::{self, Child, Failure, Limit, Start, Step, Strings};
-use crate::table::{Endpoint, Resource, Service, Stderr, Transport};
+use crate::sys::spawn::{Child, ChildStep, ExecPlan, Failure, PlanError, ProcessState, SpawnSlot, Step, Strings};
+use crate::table::{Credentials, Endpoint, Resource, Service, Stderr, Transport};
 
 /// The search path that handlers get, unless `env` or `pass_env` says otherwise.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -25,50 +25,52 @@ const NOFILE_LEAST: u64 = 1024;
 
 /// What all handlers of a service have in common.
 #[derive(Debug)]
-pub struct Recipe {
-    child: Rc<exec::Recipe>,
+pub struct HandlerTemplate {
+    plan: Rc<ExecPlan>,
     /// The part of the environment that is the same for all: `NAME=value` and a NUL byte each.
     env: Vec<u8>,
 }
 
-impl Recipe {
-    /// Prepares the handlers of `service`; `signals` are those that the daemon catches or ignores. Reads the daemon's own
-    /// variables that `pass_env` names.
-    #[must_use]
-    pub fn new(service: &Service, nofile: Nofile, signals: &[i32]) -> Self {
-        let child = exec::Recipe {
-            stderr: match service.stderr {
-                Stderr::Daemon => exec::Stderr::Keep,
-                Stderr::Connection => exec::Stderr::Connection,
-                Stderr::Null => exec::Stderr::Null,
-            },
-            rlimits: limits(service, nofile),
-            nice: service.nice,
-            umask: service.umask,
-            chroot: service.chroot.clone(),
-            directory: service.directory.clone(),
-            credentials: service.credentials.as_ref().map(|who| (who.uid, who.gid, who.groups.clone())),
-            path: service.program.path.clone(),
-            argv: Strings::of(service.program.argv.iter().map(AsRef::as_ref)),
-            signals: signals.to_vec(),
-        };
-        Self { child: Rc::new(child), env: environment(service) }
+impl HandlerTemplate {
+    /// Prepares the handlers of `service`; `nofile` is the limit on open files that the daemon was started with, `process`
+    /// what it is now. Reads the daemon's own variables that `pass_env` names.
+    ///
+    /// # Errors
+    /// What the service wants of its handlers makes no plan.
+    pub fn new(service: &Service, nofile: Nofile, process: &ProcessState) -> Result<Self, PlanError> {
+        let argv = Strings::of(service.program.argv.iter().map(AsRef::as_ref));
+        let plan = ExecPlan::compile(wishes(service, nofile), process, service.program.path.clone(), argv)?;
+        Ok(Self { plan: Rc::new(plan), env: environment(service) })
     }
 }
 
-fn limits(service: &Service, nofile: Nofile) -> Vec<Limit> {
-    let own = Limit {
-        resource: number(Resource::Nofile),
-        soft: nofile.soft.max(NOFILE_LEAST).min(nofile.hard),
-        hard: nofile.hard,
-    };
-    let asked = service.rlimits.iter().map(|limit| Limit {
-        resource: number(limit.resource),
-        soft: limit.soft,
-        hard: limit.hard,
-    });
-    // In order: what the table says of open files overrides the limit that the daemon was started with.
-    std::iter::once(own).chain(asked).collect()
+/// The world that the handlers of a service find, as steps of a child. All are named that may differ from the daemon's own
+/// world; the plan knows which of them do.
+fn wishes(service: &Service, nofile: Nofile) -> Vec<ChildStep> {
+    let mut wishes = vec![ChildStep::SetUmask(service.umask), ChildStep::ChangeDirectory(service.directory.clone())];
+    match service.stderr {
+        Stderr::Daemon => {}
+        Stderr::Connection => wishes.push(ChildStep::ConnectionToStderr),
+        Stderr::Null => wishes.push(ChildStep::NullToStderr),
+    }
+    wishes.extend(limits(service, nofile));
+    wishes.extend(service.nice.map(ChildStep::SetNice));
+    wishes.extend(service.chroot.clone().map(ChildStep::ChangeRoot));
+    if let Some(Credentials { uid, gid, groups, .. }) = &service.credentials {
+        wishes.push(ChildStep::SetGroups(groups.as_slice().into()));
+        wishes.extend([ChildStep::SetGid(*gid), ChildStep::SetUid(*uid)]);
+    }
+    wishes
+}
+
+/// The limits of the table, and the limit on open files that the daemon was started with unless the table has another.
+fn limits(service: &Service, nofile: Nofile) -> Vec<ChildStep> {
+    let set = |resource, soft, hard| ChildStep::SetRlimit { resource: number(resource), value: [soft, hard] };
+    let mut limits: Vec<_> = service.rlimits.iter().map(|limit| set(limit.resource, limit.soft, limit.hard)).collect();
+    if !service.rlimits.iter().any(|limit| limit.resource == Resource::Nofile) {
+        limits.push(set(Resource::Nofile, nofile.soft.max(NOFILE_LEAST).min(nofile.hard), nofile.hard));
+    }
+    limits
 }
 
 fn number(resource: Resource) -> i32 {
@@ -131,7 +133,7 @@ const KEPT: usize = 16;
 /// Starts handlers.
 #[derive(Debug)]
 pub struct Spawner {
-    idle: Vec<Start>,
+    idle: Vec<SpawnSlot>,
 }
 
 impl Spawner {
@@ -140,50 +142,50 @@ impl Spawner {
     /// # Errors
     /// No memory for a child's stack.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { idle: vec![Start::new()?] })
+        Ok(Self { idle: vec![SpawnSlot::new()?] })
     }
 
     /// Is there a place to start a handler from? Makes one if it must and there is memory for it.
     pub fn has_place(&mut self) -> bool {
         if self.idle.is_empty() {
-            self.idle.extend(Start::new());
+            self.idle.extend(SpawnSlot::new());
         }
         !self.idle.is_empty()
     }
 
     /// Starts a handler with `socket` as its descriptors 0 and 1. Signals must be blocked, as they always are outside of
-    /// the daemon's wait. How the start went is told by [`Start::finish`], and its place comes back to
+    /// the daemon's wait. How the start went is told by [`SpawnSlot::finish`], and its place comes back to
     /// [`Spawner::take_back`].
     ///
     /// # Errors
     /// No process could be made, or there is no place ([`Spawner::has_place`]); the socket comes back.
     pub fn start(
         &mut self,
-        recipe: &Recipe,
+        template: &HandlerTemplate,
         socket: OwnedFd,
         to: &Connection<'_>,
-    ) -> Result<(Child, Start), (Failure, OwnedFd)> {
-        let Some(mut start) = self.idle.pop() else {
+    ) -> Result<(Child, SpawnSlot), (Failure, OwnedFd)> {
+        let Some(mut slot) = self.idle.pop() else {
             return Err((Failure { step: Step::Clone, errno: libc::ENOMEM }, socket));
         };
         let fill = |bytes: &mut Vec<u8>| {
-            bytes.extend_from_slice(&recipe.env);
+            bytes.extend_from_slice(&template.env);
             describe(bytes, to);
         };
-        let result = start.go(&recipe.child, socket, fill);
+        let result = slot.spawn(&template.plan, socket, fill);
         match result {
-            Ok(child) => Ok((child, start)),
+            Ok(child) => Ok((child, slot)),
             Err((failure, socket)) => {
-                self.take_back(start);
+                self.take_back(slot);
                 Err((failure, socket))
             }
         }
     }
 
     /// Keeps a place whose start is over.
-    pub fn take_back(&mut self, start: Start) {
+    pub fn take_back(&mut self, slot: SpawnSlot) {
         if self.idle.len() < KEPT {
-            self.idle.push(start);
+            self.idle.push(slot);
         }
     }
 }

@@ -14,7 +14,7 @@ use std::process::{Command, Output};
 
 use nix::unistd::geteuid;
 
-use oxinetd::sys::exec::Step;
+use oxinetd::sys::spawn::Step;
 
 const DAEMON: &str = "man/oxinetd.8";
 const TABLE: &str = "man/oxinetd.yaml.5";

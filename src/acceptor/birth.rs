@@ -22,7 +22,7 @@ use crate::reaper::{self, About, Kernel, Reaper};
 use crate::source::Peer;
 use crate::spawner::Connection;
 use crate::sys::clock;
-use crate::sys::exec::{Failure, Start, Step};
+use crate::sys::spawn::{Failure, SpawnSlot, Step};
 use crate::sys::{filter, socket};
 
 /// So many starts may be under way before the oldest is waited for: enough to keep a few processors busy.
@@ -37,7 +37,7 @@ const LAST_PATIENCE: Duration = Duration::from_millis(50);
 /// A handler that is being started.
 #[derive(Debug)]
 struct Birth {
-    start: Start,
+    start: SpawnSlot,
     ticket: Ticket,
     pid: i32,
     entry: Rc<Entry>,
@@ -125,7 +125,7 @@ impl Acceptor {
         let borrowed = lent.then_some(listener);
         let spawn = |ledger: &Ledger| {
             let number = ledger.source_count(entry.id, client.source);
-            let (child, start) = spawner.start(&entry.recipe, socket, &Connection { number, ..to })?;
+            let (child, start) = spawner.start(&entry.template, socket, &Connection { number, ..to })?;
             Ok((child.pid, child.pidfd, start))
         };
         let (ticket, pid, start) = start_handler(desk.ledger, desk.reaper, entry, desk.now, client, borrowed, spawn)?;
@@ -169,7 +169,7 @@ impl Acceptor {
     /// Sees late starts through.
     pub fn follow_late(&mut self, desk: &mut Desk<'_>) {
         for place in (0..self.births.late.len()).rev() {
-            if self.births.late[place].start.landed() {
+            if self.births.late[place].start.has_exec_or_exited() {
                 let birth = self.births.late.swap_remove(place);
                 self.finish(desk, birth);
             }

@@ -10,7 +10,7 @@ use crate::admission::{Now, Prepared as Rates};
 use crate::control::{self, protocol::Reloaded};
 use crate::listeners::Prepared;
 use crate::log::{Event, Level, Settings};
-use crate::spawner::Recipe;
+use crate::spawner::HandlerTemplate;
 use crate::sys::{clock, memory};
 use crate::table::{self, DropBanned, Table, change};
 
@@ -45,8 +45,27 @@ impl Daemon {
         prepared.map_err(|error| format!("daemon.sources: {error}"))
     }
 
-    /// Puts the table in force whose sockets and rate tables are prepared. Cannot fail.
-    pub(super) fn commit(&mut self, prepared: Prepared, control: control::Prepared, rates: Rates, now: Duration) {
+    /// What the handlers of each enabled service have in common.
+    pub(super) fn prepare_handlers(&self, table: &Table) -> Result<Vec<HandlerTemplate>, Vec<String>> {
+        let (mut templates, mut problems) = (Vec::new(), Vec::new());
+        for service in table.services.iter().filter(|service| service.enabled) {
+            match HandlerTemplate::new(service, self.nofile, &self.process) {
+                Ok(template) => templates.push(template),
+                Err(error) => problems.push(format!("services.{}: handlers cannot be started: {error}", service.name)),
+            }
+        }
+        if problems.is_empty() { Ok(templates) } else { Err(problems) }
+    }
+
+    /// Puts the table in force whose sockets, rate tables and handlers (`templates`) are prepared. Cannot fail.
+    pub(super) fn commit(
+        &mut self,
+        prepared: Prepared,
+        control: control::Prepared,
+        rates: Rates,
+        templates: Vec<HandlerTemplate>,
+        now: Duration,
+    ) {
         let warning = control.warning.clone();
         warning.into_iter().chain(self.control.commit(&self.poll, control)).for_each(|warning| self.warn(warning));
         let enabled: Vec<_> = self.table.services.iter().filter(|service| service.enabled).cloned().collect();
@@ -61,12 +80,11 @@ impl Daemon {
         }
         committed.warnings.into_iter().for_each(|warning| self.warn(warning));
         self.instances = self.affordable();
-        let (nofile, signals) = (self.nofile, self.signals.not_default());
-        let entry = |(service, id): (table::Service, _)| {
-            let recipe = Recipe::new(&service, nofile, &signals);
-            Entry { id, name: Arc::from(service.name.as_str()), service, recipe }
+        let entry = |((service, id), template): ((table::Service, _), _)| {
+            let name = Arc::from(service.name.as_str());
+            Entry { id, name, service, template }
         };
-        let entries = enabled.into_iter().zip(ids).map(entry).collect();
+        let entries = enabled.into_iter().zip(ids).zip(templates).map(entry).collect();
         let now = Now { monotonic: now, wall: clock::wall() };
         self.acceptor.serve(entries, self.instances, rates, now);
         self.sieve.serve(self.table.daemon.drop_banned == DropBanned::Kernel, &mut self.listeners);
@@ -125,6 +143,8 @@ impl Daemon {
         let options = table::Options { dialect: self.options.dialect, ..table::Options::default() };
         let loaded = table::load_with(&self.options.files, &options).loaded().map_err(lines)?;
         let rates = self.prepare_rates(&loaded.table).map_err(|line| vec![line])?;
+        self.process.refresh();
+        let templates = self.prepare_handlers(&loaded.table)?;
         let prepared = self.listeners.prepare(&loaded.table.services).map_err(lines)?;
         let control = self.control.prepare(&self.options.control_settings(&loaded.table));
         let control = control.map_err(|(line, _)| vec![line])?;
@@ -135,7 +155,7 @@ impl Daemon {
         let (added, removed) = (plan.added.len(), plan.removed.len());
         let (altered, kept) = (plan.altered.len(), plan.kept.len());
         self.table = loaded.table;
-        self.commit(prepared, control, rates, now);
+        self.commit(prepared, control, rates, templates, now);
         self.log.write(Event::Reload { added, removed, altered, kept });
         Ok(Reloaded::from(&plan))
     }

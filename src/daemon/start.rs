@@ -24,7 +24,8 @@ use crate::sys::descriptor::{self, Nofile};
 use crate::sys::notify::Notify;
 use crate::sys::poll::{Poll, Ready};
 use crate::sys::signals::{self, Signals};
-use crate::sys::{clock, exec, memory};
+use crate::sys::spawn::{self, ProcessState};
+use crate::sys::{clock, memory};
 use crate::table::{self, ControlPlace, Dialect, Table};
 
 /// Exit statuses of sysexits(3), as oxinetd(8) explains them.
@@ -139,15 +140,17 @@ impl Daemon {
     pub(super) fn new(options: Options, table: Table, inherited: Inherited) -> Result<Self, StartError> {
         let Inherited { sockets, notify, nofile } = inherited;
         let failed = |what: &'static str| move |error: io::Error| StartError::system(what, &error);
-        exec::supported().map_err(failed("this kernel is too old, Linux 5.9 or newer is needed"))?;
+        spawn::supported().map_err(failed("this kernel is too old, Linux 5.9 or newer is needed"))?;
         descriptor::standard().map_err(failed("/dev/null"))?;
         signals::forget_inherited();
         signals::block();
         let handlers = u64::from(table.daemon.instances).min(nofile.hard / 2);
         descriptor::make_room(handlers + table.services.len() as u64 + 1024);
+        let signals = Signals::install(std::process::id() == 1).map_err(failed("signals"))?;
+        // While there is one thread: the log has its own.
+        let process = ProcessState::read();
         let settings = options.log_settings(&table);
         let log = Log::start(&settings).map_err(|error| StartError::system(&error.key, &error.error))?;
-        let signals = Signals::install(std::process::id() == 1).map_err(failed("signals"))?;
         let poll = Poll::new().map_err(failed("epoll"))?;
         let reaper = Reaper::new(Pidfds::new().map_err(failed("epoll"))?);
         poll.add(&signals, SIGNALS).and_then(|()| poll.add(&reaper, REAPER)).map_err(failed("epoll"))?;
@@ -162,6 +165,7 @@ impl Daemon {
             signals,
             notify,
             nofile,
+            process,
             ledger: Ledger::default(),
             listeners: Listeners::new(sockets),
             reaper,
@@ -188,6 +192,8 @@ impl Daemon {
     pub(super) fn open(&mut self, without_control: Option<control::Prepared>) -> Result<(), StartError> {
         let rates =
             self.prepare_rates(&self.table).map_err(|line| StartError { lines: vec![line], status: status::SYSTEM })?;
+        let templates = self.prepare_handlers(&self.table);
+        let templates = templates.map_err(|lines| StartError { lines, status: status::SYSTEM })?;
         let prepared = self.listeners.prepare(&self.table.services).map_err(|errors| StartError::open(&errors))?;
         let control = self.control.prepare(&self.options.control_settings(&self.table));
         let control = match (control, without_control) {
@@ -198,7 +204,7 @@ impl Daemon {
             }
             (Err((line, errno)), None) => return Err(StartError::unavailable(vec![line], [errno])),
         };
-        self.commit(prepared, control, rates, clock::monotonic());
+        self.commit(prepared, control, rates, templates, clock::monotonic());
         let unclaimed = self.listeners.unclaimed();
         if unclaimed > 0 {
             self.warn(format!("{unclaimed} sockets from the service manager are in no service; closed"));

@@ -26,9 +26,9 @@ use crate::admission::{Buckets, Now};
 use crate::log::{Event, Log};
 use crate::sys::clock;
 use crate::sys::descriptor;
-use crate::sys::exec::{Recipe, Start, Stderr, Strings};
 use crate::sys::notify::Notify;
 use crate::sys::pidfd::{self, Ending};
+use crate::sys::spawn::{ChildStep, ExecPlan, SpawnSlot, Strings};
 
 /// The option of the new program that says where its state is.
 pub const TAKE_OVER: &str = "take-over";
@@ -73,7 +73,7 @@ impl Program {
 /// A rehearsal under way.
 #[derive(Debug)]
 pub(super) struct Rehearsal {
-    start: Start,
+    slot: SpawnSlot,
     process: OwnedFd,
     state: File,
     /// How long the state is; what the new program says comes behind it.
@@ -105,25 +105,22 @@ impl Daemon {
     fn rehearse(&self, now: Duration) -> io::Result<Rehearsal> {
         let state = Carried::of(self, now).write()?;
         let length = state.metadata()?.len();
-        let recipe = Recipe {
-            // What it says, to whichever descriptor, comes behind the state.
-            stderr: Stderr::Connection,
-            rlimits: Vec::new(),
-            nice: None,
-            umask: 0o077,
-            chroot: None,
-            directory: CString::from(c"/"),
-            credentials: None,
-            path: CString::new(self.program.path.as_os_str().as_bytes())?,
-            argv: Strings::of(self.program.command_line(REHEARSE).iter().map(AsRef::as_ref)),
-            signals: self.signals.not_default(),
-        };
-        let mut start = Start::new()?;
+        // What it says, to whichever descriptor, comes behind the state.
+        let wishes = vec![
+            ChildStep::ConnectionToStderr,
+            ChildStep::SetUmask(0o077),
+            ChildStep::ChangeDirectory(CString::from(c"/")),
+        ];
+        let path = CString::new(self.program.path.as_os_str().as_bytes())?;
+        let argv = Strings::of(self.program.command_line(REHEARSE).iter().map(AsRef::as_ref));
+        let plan = ExecPlan::compile(wishes, &self.process, path, argv);
+        let plan = plan.map_err(|error| io::Error::other(error.to_string()))?;
+        let mut slot = SpawnSlot::new()?;
         let environment =
             |bytes: &mut Vec<u8>| environment().iter().for_each(|one| bytes.extend(one.as_bytes_with_nul()));
-        let child = start.go(&Rc::new(recipe), state.try_clone()?.into(), environment);
+        let child = slot.spawn(&Rc::new(plan), state.try_clone()?.into(), environment);
         let process = child.map_err(|(failure, _)| io::Error::from_raw_os_error(failure.errno))?.pidfd;
-        Ok(Rehearsal { start, process, state, length, until: now + PATIENCE, given_up: false })
+        Ok(Rehearsal { slot, process, state, length, until: now + PATIENCE, given_up: false })
     }
 
     /// Looks how the rehearsal goes, and once it has gone well gives way to the new program.
@@ -200,7 +197,7 @@ impl Rehearsal {
             // As process 1 we may have collected it as a stranger: then what it has said must do.
             Err(_) => None,
         };
-        if let Some((_, Some(failure))) = self.start.finish() {
+        if let Some((_, Some(failure))) = self.slot.finish() {
             let error = io::Error::from_raw_os_error(failure.errno);
             return Some(Err(format!("the new program cannot be started: {}: {error}", failure.step.word())));
         }

@@ -9,8 +9,9 @@ use crate::acceptor::Entry;
 use crate::ledger::ServiceId;
 use crate::rate::Rate;
 use crate::source::{Prefixes, Source};
-use crate::spawner::Recipe;
+use crate::spawner::HandlerTemplate;
 use crate::sys::descriptor::Nofile;
+use crate::sys::spawn::ProcessState;
 use crate::table::{
     LogChoice, Origin, Origins, OwnLog, Penalties, PerSource, Program, RateLimit, Refuse, Service, SocketOptions,
     Stderr, WhenFull,
@@ -140,6 +141,7 @@ pub(super) fn entry(id: ServiceId, line: &Line) -> Entry {
         socket: SocketOptions::default(),
         log: LogChoice { accept: false, exit: false, refuse: false, own: OwnLog::default() },
     };
-    let recipe = Recipe::new(&service, Nofile { soft: 1024, hard: 1024 }, &[]);
-    Entry { id, name: Arc::from(name), service, recipe }
+    let nofile = Nofile { soft: 1024, hard: 1024 };
+    let template = HandlerTemplate::new(&service, nofile, &ProcessState::unknown()).expect("a plan");
+    Entry { id, name: Arc::from(name), service, template }
 }
