@@ -38,8 +38,7 @@ impl ExecPlan {
         let mut steps = wishes;
         add_companions(&mut steps, process);
         add_frame(&mut steps, process);
-        // Stable, so that what may be done several times is done in the order of the wishes.
-        steps.sort_by_key(ChildStep::kind);
+        let mut steps = put_in_order(&steps);
         check_order(&steps)?;
         leave_out_unneeded(&mut steps, process.clone());
         check_order(&steps)?;
@@ -89,6 +88,12 @@ fn add_frame(steps: &mut Vec<ChildStep>, process: &ProcessState) {
         ChildStep::UnblockSignals,
     ]);
     steps.extend(process.signals().iter().map(|signal| ChildStep::ResetSignal(*signal)));
+}
+
+/// Steps of one kind stay in the order of the wishes. A call of sort() would be more code than all the rest of this file.
+fn put_in_order(steps: &[ChildStep]) -> Vec<ChildStep> {
+    let of_kind = |kind: &StepKind| steps.iter().filter(|step| step.kind() == *kind).cloned().collect::<Vec<_>>();
+    StepKind::ALL.iter().flat_map(of_kind).collect()
 }
 
 /// Leaves out the steps that would change nothing. Each is judged by what those before it have made of the process.

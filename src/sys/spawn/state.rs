@@ -4,7 +4,7 @@
 //! What can't be read is unknown, and then its steps stay in every plan. So reading never fails, and a step is left out only
 //! where the process certainly is what the step would make it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::fs;
 use std::mem;
@@ -21,8 +21,8 @@ use crate::sys::signals;
 /// The state of this process, as far as a child may be told to change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessState {
-    /// Soft and hard limit of each resource that is known.
-    rlimits: BTreeMap<c_int, [u64; 2]>,
+    /// Soft and hard limit of each resource, by its number.
+    rlimits: [Option<[u64; 2]>; RESOURCES],
     nice: Option<i32>,
     umask: Option<u32>,
     /// Is the working directory certainly the root directory?
@@ -61,14 +61,14 @@ impl ProcessState {
     /// Reads again what somebody else may have changed meanwhile: limits (prlimit(1)) and priority (renice(1)).
     pub fn refresh(&mut self) {
         self.nice = read_nice();
-        self.rlimits = (0..RESOURCES).filter_map(|resource| Some((resource, read_rlimit(resource)?))).collect();
+        self.rlimits = std::array::from_fn(read_rlimit);
     }
 
     /// A process of which nothing is known.
     #[must_use]
     pub fn unknown() -> Self {
         Self {
-            rlimits: BTreeMap::new(),
+            rlimits: [None; RESOURCES],
             nice: None,
             umask: None,
             in_root: false,
@@ -93,16 +93,19 @@ impl ProcessState {
     /// the process has no such supplementary group: it is in that group by its group id. The other way round, a
     /// supplementary group that the list lacks would outlive a change of the group id.
     pub(super) fn is_in_groups(&self, list: &[u32], gid: Option<u32>) -> bool {
-        let (Some(own), Some([real, effective, saved])) = (&self.groups, self.gids) else { return false };
-        let stays = real == effective && effective == saved && gid.is_none_or(|gid| gid == real);
+        let Some(own) = &self.groups else { return false };
+        let stays = |group: &u32| self.gids == Some([*group; 3]) && gid.is_none_or(|gid| gid == *group);
         let wish: BTreeSet<u32> = list.iter().copied().collect();
-        own.is_subset(&wish) && wish.difference(own).all(|group| stays && *group == real)
+        own.is_subset(&wish) && wish.difference(own).all(stays)
     }
 
     /// Takes over what `step` makes of the process. Says whether that is, or may be, a change.
     pub(super) fn change(&mut self, step: &ChildStep) -> bool {
         match step {
-            ChildStep::SetRlimit { resource, value } => self.rlimits.insert(*resource, *value) != Some(*value),
+            ChildStep::SetRlimit { resource, value } => {
+                let place = usize::try_from(*resource).ok().and_then(|resource| self.rlimits.get_mut(resource));
+                place.is_none_or(|place| place.replace(*value) != Some(*value))
+            }
             ChildStep::SetNice(nice) => self.nice.replace(*nice) != Some(*nice),
             ChildStep::SetUmask(mask) => self.umask.replace(*mask) != Some(*mask),
             // Of all paths this one alone can't come to mean another directory.
@@ -119,15 +122,20 @@ impl ProcessState {
             }
             ChildStep::SetGid(gid) => self.gids.replace([*gid; 3]) != Some([*gid; 3]),
             ChildStep::SetUid(uid) => self.uids.replace([*uid; 3]) != Some([*uid; 3]),
+            ChildStep::ResetSignal(signal) => {
+                let count = self.signals.len();
+                self.signals.retain(|other| other != signal);
+                self.signals.len() < count
+            }
             _ => true,
         }
     }
 }
 
 /// So many resources have limits.
-const RESOURCES: c_int = 16;
+const RESOURCES: usize = 16;
 
-fn read_rlimit(resource: c_int) -> Option<[u64; 2]> {
+fn read_rlimit(resource: usize) -> Option<[u64; 2]> {
     let mut value = [0_u64; 2];
     let nothing = ptr::null::<u64>();
     // SAFETY: the kernel's struct rlimit64 is two numbers of 64 bits; nothing is set.
@@ -175,5 +183,77 @@ impl Namespace {
     /// Does each of these numbers stand for one id?
     fn knows<'a>(&self, ids: impl IntoIterator<Item = &'a u32>) -> bool {
         ids.into_iter().all(|id| Some(*id) != self.overflow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::resource::{Resource, getrlimit};
+
+    use super::*;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "asks the kernel for what Miri has not")]
+    fn limits_and_priority_are_the_processes_own() {
+        let mut state = ProcessState::unknown();
+        state.refresh();
+        for (resource, number) in
+            [(Resource::RLIMIT_NOFILE, libc::RLIMIT_NOFILE), (Resource::RLIMIT_CORE, libc::RLIMIT_CORE)]
+        {
+            let (soft, hard) = getrlimit(resource).unwrap();
+            assert_eq!(state.rlimits[number as usize], Some([soft, hard]), "{resource:?}");
+        }
+        // Field 19 of proc_pid_stat(5), counted from the one after the name, which is the third.
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let nice = stat.rsplit(") ").next().unwrap().split(' ').nth(19 - 3).unwrap().parse().unwrap();
+        assert_eq!(state.nice, Some(nice));
+    }
+
+    #[test]
+    fn ids_that_may_stand_for_others_are_not_known() {
+        let (whole, part) = (Namespace { overflow: None }, Namespace { overflow: Some(65534) });
+        assert!(whole.knows(&[65534, 0]) && part.knows(&[0, 1000]));
+        assert!(!part.knows(&[0, 65534]));
+    }
+
+    #[test]
+    fn a_list_of_groups_may_name_the_processes_own_group_and_nothing_else_may_differ() {
+        let state = |own: &[u32], gid| {
+            let mut state = ProcessState::unknown();
+            state.change(&ChildStep::SetGroups(own.into()));
+            state.change(&ChildStep::SetGid(gid));
+            state
+        };
+        for (own, gid, list, becomes, expected) in [
+            (&[4, 5][..], 5, &[5, 4][..], Some(5), true),
+            (&[4], 5, &[4, 5], Some(5), true),
+            (&[4], 5, &[4, 5], None, true),
+            (&[], 0, &[0], Some(0), true),
+            (&[], 0, &[], Some(0), true),
+            // It would be in that group no more.
+            (&[4], 5, &[4, 5], Some(6), false),
+            // Membership beyond the list, if only behind a change of the group id.
+            (&[0], 0, &[], Some(0), false),
+            (&[4, 5], 5, &[4], Some(5), false),
+            (&[4, 6], 5, &[4, 5], Some(5), false),
+            (&[4], 5, &[4, 6], Some(5), false),
+        ] {
+            let found = state(own, gid).is_in_groups(list, becomes);
+            assert_eq!(found, expected, "{own:?} with {gid}, to be {list:?} with {becomes:?}");
+        }
+        assert!(!ProcessState::unknown().is_in_groups(&[], None));
+    }
+
+    #[test]
+    fn one_group_id_that_differs_is_enough() {
+        let mut state = ProcessState::unknown();
+        state.change(&ChildStep::SetGroups([].into()));
+        for gids in [[0, 5, 0], [5, 0, 0], [0, 0, 5]] {
+            state.gids = Some(gids);
+            assert!(!state.is_in_groups(&[0], Some(0)), "{gids:?}");
+            assert!(state.clone().change(&ChildStep::SetGid(0)), "{gids:?}");
+            state.uids = Some(gids);
+            assert!(state.clone().change(&ChildStep::SetUid(0)), "{gids:?}");
+        }
     }
 }
