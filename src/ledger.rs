@@ -22,8 +22,8 @@ use crate::histogram::{Histogram, LIVES};
 use crate::log::Reason;
 use crate::planted::{Bug, planted};
 use crate::source::Source;
-use crate::sys::spawn::Step;
 use crate::sys::pidfd::Ending;
+use crate::sys::spawn::Step;
 
 /// A service, for as long as it is in the table or has handlers. Never used for two names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
