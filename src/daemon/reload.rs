@@ -51,7 +51,9 @@ impl Daemon {
         for service in table.services.iter().filter(|service| service.enabled) {
             match HandlerTemplate::new(service, self.nofile, &self.process) {
                 Ok(template) => templates.push(template),
-                Err(error) => problems.push(format!("services.{}: handlers cannot be started: {error}", service.name)),
+                Err(error) => {
+                    problems.push(format!("services.{}: handlers cannot be started: {error:?}", service.name))
+                }
             }
         }
         if problems.is_empty() { Ok(templates) } else { Err(problems) }

@@ -114,7 +114,7 @@ impl Daemon {
         let path = CString::new(self.program.path.as_os_str().as_bytes())?;
         let argv = Strings::of(self.program.command_line(REHEARSE).iter().map(AsRef::as_ref));
         let plan = ExecPlan::compile(wishes, &self.process, path, argv);
-        let plan = plan.map_err(|error| io::Error::other(error.to_string()))?;
+        let plan = plan.map_err(|error| io::Error::other(format!("{error:?}")))?;
         let mut slot = SpawnSlot::new()?;
         let environment =
             |bytes: &mut Vec<u8>| environment().iter().for_each(|one| bytes.extend(one.as_bytes_with_nul()));

@@ -1,6 +1,6 @@
 //! From an [`ExecPlan`] to a running process: `clone(CLONE_VM | CLONE_FILES | CLONE_PIDFD)`, then execve(2).
 //!
-//! A plan is compiled and checked when a table is loaded ([`plan`]); a [`SpawnSlot`] starts one child after another by
+//! A plan is compiled and checked when a table is loaded (`plan.rs`); a [`SpawnSlot`] starts one child after another by
 //! such plans. The daemon's memory is not copied (fork(2) costs time in proportion to it) and its descriptor table
 //! neither: the child shares both until its first act, `close_range(…, CLOSE_RANGE_UNSHARE)`, which copies only what lies
 //! below the connection's descriptor. The daemon does not sleep meanwhile, as vfork(2) would make it: it goes on with

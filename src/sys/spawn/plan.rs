@@ -6,7 +6,6 @@
 //! are looked at once more, and its fields are nobody else's. Nothing here makes a system call.
 
 use std::ffi::{CStr, CString};
-use std::fmt;
 
 use super::state::ProcessState;
 use super::step::{ChildStep, StepKind};
@@ -105,7 +104,7 @@ fn leave_out_unneeded(steps: &mut Vec<ChildStep>, mut process: ProcessState) {
     });
 }
 
-/// Why a plan can't be built.
+/// Why a plan can't be built: a mistake of whoever wanted it, since every table can be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanError {
     /// The second would be done after the first.
@@ -114,16 +113,6 @@ pub enum PlanError {
     Repeated(StepKind),
     /// Every child needs it, or another step of the plan does.
     Missing(StepKind),
-}
-
-impl fmt::Display for PlanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Misplaced(before, after) => write!(f, "{before} cannot come before {after}"),
-            Self::Repeated(kind) => write!(f, "{kind} is asked for twice"),
-            Self::Missing(kind) => write!(f, "{kind} is missing"),
-        }
-    }
 }
 
 /// What no plan can be without.

@@ -8,7 +8,6 @@
 //! in the child by path, or comes to the child as the connection does, below it.
 
 use std::ffi::{CString, c_int};
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -66,7 +65,7 @@ steps! {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $step:ident, $words:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident = $step:ident, $call:literal,)*) => {
         /// What the child does, in the order in which it does it: the one list of that order.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum StepKind { $($(#[$doc])* $name,)* }
@@ -78,8 +77,10 @@ macro_rules! kinds {
             pub fn reported_as(self) -> Step {
                 match self { $(Self::$name => Step::$step,)* }
             }
-            fn words(self) -> &'static str {
-                match self { $(Self::$name => $words,)* }
+            /// The call that it makes, as in SECURITY.md.
+            #[must_use]
+            pub fn call(self) -> &'static str {
+                match self { $(Self::$name => $call,)* }
             }
         }
     };
@@ -89,11 +90,11 @@ kinds! {
     /// The first act: before it the descriptor table is the daemon's own.
     UnshareDescriptors = Descriptors, "close_range(connection + 1, ∞, UNSHARE)",
     /// Before 0 is overwritten, which is /dev/null until then.
-    SetStderr = Descriptors, "dup3 to 2",
+    SetStderr = Descriptors, "dup3(…, 2)",
     /// Descriptor 0.
-    SetStdin = Descriptors, "dup3 to 0",
+    SetStdin = Descriptors, "dup3(…, 0)",
     /// Descriptor 1.
-    SetStdout = Descriptors, "dup3 to 1",
+    SetStdout = Descriptors, "dup3(…, 1)",
     /// After the connection has been copied.
     CloseOthers = Descriptors, "close_range(3, ∞)",
     /// A group of its own, by which a handler can be ended.
@@ -107,7 +108,7 @@ kinds! {
     /// Needs root.
     ChangeRoot = Chroot, "chroot",
     /// Leaves nothing outside of the new root.
-    EnterRoot = Chroot, "chdir to /",
+    EnterRoot = Chroot, "chdir(/)",
     /// Relative to the new root.
     ChangeDirectory = Directory, "chdir",
     /// Needs the rights that the next ones give up.
@@ -119,18 +120,11 @@ kinds! {
     /// All three ids.
     SetUid = User, "setresuid",
     /// The same, and no core.
-    ForbidDump = User, "PR_SET_DUMPABLE 0",
+    ForbidDump = User, "PR_SET_DUMPABLE",
     /// Once for each signal; before any can come through.
     ResetSignal = Signals, "rt_sigaction",
     /// After everything that must not be interrupted.
     UnblockSignals = Signals, "rt_sigprocmask",
-}
-
-/// As in SECURITY.md.
-impl fmt::Display for StepKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.words())
-    }
 }
 
 /// One step, with the arguments of its system call.

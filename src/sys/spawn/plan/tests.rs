@@ -199,7 +199,8 @@ fn rows(section: &str) -> Vec<String> {
 
 #[test]
 fn the_order_in_the_page_on_security_is_that_of_the_plan() {
-    let expected: Vec<String> = StepKind::ALL.iter().map(ToString::to_string).chain(["execve".to_owned()]).collect();
+    let expected: Vec<String> =
+        StepKind::ALL.iter().map(|kind| kind.call().to_owned()).chain(["execve".to_owned()]).collect();
     assert_eq!(rows("## What a child does before execve"), expected);
 }
 
