@@ -52,7 +52,7 @@ impl Daemon {
             match HandlerTemplate::new(service, self.nofile, &self.process) {
                 Ok(template) => templates.push(template),
                 Err(error) => {
-                    problems.push(format!("services.{}: handlers cannot be started: {error:?}", service.name))
+                    problems.push(format!("services.{}: handlers cannot be started: {error:?}", service.name));
                 }
             }
         }
