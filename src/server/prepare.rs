@@ -12,13 +12,13 @@ use nix::errno::Errno;
 use super::Daemon;
 use crate::config::{DropBanned, Problem, Service, Table};
 use crate::dispatch::commit::{NewSockets, NewTable};
-use crate::system::{OpenError, Socket};
+use crate::system::{HandlerTemplate, OpenError, Socket};
 use crate::{admission, control, exit, log};
 
 /// A table that is ready to be put in force.
 pub(super) struct Prepared {
     table: Table,
-    services: Vec<Rc<Service>>,
+    services: Vec<(Rc<Service>, HandlerTemplate)>,
     sockets: NewSockets<Socket>,
     admission: admission::Prepared,
     control: control::Prepared,
@@ -33,6 +33,8 @@ pub(super) enum PrepareError {
     Table(Vec<Problem>),
     /// There is no memory for the rates and penalties of so many sources.
     Memory(String),
+    /// What services want of their handlers makes no plan, a line for each.
+    Handlers(Vec<String>),
     /// Sockets can't be opened.
     Sockets(Vec<OpenError>),
     /// The control socket can't be opened: what is wrong, and the reason.
@@ -47,6 +49,7 @@ impl PrepareError {
         match self {
             Self::Table(problems) => problems.iter().map(ToString::to_string).collect(),
             Self::Sockets(errors) => errors.iter().map(ToString::to_string).collect(),
+            Self::Handlers(lines) => lines.clone(),
             Self::Memory(line) | Self::Control(line, _) => vec![line.clone()],
             Self::Log(error) => vec![error.to_string()],
         }
@@ -58,7 +61,7 @@ impl PrepareError {
         let is_denied = |errno: &Errno| matches!(errno, Errno::EACCES | Errno::EPERM);
         match self {
             Self::Table(_) => exit::CONFIG,
-            Self::Memory(_) => exit::SYSTEM,
+            Self::Memory(_) | Self::Handlers(_) => exit::SYSTEM,
             Self::Sockets(errors) => {
                 unless_denied(errors.iter().all(|error| is_denied(&error.errno)), exit::UNAVAILABLE)
             }
@@ -86,12 +89,30 @@ impl Daemon {
         let services: Vec<_> = enabled.cloned().map(Rc::new).collect();
         let admission = self.dispatcher.admission().prepare(table.daemon.sources, services.iter().map(AsRef::as_ref));
         let admission = admission.map_err(|error| PrepareError::Memory(format!("daemon.sources: {error}")))?;
+        let templates = self.prepare_handlers(&services)?;
         let sockets = self.dispatcher.open_sockets(&services).map_err(PrepareError::Sockets)?;
         let control = self.prepare_control(&table, occasion)?;
         let settings = self.options.log_settings(&table);
         let log = (occasion == Occasion::Reload).then(|| log::Log::prepare(&settings));
         let log = log.transpose().map_err(PrepareError::Log)?;
+        let services = services.into_iter().zip(templates).collect();
         Ok(Prepared { table, services, sockets, admission, control, log })
+    }
+
+    /// What the handlers of each service have in common.
+    fn prepare_handlers(&mut self, services: &[Rc<Service>]) -> Result<Vec<HandlerTemplate>, PrepareError> {
+        let system = self.dispatcher.kernel_mut();
+        system.refresh_state();
+        let (mut templates, mut problems) = (Vec::new(), Vec::new());
+        for service in services {
+            match system.template(service) {
+                Ok(template) => templates.push(template),
+                Err(error) => {
+                    problems.push(format!("services.{}: handlers cannot be started: {error:?}", service.name));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(templates) } else { Err(PrepareError::Handlers(problems)) }
     }
 
     fn prepare_control(&self, table: &Table, occasion: Occasion) -> Result<control::Prepared, PrepareError> {

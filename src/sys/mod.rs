@@ -7,7 +7,7 @@
 pub mod clock;
 pub mod descriptor;
 pub mod detach;
-pub mod exec;
+pub mod spawn;
 pub mod filter;
 pub mod memory;
 pub mod notify;

@@ -29,9 +29,9 @@ use crate::log::{Event, Log};
 use crate::net::socket_file::FileIdentity;
 use crate::net::{Endpoint, Peer, Transport};
 use crate::sys::descriptor::{self, Inheritable, Nofile, Reserve};
-use crate::sys::exec::{Child, Start};
 use crate::sys::pidfd;
 use crate::sys::poll::{Poll, Ready};
+use crate::sys::spawn::{Child, PlanError, ProcessState, SpawnSlot};
 use crate::sys::{clock, filter, socket};
 use crate::types::{Ended, KillSignal, SpawnFailure, Step, Ticket};
 
@@ -48,12 +48,12 @@ pub struct System {
     processes: Poll,
     ended: Ready,
     /// Slots in which no start is under way.
-    slots: Vec<Start>,
+    slots: Vec<SpawnSlot>,
     /// For accepting one client when there are no descriptors left.
     reserve: Reserve,
     nofile: Nofile,
-    /// The signals that the daemon catches or ignores, which handlers get back.
-    signals: Vec<i32>,
+    /// What handlers inherit.
+    state: ProcessState,
     /// Sockets from the service manager that no table has claimed yet.
     passed: Vec<OwnedFd>,
 }
@@ -63,10 +63,35 @@ impl System {
     ///
     /// # Errors
     /// No descriptors or memory.
-    pub fn new(log: Log, poll: Rc<Poll>, nofile: Nofile, signals: Vec<i32>, passed: Vec<OwnedFd>) -> io::Result<Self> {
+    pub fn new(
+        log: Log,
+        poll: Rc<Poll>,
+        nofile: Nofile,
+        state: ProcessState,
+        passed: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
         let (processes, ended) = (Poll::new()?, Ready::new(EXIT_BATCH));
-        let (slots, reserve) = (vec![Start::new()?], Reserve::new()?);
-        Ok(Self { log, poll, processes, ended, slots, reserve, nofile, signals, passed })
+        let (slots, reserve) = (vec![SpawnSlot::new()?], Reserve::new()?);
+        Ok(Self { log, poll, processes, ended, slots, reserve, nofile, state, passed })
+    }
+
+    /// What handlers inherit of this process.
+    #[must_use]
+    pub fn state(&self) -> &ProcessState {
+        &self.state
+    }
+
+    /// Looks again at what other programs may have changed of this process.
+    pub fn refresh_state(&mut self) {
+        self.state.refresh();
+    }
+
+    /// Prepares the handlers of a service.
+    ///
+    /// # Errors
+    /// What the service wants of its handlers makes no plan.
+    pub fn template(&self, service: &Service) -> Result<HandlerTemplate, PlanError> {
+        HandlerTemplate::new(service, self.nofile, &self.state)
     }
 
     /// Closes the sockets from the service manager that no service wants, and gives their number.
@@ -74,7 +99,7 @@ impl System {
         std::mem::take(&mut self.passed).len()
     }
 
-    fn keep_slot(&mut self, slot: Start) {
+    fn keep_slot(&mut self, slot: SpawnSlot) {
         if self.slots.len() < SLOTS_KEPT {
             self.slots.push(slot);
         }
@@ -92,7 +117,7 @@ impl Resources for System {
     type Socket = Socket;
     type Connection = Inheritable;
     type Process = Inheritable;
-    type Start = Start;
+    type Start = SpawnSlot;
     type Template = HandlerTemplate;
     type Backlog = socket::Waiting;
 }
@@ -122,10 +147,6 @@ impl Kernel for System {
 
     fn log(&self, event: Event) {
         self.log.write(event);
-    }
-
-    fn template(&self, service: &Service) -> HandlerTemplate {
-        HandlerTemplate::new(service, self.nofile, &self.signals)
     }
 
     fn poll(&mut self, socket: &Socket, id: ListenerId) -> io::Result<()> {
@@ -221,7 +242,7 @@ impl Kernel for System {
 
     fn has_slot(&mut self) -> bool {
         if self.slots.is_empty() {
-            self.slots.extend(Start::new());
+            self.slots.extend(SpawnSlot::new());
         }
         !self.slots.is_empty()
     }
@@ -231,7 +252,7 @@ impl Kernel for System {
         template: &HandlerTemplate,
         connection: Inheritable,
         to: &ConnectionInfo<'_>,
-    ) -> Result<Spawned<Inheritable, Start>, (SpawnFailure, Inheritable)> {
+    ) -> Result<Spawned<Inheritable, SpawnSlot>, (SpawnFailure, Inheritable)> {
         let Some(mut start) = self.slots.pop() else {
             return Err((SpawnFailure { step: Step::Clone, errno: libc::ENOMEM }, connection));
         };
@@ -240,7 +261,7 @@ impl Kernel for System {
             bytes.extend_from_slice(&template.env);
             template::describe(bytes, to, peer_path.as_deref());
         };
-        match start.go(&template.child, connection.0, fill) {
+        match start.spawn(&template.plan, connection.0, fill) {
             Ok(Child { pid, pidfd }) => Ok(Spawned { pid, process: Inheritable(pidfd), start }),
             Err((failure, connection)) => {
                 self.keep_slot(start);
@@ -249,11 +270,11 @@ impl Kernel for System {
         }
     }
 
-    fn wait_for_start(&mut self, start: &Start, limit: Duration) -> bool {
-        if limit.is_zero() { start.landed() } else { start.wait(limit) }
+    fn wait_for_start(&mut self, start: &SpawnSlot, limit: Duration) -> bool {
+        if limit.is_zero() { start.has_exec_or_exited() } else { start.wait(limit) }
     }
 
-    fn finish_start(&mut self, mut start: Start) -> Option<(SpawnFailure, Inheritable)> {
+    fn finish_start(&mut self, mut start: SpawnSlot) -> Option<(SpawnFailure, Inheritable)> {
         let (connection, failure) = start.finish()?;
         self.keep_slot(start);
         failure.map(|failure| (failure, Inheritable(connection)))

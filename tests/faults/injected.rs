@@ -1,13 +1,17 @@
 //! System calls that fail on demand, at one place or at all.
 
-use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::{fs, io};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::support::{Daemon, ask_text, children_of, field, installed, is_root, listeners, skip, wait_until};
+use super::support::{
+    Daemon, Setup, ask_text, children_of, field, installed, is_root, listeners, services, skip, wait_until,
+};
 use super::{pair, settle, start_below, try_ask};
 
 /// A daemon whose system calls fail as `fault` says (strace(1), "Tampering"). `None` where that can't be had.
@@ -186,13 +190,26 @@ fn whatever_the_daemon_asks_of_the_kernel_may_fail() {
     assert!(daemon.descriptors() <= before, "{before}: descriptors have been leaked");
 }
 
+/// The daemon's soft limit on open files is not the hard one.
+fn halve_open_files() -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard / 2, hard)?)
+}
+
 #[test]
 fn whatever_a_child_asks_of_the_kernel_may_fail() {
     if !is_root() {
         return skip("only root becomes somebody else");
     }
-    let (ports, table) = pair("user: nobody, umask: '077', nice: 1, rlimits: { core: 0 }");
-    let daemon = Daemon::start(&table);
+    // Where the daemon is as a handler shall be, a child asks for nothing: neither its directory nor its limit on open
+    // files is.
+    let keys = "program: /bin/cat, directory: /usr";
+    let more = format!("{keys}, user: nobody, umask: '077', nice: 1, rlimits: {{ core: 0 }}");
+    let (ports, table) = services([("one", &more), ("other", keys)]);
+    let mut setup = Setup::new(&table);
+    // SAFETY: two system calls and nothing else.
+    unsafe { setup.command.pre_exec(halve_open_files) };
+    let daemon = setup.start();
     visit(&ports);
     settle(&daemon, &ports);
     let before = daemon.settled_descriptors();

@@ -18,8 +18,8 @@ use super::state::{self, FORM, Restored};
 use super::{PREFLIGHT, TAKE_OVER, environment};
 use crate::log::Log;
 use crate::sys::clock;
-use crate::sys::exec::{Recipe, Start, Stderr, Strings};
 use crate::sys::pidfd;
+use crate::sys::spawn::{ChildStep, ExecPlan, SpawnSlot, Strings};
 use crate::system::Preview;
 use crate::types::Ending;
 
@@ -65,7 +65,7 @@ impl Program {
 /// A preflight under way.
 #[derive(Debug)]
 pub(in crate::server) struct Preflight {
-    start: Start,
+    slot: SpawnSlot,
     process: OwnedFd,
     state: File,
     /// How long the state is; what the new program says comes behind it.
@@ -79,25 +79,22 @@ impl Daemon {
     pub(super) fn start_preflight(&self) -> io::Result<Preflight> {
         let state = self.write_state()?;
         let length = state.metadata()?.len();
+        // What it says, to whichever descriptor, comes behind the state.
+        let wishes = vec![
+            ChildStep::ConnectionToStderr,
+            ChildStep::SetUmask(0o077),
+            ChildStep::ChangeDirectory(CString::from(c"/")),
+        ];
+        let path = CString::new(self.program.path.as_os_str().as_bytes())?;
+        let argv = Strings::of(self.program.command_line(PREFLIGHT).iter().map(AsRef::as_ref));
+        let plan = ExecPlan::compile(wishes, self.dispatcher.kernel().state(), path, argv);
+        let plan = plan.map_err(|error| io::Error::other(format!("{error:?}")))?;
+        let mut slot = SpawnSlot::new()?;
         let environment =
             |bytes: &mut Vec<u8>| environment().iter().for_each(|one| bytes.extend(one.as_bytes_with_nul()));
-        let recipe = Recipe {
-            // What it says, to whichever descriptor, comes behind the state.
-            stderr: Stderr::Connection,
-            rlimits: Vec::new(),
-            nice: None,
-            umask: 0o077,
-            chroot: None,
-            directory: CString::from(c"/"),
-            credentials: None,
-            path: CString::new(self.program.path.as_os_str().as_bytes())?,
-            argv: Strings::of(self.program.command_line(PREFLIGHT).iter().map(AsRef::as_ref)),
-            signals: self.signals.not_default(),
-        };
-        let mut start = Start::new()?;
-        let child = start.go(&Rc::new(recipe), state.try_clone()?.into(), environment);
+        let child = slot.spawn(&Rc::new(plan), state.try_clone()?.into(), environment);
         let process = child.map_err(|(failure, _)| io::Error::from_raw_os_error(failure.errno))?.pidfd;
-        Ok(Preflight { start, process, state, length, until: clock::monotonic() + PREFLIGHT_TIMEOUT, given_up: false })
+        Ok(Preflight { slot, process, state, length, until: clock::monotonic() + PREFLIGHT_TIMEOUT, given_up: false })
     }
 }
 
@@ -120,7 +117,7 @@ impl Preflight {
             // As process 1 we may have collected it as an orphan: then its answer alone counts.
             Err(_) => None,
         };
-        if let Some((_, Some(failure))) = self.start.finish() {
+        if let Some((_, Some(failure))) = self.slot.finish() {
             let error = io::Error::from_raw_os_error(failure.errno);
             return Some(Err(format!("the new program cannot be started: {}: {error}", failure.step.word())));
         }

@@ -1,6 +1,8 @@
-//! One start under way, and all memory that the child uses until execve(2).
+//! A place from which one child after another is started, with all memory that a child uses until execve(2).
+//!
+//! [`crate::system`] keeps some of them, and an upgrade makes one for its preflight. A start never waits; it fails with
+//! step and errno, at once if there can be no process, and later by [`SpawnSlot::finish`] if the child could not go on.
 
-use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -9,9 +11,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
-use super::{Failure, Recipe, Strings, child};
+use super::child::child_main;
+use super::plan::ExecPlan;
+use super::shared::Shared;
+use super::step::{Failure, Step};
 use crate::sys::descriptor;
-use crate::types::Step;
 
 /// A process that was started.
 #[derive(Debug)]
@@ -22,78 +26,23 @@ pub struct Child {
     pub pidfd: OwnedFd,
 }
 
-/// A place from which one child after another is started. [`Start::go`] makes a child; until [`Start::landed`] says that
-/// it has left the daemon's memory, by execve(2) or by its end, all that it uses is kept here, unchanged.
+/// A place from which one child after another is started. [`SpawnSlot::spawn`] makes a child; until
+/// [`SpawnSlot::has_exec_or_exited`] says that it has left the daemon's memory, all that it uses is kept here, unchanged.
 #[derive(Debug)]
-pub struct Start {
+pub struct SpawnSlot {
     /// A pointer, not a box, because a child that is under way has the same pointer.
     shared: NonNull<Shared>,
     /// Open as long as the child may not have its own copy: its number must not become somebody else's.
     connection: Option<OwnedFd>,
 }
 
-/// What the daemon and the child both use. While a child is under way only `tid` and `failure` change, and the daemon
-/// reads the second only when the first is zero.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// Not zero while a child uses this memory, but its id once that is known; the kernel clears it then
-    /// (`CLONE_CHILD_CLEARTID`; with musl, whose clone refuses this flag, the child asks for it by set_tid_address(2)
-    /// before all else).
-    tid: AtomicI32,
-    recipe: Option<Rc<Recipe>>,
-    connection: RawFd,
-    env: Strings,
-    failure: UnsafeCell<Option<Failure>>,
-    stack: Stack,
-}
-
-impl Shared {
-    pub(super) fn recipe(&self) -> Option<&Recipe> {
-        self.recipe.as_deref()
-    }
-
-    /// The word that the kernel is to clear.
-    #[cfg(target_env = "musl")]
-    pub(super) fn tid(&self) -> *mut c_int {
-        self.tid.as_ptr()
-    }
-
-    /// The descriptor that becomes 0 and 1.
-    pub(super) fn connection(&self) -> RawFd {
-        self.connection
-    }
-
-    /// The environment, `NAME=value` each.
-    pub(super) fn env(&self) -> &Strings {
-        &self.env
-    }
-
-    /// The child's last word.
-    pub(super) fn fail(&self, failure: Failure) {
-        // SAFETY: while the child lives here the daemon does not look at this.
-        unsafe { self.failure.get().write(Some(failure)) };
-    }
-
-    fn landed(&self) -> bool {
-        self.tid.load(Ordering::Acquire) == 0
-    }
-}
-
-impl Start {
+impl SpawnSlot {
     /// A place with a stack, and no child.
     ///
     /// # Errors
     /// `ENOMEM`.
     pub fn new() -> io::Result<Self> {
-        let shared = Shared {
-            tid: AtomicI32::new(0),
-            recipe: None,
-            connection: -1,
-            env: Strings::default(),
-            failure: UnsafeCell::new(None),
-            stack: Stack::new()?,
-        };
-        Ok(Self { shared: NonNull::from(Box::leak(Box::new(shared))), connection: None })
+        Ok(Self { shared: NonNull::from(Box::leak(Box::new(Shared::new()?))), connection: None })
     }
 
     fn shared(&self) -> &Shared {
@@ -103,31 +52,31 @@ impl Start {
     }
 
     /// All of it, while no child is under way.
-    fn idle(&mut self) -> Option<&mut Shared> {
-        if !self.landed() {
+    fn unused_mut(&mut self) -> Option<&mut Shared> {
+        if !self.has_exec_or_exited() {
             return None;
         }
         // SAFETY: as above, and nobody else has the pointer once the child has left.
         Some(unsafe { self.shared.as_mut() })
     }
 
-    /// Starts a process as `recipe` says, with `connection` as its descriptors 0 and 1, in the environment that `fill`
-    /// writes (see [`Strings::refill`]). All signals must be blocked in the calling thread. The connection, whose number
-    /// must be above 2, is kept until [`Start::finish`].
+    /// Starts a process as `plan` says, with `connection` as its descriptors 0 and 1, in the environment that `fill`
+    /// writes (see [`super::Strings::refill`]). All signals must be blocked in the calling thread. The connection, whose
+    /// number must be above 2, is kept until [`SpawnSlot::finish`].
     ///
     /// # Errors
     /// No process could be made; the connection comes back.
-    pub fn go(
+    pub fn spawn(
         &mut self,
-        recipe: &Rc<Recipe>,
+        plan: &Rc<ExecPlan>,
         connection: OwnedFd,
         fill: impl FnOnce(&mut Vec<u8>),
     ) -> Result<Child, (Failure, OwnedFd)> {
-        let Some(shared) = self.idle() else {
+        let Some(shared) = self.unused_mut() else {
             return Err((Failure { step: Step::Clone, errno: libc::EBUSY }, connection));
         };
         shared.env.refill(fill);
-        shared.recipe = Some(Rc::clone(recipe));
+        shared.plan = Some(Rc::clone(plan));
         shared.connection = connection.as_raw_fd();
         *shared.failure.get_mut() = None;
         match self.clone() {
@@ -146,11 +95,11 @@ impl Start {
         let (stack, tid) = (self.shared().stack.top(), &self.shared().tid);
         let (mut pidfd, no_tls): (RawFd, *mut c_void) = (-1, ptr::null_mut());
         tid.store(1, Ordering::Relaxed);
-        // SAFETY: the child runs `child::live` on a stack of its own, in our memory. What it reads is neither changed nor
+        // SAFETY: the child runs `child_main` on a stack of its own, in our memory. What it reads is neither changed nor
         // freed before `tid` is zero, and owns or co-owns all that it points to. It makes raw system calls only. `tid`
         // is a valid word for the kernel to clear and wake.
         let pid = unsafe {
-            libc::clone(child::live, stack, flags, self.shared.as_ptr().cast(), &raw mut pidfd, no_tls, tid.as_ptr())
+            libc::clone(child_main, stack, flags, self.shared.as_ptr().cast(), &raw mut pidfd, no_tls, tid.as_ptr())
         };
         if pid < 0 {
             let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EAGAIN);
@@ -166,12 +115,12 @@ impl Start {
         Ok(Child { pid, pidfd })
     }
 
-    /// Has the child left the daemon's memory? True where there is none.
+    /// Has the child left the daemon's memory, by execve(2) or by its end? True where there is none.
     #[must_use]
-    pub fn landed(&self) -> bool {
+    pub fn has_exec_or_exited(&self) -> bool {
         #[cfg(target_env = "musl")]
         self.look_for_end();
-        self.shared().landed()
+        self.shared().is_unused()
     }
 
     /// A child that was killed before it could ask for its word to be cleared will never be told of by it. A process that
@@ -193,13 +142,13 @@ impl Start {
             // The kernel wakes waiters of this word when it clears it (set_tid_address(2)).
             wait_for_change(tid, value, patience);
         }
-        self.landed()
+        self.has_exec_or_exited()
     }
 
     /// How it went, and the connection; nothing while the child is still here, or when this has been asked before.
     pub fn finish(&mut self) -> Option<(OwnedFd, Option<Failure>)> {
-        let shared = self.idle()?;
-        shared.recipe = None;
+        let shared = self.unused_mut()?;
+        shared.plan = None;
         let failure = shared.failure.get_mut().take();
         Some((self.connection.take()?, failure))
     }
@@ -207,54 +156,14 @@ impl Start {
 
 /// A child that is still under way keeps its memory and its connection for ever: there is nobody to tell when it has
 /// left.
-impl Drop for Start {
+impl Drop for SpawnSlot {
     fn drop(&mut self) {
-        if self.landed() {
+        if self.has_exec_or_exited() {
             // SAFETY: it came from a box in `new`, and nobody else has the pointer once the child has left.
             drop(unsafe { Box::from_raw(self.shared.as_ptr()) });
         } else {
             std::mem::forget(self.connection.take());
         }
-    }
-}
-
-/// A stack for a child, with a page below it that must not be touched.
-#[derive(Debug)]
-struct Stack {
-    base: *mut c_void,
-}
-
-impl Stack {
-    /// Far more than the child's few frames need, also in a debug build.
-    const SIZE: usize = 64 * 1024;
-    /// A page, on every machine.
-    const GUARD: usize = 64 * 1024;
-
-    fn new() -> io::Result<Self> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice touches no existing memory.
-        let base = unsafe { libc::mmap(ptr::null_mut(), Self::SIZE + Self::GUARD, libc::PROT_NONE, flags, -1, 0) };
-        if base == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let stack = Self { base };
-        // SAFETY: the range lies inside the mapping made above, which nobody uses yet.
-        let result =
-            unsafe { libc::mprotect(base.byte_add(Self::GUARD), Self::SIZE, libc::PROT_READ | libc::PROT_WRITE) };
-        crate::sys::check(result.into()).map(|_| stack)
-    }
-
-    /// Where the child's stack begins: it grows down. Page-aligned, hence 16-byte aligned as the ABIs demand.
-    fn top(&self) -> *mut c_void {
-        // SAFETY: one past the end of the mapping.
-        unsafe { self.base.byte_add(Self::GUARD + Self::SIZE) }
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no child runs on it: `Start` forgets it rather than drop it under one.
-        unsafe { libc::munmap(self.base, Self::SIZE + Self::GUARD) };
     }
 }
 
