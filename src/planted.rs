@@ -34,14 +34,6 @@ pub(crate) enum Bug {
     TicketsBeginAnew,
     /// What was being started during an upgrade is waited for in vain.
     UnbornForEver,
-    /// Who is refused by a later question has used up an earlier budget.
-    CommittedTooEarly,
-    /// A reload forgets what services have used up of their own rates.
-    RateLostByReload,
-    /// A reload that changes the size of the memory forgets what sources owe.
-    PenaltiesLostByReload,
-    /// Who is refused for what he owes owes more for that.
-    ChargedForOwing,
 }
 
 #[cfg(not(test))]
@@ -58,7 +50,7 @@ mod planting {
     use std::cell::Cell;
 
     impl Bug {
-        pub(crate) const ALL: [Self; 17] = [
+        pub(crate) const ALL: [Self; 13] = [
             Self::PidOnTheQueue,
             Self::QueueClearedLate,
             Self::CountsResetByReload,
@@ -72,10 +64,6 @@ mod planting {
             Self::UnlistedPlacesNotCarried,
             Self::TicketsBeginAnew,
             Self::UnbornForEver,
-            Self::CommittedTooEarly,
-            Self::RateLostByReload,
-            Self::PenaltiesLostByReload,
-            Self::ChargedForOwing,
         ];
     }
 

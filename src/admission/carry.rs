@@ -1,5 +1,5 @@
-//! What admission remembers, as an upgrade hands it to the next program: who has used up which rates, who owes what, the
-//! bans, the drained services and the peaks.
+//! What admission remembers, as an upgrade hands it to the next program: used rates, penalties, bans, drained services and
+//! peaks.
 
 use std::collections::TryReserveError;
 use std::time::Duration;
@@ -7,64 +7,64 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Admission, Now, PeakRate};
-use crate::limits::penalty::{CarriedPenalties, Penalties};
-use crate::limits::rate::{Bucket, CarriedSources, PerFamily, Sources};
-use crate::types::ServiceId;
+use super::state::Admission;
+use crate::limits::meter::PeakRate;
+use crate::limits::penalty::{Penalties, SavedPenalties};
+use crate::limits::rate::{Bucket, PerFamily, SavedSources, Sources};
+use crate::types::{Now, ServiceId};
 
-/// All of it.
+/// The state that an upgrade saves.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Carried {
+pub(crate) struct Carried {
     drained: Vec<ServiceId>,
     bans: Vec<(IpNet, Option<Duration>)>,
-    rates: CarriedSources,
+    rates: SavedSources,
     size: PerFamily<u32>,
-    penalties: CarriedPenalties,
+    penalties: SavedPenalties,
     debtors: PerFamily<u32>,
     peaks: Vec<(ServiceId, PeakRate)>,
     buckets: Buckets,
 }
 
-/// What services have used up of their own rates.
+/// The used part of each service's own rate.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Buckets(Vec<(ServiceId, Bucket)>);
+pub(crate) struct Buckets(Vec<(ServiceId, Bucket)>);
 
 impl Admission {
-    /// For the next program.
-    #[must_use]
-    pub fn carry(&self, now: Now) -> Carried {
+    /// Saves the state for the next program.
+    pub(crate) fn carry(&self, now: Now) -> Carried {
         Carried {
             drained: self.drained.iter().copied().collect(),
-            bans: self.bans(now),
-            rates: self.rates.carry(now.nanos()),
-            size: self.size,
-            penalties: self.penalties.carry(now.nanos()),
-            debtors: self.debtors,
+            bans: self.bans.all(now.monotonic),
+            rates: self.rates.save(now.nanos()),
+            size: self.rated_sources,
+            penalties: self.penalties.save(now.nanos()),
+            debtors: self.penalised_sources,
             peaks: self.meter.peaks().collect(),
             buckets: Buckets(self.services.iter().map(|(&id, rules)| (id, rules.bucket())).collect()),
         }
     }
 
-    /// Takes over from the program before this one, before a table is put in force. What is left is for
+    /// Restores the state of the program before this one, before a service table is put in force. What it gives is for
     /// [`Admission::refill`], after that.
     ///
     /// # Errors
-    /// No memory.
-    pub fn take_over(&mut self, carried: Carried, now: Now) -> Result<Buckets, TryReserveError> {
+    /// There is no memory.
+    pub(crate) fn take_over(&mut self, carried: Carried, now: Now) -> Result<Buckets, TryReserveError> {
         let Carried { drained, bans, rates, size, penalties, debtors, peaks, buckets } = carried;
-        (self.rates, self.size) = (Sources::from_carried(rates)?, size);
-        (self.penalties, self.debtors) = (Penalties::from_carried(penalties)?, debtors);
+        (self.rates, self.rated_sources) = (Sources::restore(rates)?, size);
+        (self.penalties, self.penalised_sources) = (Penalties::restore(penalties)?, debtors);
         self.drained.extend(drained);
         for (network, until) in bans {
-            // There were no more of them in the program before.
-            let _ = self.ban(network, until, now);
+            // The program before had no more of them than there can be.
+            let _ = self.bans.add(network, until, now.monotonic);
         }
-        self.meter.take_over(peaks);
+        self.meter.restore(peaks);
         Ok(buckets)
     }
 
-    /// Gives services what they had used up of their own rates.
-    pub fn refill(&mut self, Buckets(buckets): Buckets) {
+    /// Restores the used part of each service's own rate, when its table is in force.
+    pub(crate) fn refill(&mut self, Buckets(buckets): Buckets) {
         for (id, bucket) in buckets {
             if let Some(rules) = self.services.get_mut(&id) {
                 rules.set_bucket(bucket);

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 use crate::limits::access::canonical;
 
 /// The most that there can be at one time.
-const MOST: usize = 65_536;
+const MAX_BANS: usize = 65_536;
 
 /// No more networks can be banned: those that are take as much memory as the daemon is willing to spend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct TooManyBans;
 
 impl fmt::Display for TooManyBans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MOST} networks are banned, and that is the most there can be")
+        write!(f, "{MAX_BANS} networks are banned, and that is the most there can be")
     }
 }
 
@@ -40,51 +40,51 @@ fn in_force(until: Option<Duration>, now: Duration) -> bool {
     until.is_none_or(|until| until > now)
 }
 
-fn kind(network: &IpNet) -> (bool, u8) {
+fn family_and_length(network: &IpNet) -> (bool, u8) {
     (matches!(network, IpNet::V6(_)), network.prefix_len())
 }
 
 impl Bans {
     pub(crate) fn add(&mut self, network: IpNet, until: Option<Duration>, now: Duration) -> Result<(), TooManyBans> {
         let network = canonical(network).trunc();
-        self.forget_past(now);
-        if self.networks.len() >= MOST && !self.networks.contains_key(&network) {
+        self.remove_expired(now);
+        if self.networks.len() >= MAX_BANS && !self.networks.contains_key(&network) {
             return Err(TooManyBans);
         }
         self.changes += 1;
         if self.networks.insert(network, until).is_none() {
-            *self.lengths.entry(kind(&network)).or_default() += 1;
+            *self.lengths.entry(family_and_length(&network)).or_default() += 1;
         }
         Ok(())
     }
 
     /// `false` if it was not in force.
     pub(crate) fn remove(&mut self, network: IpNet, now: Duration) -> bool {
-        self.forget_past(now);
+        self.remove_expired(now);
         let network = canonical(network).trunc();
         let found = self.networks.remove(&network).is_some();
         if found {
             self.changes += 1;
-            self.one_less(&network);
+            self.decrement_length(&network);
         }
         found
     }
 
-    fn one_less(&mut self, network: &IpNet) {
-        if let Some(count) = self.lengths.get_mut(&kind(network)) {
+    fn decrement_length(&mut self, network: &IpNet) {
+        if let Some(count) = self.lengths.get_mut(&family_and_length(network)) {
             *count -= 1;
             if *count == 0 {
-                self.lengths.remove(&kind(network));
+                self.lengths.remove(&family_and_length(network));
             }
         }
     }
 
-    fn forget_past(&mut self, now: Duration) {
+    fn remove_expired(&mut self, now: Duration) {
         let over = self.networks.iter().filter(|(_, until)| !in_force(**until, now));
         let over: Vec<_> = over.map(|(network, _)| *network).collect();
         for network in over {
             self.networks.remove(&network);
-            self.one_less(&network);
+            self.decrement_length(&network);
         }
     }
 
@@ -163,10 +163,10 @@ mod tests {
     fn there_is_room_for_so_many_and_always_for_another_end() {
         let mut bans = Bans::default();
         let nth = |number: usize| IpNet::from(IpAddr::from((number as u32).to_be_bytes()));
-        bans.networks = (0..MOST).map(|number| (nth(number), None)).collect();
-        let refused = bans.add(nth(MOST), None, NOW).unwrap_err();
-        assert!(refused.to_string().contains(&MOST.to_string()), "{refused}");
+        bans.networks = (0..MAX_BANS).map(|number| (nth(number), None)).collect();
+        let refused = bans.add(nth(MAX_BANS), None, NOW).unwrap_err();
+        assert!(refused.to_string().contains(&MAX_BANS.to_string()), "{refused}");
         bans.add(nth(0), Some(NOW), NOW).unwrap();
-        bans.add(nth(MOST), None, NOW).expect("one is over");
+        bans.add(nth(MAX_BANS), None, NOW).expect("one is over");
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Daemon;
-use crate::admission::{Finding, TooManyBans};
-use crate::api::{Audit, Bans, Changed, Code, Explanation, Outcome, Question, Refused, Reloaded, Request, Sources};
+use crate::admission::TooManyBans;
+use crate::api::{Audit, Bans, Changed, Code, Explanation, Outcome, Refused, Reloaded, Request, Sources};
 use crate::api::{Snapshot, Upgrades};
 use crate::config;
 use crate::control::gather::{self, Books, Facts};
@@ -116,14 +116,7 @@ impl Daemon {
         let (ledger, now) = (&self.ledger, moment(now));
         let admission = self.acceptor.admission_mut();
         let source = admission.client(id, peer).source.to_string();
-        let findings = admission.explain(ledger, id, &entry.service, peer, now);
-        let question = |finding: Finding| Question {
-            question: finding.question.word().to_owned(),
-            yes: finding.answer.is_ok(),
-            retry_seconds: finding.answer.err().and_then(|refusal| Some(refusal.retry?.as_secs_f64())),
-            rule: finding.rule,
-        };
-        let questions: Vec<_> = findings.into_iter().map(question).collect();
+        let questions = admission.explain(ledger, id, &entry.service, peer, now);
         let (yes, dry_run) = (questions.iter().all(|question| question.yes), entry.service.dry_run);
         let service = service.to_owned();
         Ok(Outcome::Explain(Explanation {

@@ -232,7 +232,7 @@ impl Acceptor {
         }
         match self.admit(desk, entry, &client) {
             Ok(()) => self.lend(desk, id, entry, client),
-            Err(refusal) if sender.is_some() && refusal.reason.is_personal() => {
+            Err(refusal) if sender.is_some() && refusal.is_personal() => {
                 desk.listeners.get(id).into_iter().for_each(|listener| socket::discard(listener.as_fd()));
                 self.refuse(desk, entry, &client, refusal);
                 return Next::More;

@@ -28,7 +28,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use crate::admission::{Admission, Client, Decision, Prepared, Refusal};
-use crate::config::{Refuse, Service, WhenFull};
+use crate::config::{Refuse, Service};
 use crate::dispatch::listeners::{ListenerId, Listeners, State};
 use crate::dispatch::reaper::{Exit, Pidfds, Reaper};
 use crate::dispatch::spawner::{Recipe, Spawner};
@@ -55,12 +55,6 @@ const SLICE: Duration = Duration::from_millis(4);
 
 /// How long a listener is left alone when descriptors, memory or processes are lacking.
 const SHORTAGE: Duration = Duration::from_millis(100);
-
-/// How long a listener is left alone when nobody knows for how long: the load average is too high.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// How long a listener is left alone at most until its service opens: the clock on the wall may be set.
-const MINUTE: Duration = Duration::from_secs(60);
 
 /// A service that is being served.
 #[derive(Debug)]
@@ -216,8 +210,7 @@ impl Acceptor {
             return self.offer(desk, id, &entry);
         }
         if let Err(refusal) = self.admission.room(desk.ledger, entry.id, desk.moment()) {
-            // Who comes too soon for the service as a whole is not to blame, so nobody is refused for that.
-            if entry.service.when_full == WhenFull::Queue || refusal.reason == Reason::ServiceRate {
+            if refusal.keeps_backlog(entry.service.when_full) {
                 self.hold(desk, id, &entry, refusal);
                 return Next::Enough;
             }
@@ -231,12 +224,7 @@ impl Acceptor {
     /// Leaves the clients of a service in its backlog, until a handler ends or time has passed.
     fn hold(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Entry, refusal: Refusal) {
         self.waiting.add(refusal.reason, entry.id, id);
-        let time = match refusal.reason {
-            Reason::DaemonInstances | Reason::ServiceInstances | Reason::Drained => None,
-            Reason::Times => Some(refusal.retry.unwrap_or(MINUTE).min(MINUTE)),
-            _ => Some(refusal.retry.unwrap_or(LOOK_AGAIN)),
-        };
-        self.pause(desk, id, entry, refusal, time);
+        self.pause(desk, id, entry, refusal, refusal.pause_time());
     }
 
     fn pause(&mut self, desk: &mut Desk<'_>, id: ListenerId, entry: &Entry, refusal: Refusal, time: Option<Duration>) {
@@ -360,7 +348,7 @@ impl Acceptor {
         desk.ledger.note_refusal(entry.id, refusal.reason);
         self.log_refusal(desk, entry, client, refusal, false);
         // A service that lends its sockets charges nobody.
-        self.charge(desk, entry, client.peer, Cause::of_refusal(refusal.reason));
+        self.charge(desk, entry, client.peer, refusal.penalty());
     }
 
     /// Charges a client for something, if the service does, and says so if his source is refused from now on.

@@ -15,10 +15,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::rate::{Carried, Key, PerFamily, Slot, Slots, source_of};
+use crate::limits::rate::{Key, PerFamily, SavedSlots, Slot, Slots, source_of};
 use crate::net::{Peer, Prefixes, Source};
-use crate::planted::{Bug, planted};
-use crate::types::{Ending, Reason};
+use crate::types::Ending;
 
 /// What a source is charged for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,17 +53,6 @@ impl Cause {
             Ending::Exited(0) => None,
             Ending::Exited(_) => Some(Self::Exit),
             Ending::Signaled(signal) => FAULTS.contains(&signal).then_some(Self::Crash),
-        }
-    }
-
-    /// What a client who was refused may be charged for: only what was about himself, and not that he owes already.
-    #[must_use]
-    pub fn of_refusal(reason: Reason) -> Option<Self> {
-        match reason {
-            Reason::Access | Reason::SourceInstances | Reason::SourceRate => Some(Self::Refused),
-            Reason::Trap => Some(Self::Trap),
-            Reason::Penalty if planted(Bug::ChargedForOwing) => Some(Self::Refused),
-            _ => None,
         }
     }
 
@@ -111,22 +99,22 @@ pub struct Penalties {
 
 /// The same, as an upgrade hands it to the next program.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct CarriedPenalties {
-    slots: Carried<Debt>,
+pub struct SavedPenalties {
+    slots: SavedSlots<Debt>,
     changes: u64,
 }
 
 impl Penalties {
     /// The most debtors of a family that are remembered, whatever the size of the tables of rates: as many as sshd(8)
     /// has by default.
-    pub const MOST: u32 = 65_536;
+    pub const MAX_DEBTORS: u32 = 65_536;
 
-    /// Room for so many debtors, up to [`MOST`](Self::MOST): 43 bytes each.
+    /// Room for so many debtors, up to [`MOST`](Self::MAX_DEBTORS): 43 bytes each.
     ///
     /// # Errors
     /// There is no room for so many.
     pub fn new(entries: PerFamily<u32>) -> Result<Self, TryReserveError> {
-        let most = |count: u32| count.min(Self::MOST);
+        let most = |count: u32| count.min(Self::MAX_DEBTORS);
         let slots = Slots::new(PerFamily { ipv4: most(entries.ipv4), ipv6: most(entries.ipv6) })?;
         Ok(Self { slots, changes: 0 })
     }
@@ -160,15 +148,15 @@ impl Penalties {
     }
 
     /// Forgives those of whom `whom` says so, and gives their number.
-    pub fn pardon(&mut self, whom: impl Fn(Source) -> bool, now: u64) -> usize {
+    pub fn forgive(&mut self, whom: impl Fn(Source) -> bool, now: u64) -> usize {
         let debtors = self.slots.busy_mut(now).filter(|debt| whom(debt.source()));
-        let pardoned = debtors.map(|debt| *debt = Debt::default()).count();
-        self.changes += pardoned as u64;
-        pardoned
+        let forgiven = debtors.map(|debt| *debt = Debt::default()).count();
+        self.changes += forgiven as u64;
+        forgiven
     }
 
     /// Takes over what is owed in another memory.
-    pub fn take_over(&mut self, other: &Self, now: u64) {
+    pub fn copy_from(&mut self, other: &Self, now: u64) {
         for debt in other.slots.busy(now) {
             *self.slots.claim(0, debt.source(), now) = *debt;
         }
@@ -177,16 +165,16 @@ impl Penalties {
 
     /// For the next program.
     #[must_use]
-    pub fn carry(&self, now: u64) -> CarriedPenalties {
-        CarriedPenalties { slots: self.slots.carry(now), changes: self.changes }
+    pub fn save(&self, now: u64) -> SavedPenalties {
+        SavedPenalties { slots: self.slots.save(now), changes: self.changes }
     }
 
     /// What the program before this one knew, in memory of the same size.
     ///
     /// # Errors
     /// There is no room for so many.
-    pub fn from_carried(carried: CarriedPenalties) -> Result<Self, TryReserveError> {
-        Ok(Self { slots: Slots::from_carried(carried.slots)?, changes: carried.changes })
+    pub fn restore(saved: SavedPenalties) -> Result<Self, TryReserveError> {
+        Ok(Self { slots: Slots::restore(saved.slots)?, changes: saved.changes })
     }
 
     /// Grows with every change but the passing of time.

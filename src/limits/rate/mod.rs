@@ -20,8 +20,8 @@ mod slots;
 mod table;
 
 pub use slots::PerFamily;
-pub(crate) use slots::{Carried, Key, Slot, Slots, source_of};
-pub use table::{CarriedSources, Change, Sources};
+pub(crate) use slots::{Key, SavedSlots, Slot, Slots, source_of};
+pub use table::{Change, SavedSources, Sources};
 
 use std::fmt;
 use std::time::Duration;

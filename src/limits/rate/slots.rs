@@ -184,14 +184,14 @@ fn is_v6(source: Source) -> bool {
 
 /// All that is known, as an upgrade hands it to the next program.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Carried<S> {
+pub(crate) struct SavedSlots<S> {
     secret: Secret,
-    v4: CarriedTable<S>,
-    v6: CarriedTable<S>,
+    v4: SavedTable<S>,
+    v6: SavedTable<S>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct CarriedTable<S> {
+struct SavedTable<S> {
     sets: usize,
     evicted: u64,
     /// Slots that are not idle, by their set and their place in it.
@@ -200,17 +200,17 @@ struct CarriedTable<S> {
 
 impl<S: Slot> Slots<S> {
     /// For the next program.
-    pub(crate) fn carry(&self, now: u64) -> Carried<S> {
-        Carried { secret: self.secret, v4: self.v4.carry(now), v6: self.v6.carry(now) }
+    pub(crate) fn save(&self, now: u64) -> SavedSlots<S> {
+        SavedSlots { secret: self.secret, v4: self.v4.save(now), v6: self.v6.save(now) }
     }
 
     /// What the program before this one knew, in memory of the same size.
     ///
     /// # Errors
     /// There is no room for so many.
-    pub(crate) fn from_carried(carried: Carried<S>) -> Result<Self, TryReserveError> {
-        let Carried { secret, v4, v6 } = carried;
-        Ok(Self { v4: Table::from_carried(v4)?, v6: Table::from_carried(v6)?, secret })
+    pub(crate) fn restore(saved: SavedSlots<S>) -> Result<Self, TryReserveError> {
+        let SavedSlots { secret, v4, v6 } = saved;
+        Ok(Self { v4: Table::restore(v4)?, v6: Table::restore(v6)?, secret })
     }
 }
 
@@ -249,17 +249,17 @@ impl<S: Slot> Table<S> {
         Ok(Self { sets: sets.into_boxed_slice(), evicted: 0 })
     }
 
-    fn carry(&self, now: u64) -> CarriedTable<S> {
+    fn save(&self, now: u64) -> SavedTable<S> {
         let all = self.sets.iter().enumerate();
         let all = all.flat_map(|(set, slots)| slots.0.iter().enumerate().map(move |(way, slot)| (set, way, *slot)));
         let busy = all.filter(|(_, _, slot)| !slot.is_idle(now)).collect();
-        CarriedTable { sets: self.sets.len(), evicted: self.evicted, busy }
+        SavedTable { sets: self.sets.len(), evicted: self.evicted, busy }
     }
 
-    fn from_carried(carried: CarriedTable<S>) -> Result<Self, TryReserveError> {
-        let mut table = Self::of_sets(carried.sets.max(2))?;
-        table.evicted = carried.evicted;
-        for (set, way, slot) in carried.busy {
+    fn restore(saved: SavedTable<S>) -> Result<Self, TryReserveError> {
+        let mut table = Self::of_sets(saved.sets.max(2))?;
+        table.evicted = saved.evicted;
+        for (set, way, slot) in saved.busy {
             if let Some(place) = table.sets.get_mut(set).and_then(|set| set.0.get_mut(way)) {
                 *place = slot;
             }

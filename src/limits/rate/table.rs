@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, TryReserveError};
 
 use serde::{Deserialize, Serialize};
 
-use super::slots::{Carried, ENTRIES_PER_SET, Key, PerFamily, Set, Slot, Slots};
+use super::slots::{ENTRIES_PER_SET, Key, PerFamily, SavedSlots, Set, Slot, Slots};
 use crate::limits::rate::{Moment, Rate, RetryAfter};
 use crate::net::Source;
 
@@ -30,7 +30,7 @@ pub struct Sources(Slots<Debt>);
 
 /// All that is owed, as an upgrade hands it to the next program.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct CarriedSources(Carried<Debt>);
+pub struct SavedSources(SavedSlots<Debt>);
 
 impl Sources {
     /// Room for so many sources with debt: 32 bytes each, in steps of six, at least twelve.
@@ -71,16 +71,16 @@ impl Sources {
 
     /// For the next program.
     #[must_use]
-    pub fn carry(&self, now: u64) -> CarriedSources {
-        CarriedSources(self.0.carry(now))
+    pub fn save(&self, now: u64) -> SavedSources {
+        SavedSources(self.0.save(now))
     }
 
     /// What the program before this one knew, in memory of the same size.
     ///
     /// # Errors
     /// There is no room for so many.
-    pub fn from_carried(CarriedSources(carried): CarriedSources) -> Result<Self, TryReserveError> {
-        Slots::from_carried(carried).map(Self)
+    pub fn restore(SavedSources(saved): SavedSources) -> Result<Self, TryReserveError> {
+        Slots::restore(saved).map(Self)
     }
 
     /// How many sources were forgotten while they still owed something, since the start.
