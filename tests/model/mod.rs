@@ -5,7 +5,8 @@
 //! upgrade carries are the real ones; only the kernel is not. Random histories are judged by two oracles: after every step
 //! the counts equal the kernel's own list of processes, and when all processes have ended, one turn later all counts are
 //! zero. Both are needed: each finds bugs that the other misses. Ids are few, because bugs of reused ids hide when there
-//! are many. That the oracles see at all is shown by planting known bugs (`planted.rs`): each must be found.
+//! are many. That the oracles see at all is shown by planting known bugs: each must be found. Those of `planted.rs` are planted
+//! here; those of `bugs/` are patches, which `tests/planted_bugs.rs` plants in a copy of the program.
 
 mod barred;
 mod histories;
