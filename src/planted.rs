@@ -1,9 +1,9 @@
-//! Known bugs, planted on purpose, so that the tests prove that they would notice each of them. More of them are patches,
-//! in `tests/model/bugs/`, which `tests/planted_bugs.rs` plants in a copy of the program.
+//! Known bugs, planted on purpose, so that the tests prove that they would notice each of them. More of them are
+//! patches, in `tests/model/bugs/`, which `tests/planted_bugs.rs` plants in a copy of the program.
 //!
-//! The first seven are bugs that some super-server really had; the others are what could go wrong with this one. A place
-//! in the program asks [`planted`] whether it shall have its bug; outside of the unit tests the answer is a constant
-//! `false`, and the question is not compiled in.
+//! The first seven are bugs that some super-server really had; the others are what could go wrong with this one. A
+//! place in the program asks [`planted`] whether it shall have its bug; outside of the unit tests the answer is a
+//! constant `false`, and the question is not compiled in.
 
 /// A bug of the family: a maintained count beside the real set of children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

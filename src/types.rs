@@ -58,8 +58,9 @@ macro_rules! words {
 }
 
 words! {
-    /// Why a client was refused, or a listener paused. The reasons of admission's checks come first, in the order of the
-    /// checks; what else there is to say of such a reason stands where its check is declared (`admission::checks`).
+    /// Why a client was refused, or a listener paused. The reasons of admission's checks come first, in the order of
+    /// the checks; what else there is to say of such a reason stands where its check is declared
+    /// (`admission::checks`).
     pub enum Reason {
         /// The administrator has drained the service.
         Drained = "drained",

@@ -1,11 +1,11 @@
 //! Bugs planted on purpose: the model must find each of them, so that a model that finds nothing in the program means
 //! something.
 //!
-//! Each file of `tests/model/bugs/` is a patch against `src/`. Its first line says what the bug is; a line `Found by: TEST`
-//! before the diff names a unit test that finds it in place of the model. For each patch a copy of the checkout is
-//! patched and built, and the test must fail there. A patch that no longer applies or builds is an error, too: whoever
-//! changes the code that it is about writes it anew (`git diff -- src`). All copies are one folder below the target
-//! directory, with a target directory of its own, so that each build is one step from the last.
+//! Each file of `tests/model/bugs/` is a patch against `src/`. Its first line says what the bug is; a line `Found by:
+//! TEST` before the diff names a unit test that finds it in place of the model. For each patch a copy of the checkout
+//! is patched and built, and the test must fail there. A patch that no longer applies or builds is an error, too:
+//! whoever changes the code that it is about writes it anew (`git diff -- src`). All copies are one folder below the
+//! target directory, with a target directory of its own, so that each build is one step from the last.
 //!
 //! That takes minutes, so an ordinary run only sees that the patches apply. `.ci/run` does all of it, as does:
 //!
@@ -121,11 +121,11 @@ impl Copy {
         cargo.envs([("CARGO_INCREMENTAL", "1"), ("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_PROFILE_TEST_DEBUG", "0")]);
         let output = cargo.output().unwrap();
         let messages = String::from_utf8_lossy(&output.stdout);
-        let programs = messages.lines().filter_map(|line| {
+        let mut programs = messages.lines().filter_map(|line| {
             let message: Value = serde_json::from_str(line).ok()?;
             Some(PathBuf::from(message["executable"].as_str()?))
         });
-        let program = programs.last().filter(|_| output.status.success());
+        let program = programs.next_back().filter(|_| output.status.success());
         program.ok_or_else(|| format!("does not build: {}", String::from_utf8_lossy(&output.stderr)))
     }
 

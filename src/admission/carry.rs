@@ -1,5 +1,5 @@
-//! What admission remembers, as an upgrade hands it to the next program: used rates, penalties, bans, drained services and
-//! peaks.
+//! What admission remembers, as an upgrade hands it to the next program: used rates, penalties, bans, drained
+//! services and peaks.
 
 use std::collections::TryReserveError;
 use std::time::Duration;

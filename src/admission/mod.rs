@@ -1,16 +1,17 @@
 //! Whether a client is admitted: the checks before a handler is started, in order; the first refusal decides.
 //!
-//! Check all, then commit all: [`Admission::decide`] changes nothing, and only for a client that is admitted the caller
-//! [commits](Admission::commit) and takes a place in the ledger. So a client that a later check refuses has not used up an
-//! earlier budget. A handler that can't be started gives its place back, but not its share of the rates: the attempt costs
-//! most of what a handler costs. [`Admission::explain`] evaluates the same checks for the administrator.
+//! Check all, then commit all: [`Admission::decide`] changes nothing, and only for a client that is admitted the
+//! caller [commits](Admission::commit) and takes a place in the ledger. So a client that a later check refuses has
+//! not used up an earlier budget. A handler that can't be started gives its place back, but not its share of the
+//! rates: the attempt costs most of what a handler costs. [`Admission::explain`] evaluates the same checks for the
+//! administrator.
 //!
-//! The acceptor calls this, and the server for what the administrator asks. Nothing here fails, logs, waits, or allocates
-//! for a client; time is an argument. A load average that can't be read limits no client, and [`Admission::complaint`] says
-//! so once.
+//! The acceptor calls this, and the server for what the administrator asks. Nothing here fails, logs, waits, or
+//! allocates for a client; time is an argument. A load average that can't be read limits no client, and
+//! [`Admission::complaint`] says so once.
 //!
-//! `checks` has the checks; `state` what they look at, with `rules` of each service; `orders` what the administrator can do;
-//! `carry` what an upgrade saves.
+//! `checks` has the checks; `state` what they look at, with `rules` of each service; `orders` what the administrator
+//! can do; `carry` what an upgrade saves.
 
 mod carry;
 mod checks;
@@ -20,7 +21,7 @@ mod rules;
 mod state;
 mod types;
 
-pub use crate::limits::bans::TooManyBans;
+pub(crate) use crate::limits::bans::TooManyBans;
 pub(crate) use carry::{Buckets, Carried};
 pub(crate) use orders::Blocked;
 pub use state::{Admission, Prepared};
@@ -75,8 +76,8 @@ impl Admission {
         }
     }
 
-    /// Evaluates all checks for `peer` as a client of a service, in order, and explains each result. The first refusal is
-    /// what [`decide`](Self::decide) would say. Changes nothing. Empty for a service that is not served.
+    /// Evaluates all checks for `peer` as a client of a service, in order, and explains each result. The first
+    /// refusal is what [`decide`](Self::decide) would say. Changes nothing. Empty for a service that is not served.
     pub(crate) fn explain(
         &mut self,
         ledger: &Ledger,
@@ -104,8 +105,8 @@ impl Admission {
         self.meter.note_arrival(id, client.source, now);
     }
 
-    /// Uses up the client's share of the rates. For a client that was answered with [`Decision::Admit`] and is about to be
-    /// served.
+    /// Uses up the client's share of the rates. For a client that was answered with [`Decision::Admit`] and is about
+    /// to be served.
     pub fn commit(&mut self, id: ServiceId, client: &Client, now: Now) {
         let Some(rules) = self.services.get_mut(&id) else { return };
         let now = now.nanos();
@@ -118,8 +119,8 @@ impl Admission {
         }
     }
 
-    /// Charges a client of a service for an event, if the service has a penalty for it and no `dry_run`: a penalty holds
-    /// in other services too. If this is what makes its source refused, gives the time for which it is.
+    /// Charges a client of a service for an event, if the service has a penalty for it and no `dry_run`: a penalty
+    /// holds in other services too. If this is what makes its source refused, gives the time for which it is.
     pub(crate) fn charge(&mut self, id: ServiceId, peer: &Peer, cause: Cause, now: Now) -> Option<Duration> {
         let rules = self.services.get(&id).filter(|rules| !rules.dry_run && *peer != Peer::Unknown)?;
         let charge = rules.charge(cause, peer)?;

@@ -1,7 +1,7 @@
-//! What the administrator orders of admission, and who is blocked.
+//! The orders of the administrator, and the list of blocked networks.
 //!
-//! The control socket's requests come here, and the packet filter asks whom it may drop. Nothing here fails but for a ban
-//! too many.
+//! The control socket's requests come here, and the packet filter asks for the networks that it may drop. Only one
+//! ban too many fails.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -59,8 +59,8 @@ impl Admission {
         self.bans.all(now.monotonic)
     }
 
-    /// The sources that are refused for a penalty, in no order. Reads the whole memory of penalties, which takes about a
-    /// millisecond.
+    /// The sources that are refused for a penalty, in no order. Reads the whole memory of penalties, which takes
+    /// about a millisecond.
     pub(crate) fn penalised(&self, now: Now) -> impl Iterator<Item = Penalised> {
         self.penalties.iter(now.nanos())
     }

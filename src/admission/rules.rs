@@ -1,6 +1,7 @@
 //! What the service table says of one service, as admission needs it, with the memory of the service's own rate.
 //!
-//! Admission makes one for each service when a table comes into force, and reads it for each client. Nothing here fails.
+//! Admission makes one for each service when a table comes into force, and reads it for each client. Nothing here
+//! fails.
 
 use ipnet::IpNet;
 

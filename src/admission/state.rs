@@ -1,7 +1,7 @@
 //! What admission holds: the rules of each service, and what it remembers of clients.
 //!
-//! [`Admission`] is made empty, and gets its rules when a service table comes into force: memory for the table is prepared
-//! first, which may fail and changes nothing, then the table is put in force, which can't fail.
+//! [`Admission`] is made empty, and gets its rules when a service table comes into force: memory for the table is
+//! prepared first, which may fail and changes nothing, then the table is put in force, which can't fail.
 
 use std::collections::{BTreeMap, HashMap, HashSet, TryReserveError};
 
@@ -88,9 +88,9 @@ impl Admission {
         })
     }
 
-    /// Puts the rules of a new table in force. The used part of each burst stays the same part of the new burst; the rates
-    /// of a service that is gone are forgotten, and so are those of all sources if their memory changes its size. Bans and
-    /// penalties stay, and so does what is drained.
+    /// Puts the rules of a new table in force. The used part of each burst stays the same part of the new burst; the
+    /// rates of a service that is gone are forgotten, and so are those of all sources if their memory changes its
+    /// size. Bans and penalties stay, and so does what is drained.
     pub fn serve<'a>(
         &mut self,
         services: impl IntoIterator<Item = (ServiceId, &'a Service)>,

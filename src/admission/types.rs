@@ -16,13 +16,14 @@ pub struct Client {
     /// Accounting key. A client that is exempt from the limits of sources is counted under its full address, so that it
     /// does not use up its prefix's quota.
     pub source: Source,
-    /// The wider network that it is counted under, if the service has limits for networks and it is not exempt from them.
+    /// The wider network that it is counted under, if the service has limits for networks and it is not exempt from
+    /// them.
     pub network: Option<Source>,
     pub(super) exempt: bool,
 }
 
 impl Client {
-    /// Stands for whoever the handler of a lent socket will serve: no client is known yet.
+    /// The client of a lent socket, which only its handler will know.
     pub const NOBODY: Self = Self { peer: Peer::Unknown, source: Source::Unknown, network: None, exempt: true };
 
     /// What the ledger counts its handler under.

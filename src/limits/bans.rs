@@ -1,7 +1,8 @@
 //! The networks that the administrator has banned, each for a time or until further notice.
 //!
-//! A look-up costs as many steps as there are different lengths of networks, whatever their number. Bans that are over
-//! are forgotten when another comes.
+//! Admission alone uses this; time is an argument. A look-up costs as many steps as there are different prefix lengths,
+//! whatever the number of networks. Expired bans are removed when another is added or taken back. Only one ban too many
+//! fails.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -12,12 +13,11 @@ use ipnet::IpNet;
 
 use crate::limits::access::canonical;
 
-/// The most that there can be at one time.
 const MAX_BANS: usize = 65_536;
 
-/// No more networks can be banned: those that are take as much memory as the daemon is willing to spend on them.
+/// There is no room for another ban: those in force take as much memory as the daemon is willing to spend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyBans;
+pub(crate) struct TooManyBans;
 
 impl fmt::Display for TooManyBans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -29,14 +29,14 @@ impl std::error::Error for TooManyBans {}
 
 #[derive(Debug, Default)]
 pub(crate) struct Bans {
-    /// When each is over; never, for `None`.
+    /// The end of each ban on the monotonic clock; none if it holds until further notice.
     networks: HashMap<IpNet, Option<Duration>>,
-    /// How many there are of each length, IPv4 and IPv6 apart.
+    /// How many networks there are of each prefix length, IPv4 and IPv6 apart.
     lengths: BTreeMap<(bool, u8), usize>,
     changes: u64,
 }
 
-fn in_force(until: Option<Duration>, now: Duration) -> bool {
+fn is_in_force(until: Option<Duration>, now: Duration) -> bool {
     until.is_none_or(|until| until > now)
 }
 
@@ -58,7 +58,7 @@ impl Bans {
         Ok(())
     }
 
-    /// `false` if it was not in force.
+    /// Takes back the ban of exactly this network. `false` if there was none in force.
     pub(crate) fn remove(&mut self, network: IpNet, now: Duration) -> bool {
         self.remove_expired(now);
         let network = canonical(network).trunc();
@@ -80,31 +80,32 @@ impl Bans {
     }
 
     fn remove_expired(&mut self, now: Duration) {
-        let over = self.networks.iter().filter(|(_, until)| !in_force(**until, now));
-        let over: Vec<_> = over.map(|(network, _)| *network).collect();
-        for network in over {
+        let expired = self.networks.iter().filter(|(_, until)| !is_in_force(**until, now));
+        let expired: Vec<_> = expired.map(|(network, _)| *network).collect();
+        for network in expired {
             self.networks.remove(&network);
             self.decrement_length(&network);
         }
     }
 
-    /// The ban that holds for an address; of several, the one that ends last.
+    /// The ban in force that contains an address; of several, the one that ends last.
     pub(crate) fn find(&self, address: IpAddr, now: Duration) -> Option<(IpNet, Option<Duration>)> {
         let address = address.to_canonical();
         let lengths = self.lengths.keys().filter(|(v6, _)| *v6 == address.is_ipv6());
         let networks = lengths.filter_map(|&(_, length)| IpNet::new(address, length).ok().map(|net| net.trunc()));
         let found = networks.filter_map(|network| Some((network, *self.networks.get(&network)?)));
-        found.filter(|(_, until)| in_force(*until, now)).max_by_key(|(_, until)| until.unwrap_or(Duration::MAX))
+        found.filter(|(_, until)| is_in_force(*until, now)).max_by_key(|(_, until)| until.unwrap_or(Duration::MAX))
     }
 
+    /// All bans in force, in the order of the networks.
     pub(crate) fn all(&self, now: Duration) -> Vec<(IpNet, Option<Duration>)> {
         let mut all: Vec<_> = self.networks.iter().map(|(network, until)| (*network, *until)).collect();
-        all.retain(|(_, until)| in_force(*until, now));
+        all.retain(|(_, until)| is_in_force(*until, now));
         all.sort();
         all
     }
 
-    /// Grows with every change but the passing of time.
+    /// Grows with every change except the passing of time.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }

@@ -1,8 +1,9 @@
-//! How often the busiest source of each service comes, so that an administrator who chooses a limit knows what there has
-//! been.
+//! The connections per minute of the busiest source of each service, so that administrators who choose a limit know
+//! what there has been.
 //!
-//! All connections count, refused ones too. The memory is small and of fixed size: when it is full, the source that has
-//! come least in this minute goes, so that the busiest stays.
+//! Admission tells it of each connection, refused ones too. The memory is small and of fixed size, and is taken at
+//! the start: when it is full, the source with the fewest connections in this minute is forgotten, so that the
+//! busiest stays.
 
 use std::collections::{HashMap, TryReserveError};
 
@@ -12,23 +13,21 @@ use crate::limits::rate::{Key, PerFamily, Slot, Slots};
 use crate::net::Source;
 use crate::types::{Now, ServiceId};
 
-/// How many sources are told apart at one time, over all services: 43 KiB of each family.
+/// The most pairs of service and source that are counted at one time: 43 KiB for each family.
 const MAX_SOURCES: u32 = 1024;
 
-const MINUTE: u64 = 60_000_000_000;
+const MINUTE_NS: u64 = 60_000_000_000;
 
-/// The most that one source has come in a minute.
+/// The most connections of one source in one minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeakRate {
-    /// Who.
+pub(crate) struct PeakRate {
     pub source: Source,
-    /// How many connections.
     pub connections: u32,
 }
 
 #[derive(Debug)]
 pub(crate) struct Meter {
-    slots: Slots<Seen>,
+    slots: Slots<Arrivals>,
     peaks: HashMap<ServiceId, PeakRate>,
 }
 
@@ -50,7 +49,7 @@ impl Meter {
         self.peaks.get(&service).copied()
     }
 
-    /// All peaks, for an upgrade; who comes how often in this very minute is not carried.
+    /// All peaks, for an upgrade. The counts of the current minute are not saved.
     pub(crate) fn peaks(&self) -> impl Iterator<Item = (ServiceId, PeakRate)> {
         self.peaks.iter().map(|(&id, &peak)| (id, peak))
     }
@@ -65,32 +64,32 @@ impl Meter {
     }
 }
 
-/// How often one source has come to one service.
+/// The connections of one source to one service in its latest minute.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct Arrivals {
     source: u64,
     service: u32,
     v6: bool,
-    /// In which minute of the monotonic clock, from 1.
+    /// The minute of the monotonic clock, from 1; 0 in an unused slot.
     minute: u64,
     connections: u32,
 }
 
-fn minute(now: u64) -> u64 {
-    now / MINUTE + 1
+fn minute_of(now: u64) -> u64 {
+    now / MINUTE_NS + 1
 }
 
-impl Seen {
+impl Arrivals {
     fn count_arrival(&mut self, now: u64) -> u32 {
         if self.is_idle(now) {
-            (self.minute, self.connections) = (minute(now), 0);
+            (self.minute, self.connections) = (minute_of(now), 0);
         }
         self.connections = self.connections.saturating_add(1);
         self.connections
     }
 }
 
-impl Slot for Seen {
+impl Slot for Arrivals {
     type Weight = (u64, u32);
 
     fn of(key: &Key) -> Self {
@@ -102,7 +101,7 @@ impl Slot for Seen {
     }
 
     fn is_idle(&self, now: u64) -> bool {
-        self.minute != minute(now)
+        self.minute != minute_of(now)
     }
 
     fn weight(&self) -> Self::Weight {

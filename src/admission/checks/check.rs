@@ -1,7 +1,8 @@
-//! What a check is: one condition that a client must meet before a handler is started for it, and all that follows from it.
+//! What a check is: one condition that a client must meet before a handler is started for it, and all that follows
+//! from it.
 //!
-//! Each file of this folder declares checks as constants of the type [`Check`]; `checks::CHECKS` lists them in order. A check
-//! reads its [`CheckInput`] and changes nothing; it neither allocates nor fails.
+//! Each file of this folder declares checks as constants of the type [`Check`]; `checks::CHECKS` lists them in order.
+//! A check reads its [`CheckInput`] and changes nothing; it neither allocates nor fails.
 
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ pub(in crate::admission) struct CheckInput<'a> {
     pub load: Option<f64>,
 }
 
-/// Passed, or refused. A refusal holds the time after which the check passes if nothing else changes, where it is known.
+/// Passed, or refused. A refusal holds the time after which the check passes if nothing else changes, where it is
+/// known.
 pub(super) type TestResult = Result<(), Option<Duration>>;
 
 /// The result of a check that does not know when it will pass.
@@ -34,14 +36,14 @@ pub(super) fn refuse_if(refused: bool) -> TestResult {
     if refused { Err(None) } else { Ok(()) }
 }
 
-/// Whose state a check looks at.
+/// What a check is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::admission) enum Scope {
-    /// That of the client alone: another client may pass at the same moment.
+    /// The client alone: another client may pass at the same moment.
     Client,
-    /// That of the service: it is the same for all its clients.
+    /// The service: the result is the same for all its clients.
     Service,
-    /// That of the daemon or the machine.
+    /// The daemon or the machine.
     Daemon,
 }
 
@@ -66,7 +68,7 @@ pub(in crate::admission) enum Pause {
 }
 
 impl Pause {
-    /// The time after which the check passes; a second where nobody knows it.
+    /// The time after which the check passes; a second where it is unknown.
     pub(in crate::admission) const BY_RETRY_TIME: Self =
         Self::ForTime { if_unknown: Duration::from_secs(1), max: Duration::MAX };
 }
@@ -89,8 +91,8 @@ pub(in crate::admission) struct Check {
 impl Check {
     /// A check that needs an accepted client, is not enforced in a `dry_run`, and costs the client nothing.
     ///
-    /// `explanation` tells people what the result is by: the rule, the numbers that were compared, and in brackets where
-    /// in the service table it stands.
+    /// `explanation` tells people what the result is by: the rule, the numbers that were compared, and in brackets
+    /// where in the service table it stands.
     pub(super) const fn new(
         reason: Reason,
         scope: Scope,

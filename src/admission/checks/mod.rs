@@ -1,11 +1,11 @@
 //! The checks of admission, in their order; the first that refuses decides.
 //!
-//! A check is declared in one place of this folder: its reason, its test, its explanation, whose state it looks at, whether
-//! `dry_run` lifts it, what a refusal costs the client, and what it means for a listener ([`Check`]). A new check is one
-//! declaration, its line in [`CHECKS`] and the word of its [`Reason`].
+//! A check is declared in one place of this folder: its reason, its test, its explanation, its scope, whether
+//! `dry_run` lifts it, what a refusal costs the client, and what it means for a listener ([`Check`]). A new check is
+//! one declaration, its line in [`CHECKS`] and the word of its [`Reason`].
 //!
-//! Per-client checks run before shared ones, so a client refused by its own limit learns nothing about the service's load.
-//! Admission alone evaluates checks; whoever holds a [`Refusal`] can ask what follows from it.
+//! Per-client checks run before shared ones, so a client refused by its own limit learns nothing about the service's
+//! load. Admission alone evaluates checks; a [`Refusal`] tells the dispatcher what follows from it.
 
 mod access;
 mod ban;

@@ -1,5 +1,5 @@
-//! Does the client's source have a handler and an admission left in this service, by `per_source`? Does its wider network,
-//! by `per_network`?
+//! Does the client's source have a handler and an admission left in this service, by `per_source`? Does its wider
+//! network, by `per_network`?
 
 use super::check::{Check, CheckInput, Scope, TestResult, refuse_if};
 use super::text::{NO_LIMIT, instances, limit_with_origin, with_origin};

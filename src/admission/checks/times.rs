@@ -29,7 +29,7 @@ fn test(input: &CheckInput<'_>) -> TestResult {
     let minute = u16::from(local.hour) * 60 + u16::from(local.minute);
     let time = LocalTime { weekday: local.weekday, minute };
     let access = &input.rules.access;
-    if access.open_at(time) {
+    if access.is_open_at(time) {
         return Ok(());
     }
     Err(access.next_opening(time).map(|next| time_until(time, next, local.second.min(59))))

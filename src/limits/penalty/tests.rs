@@ -9,7 +9,7 @@ fn v4(number: u32) -> Source {
 }
 
 fn at(seconds: u64) -> u64 {
-    seconds * SECOND
+    seconds * SECOND_NS
 }
 
 fn seconds(seconds: u64) -> Duration {
