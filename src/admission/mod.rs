@@ -3,12 +3,12 @@
 //! Check all, then commit all: [`Admission::decide`] changes nothing, and only for a client that is admitted the
 //! caller [commits](Admission::commit) and takes a place in the ledger. So a client that a later check refuses has
 //! not used up an earlier budget. A handler that can't be started gives its place back, but not its share of the
-//! rates: the attempt costs most of what a handler costs. [`Admission::explain`] evaluates the same checks for the
+//! rates: the attempt costs most of what a handler costs. `Admission::explain` evaluates the same checks for the
 //! administrator.
 //!
 //! The acceptor calls this, and the server for what the administrator asks. Nothing here fails, logs, waits, or
 //! allocates for a client; time is an argument. A load average that can't be read limits no client, and
-//! [`Admission::complaint`] says so once.
+//! `Admission::complaint` says so once.
 //!
 //! `checks` has the checks; `state` what they look at, with `rules` of each service; `orders` what the administrator
 //! can do; `carry` what an upgrade saves.
