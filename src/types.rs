@@ -37,83 +37,65 @@ impl Ticket {
     }
 }
 
-/// Why a connection was turned away, or a listener paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Reason {
-    /// The administrator has drained the service.
-    Drained,
-    /// `allow` and `deny` say no.
-    Access,
-    /// It is none of the `times`.
-    Times,
-    /// The administrator has banned the source.
-    Ban,
-    /// The source owes time for what it did before, by `penalties`.
-    Penalty,
-    /// The service is a trap and serves nobody.
-    Trap,
-    /// The source has its `per_source.instances` handlers.
-    SourceInstances,
-    /// The source comes more often than `per_source.rate` allows.
-    SourceRate,
-    /// The network has its `per_network.instances` handlers.
-    NetworkInstances,
-    /// The network comes more often than `per_network.rate` allows.
-    NetworkRate,
-    /// Clients come more often than `rate` allows.
-    ServiceRate,
-    /// The service has its `instances` handlers.
-    ServiceInstances,
-    /// The daemon has its `daemon.instances` handlers.
-    DaemonInstances,
-    /// The load average has reached `max_load`.
-    Load,
-    /// The handler could not be started; the step and errno are in a `spawn_failed` line.
-    SpawnFailed,
-    /// No descriptors or memory to accept with.
-    Resources,
-    /// A `wait` handler ended without taking anything from its socket.
-    Backoff,
+/// Declares an enum whose values each have a word, which is the same in logs, status and metrics.
+macro_rules! words {
+    ($(#[$meta:meta])* pub enum $Name:ident { $($(#[$doc:meta])* $value:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $Name { $($(#[$doc])* $value,)* }
+
+        impl $Name {
+            /// Every value, in order.
+            pub const ALL: &[Self] = &[$(Self::$value,)*];
+
+            /// The word in logs, status and metrics.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$value => $word,)* }
+            }
+        }
+    };
 }
 
-impl Reason {
-    /// Is it about the client alone, so that another may fare otherwise at the same moment?
-    #[must_use]
-    pub fn is_personal(self) -> bool {
-        matches!(
-            self,
-            Self::Access
-                | Self::Ban
-                | Self::Penalty
-                | Self::SourceInstances
-                | Self::SourceRate
-                | Self::NetworkInstances
-                | Self::NetworkRate
-        )
-    }
-
-    /// The word in logs, status and metrics.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Drained => "drained",
-            Self::Access => "access",
-            Self::Times => "times",
-            Self::Ban => "ban",
-            Self::Penalty => "penalty",
-            Self::Trap => "trap",
-            Self::SourceInstances => "source_instances",
-            Self::SourceRate => "source_rate",
-            Self::NetworkInstances => "network_instances",
-            Self::NetworkRate => "network_rate",
-            Self::ServiceRate => "service_rate",
-            Self::ServiceInstances => "service_instances",
-            Self::DaemonInstances => "daemon_instances",
-            Self::Load => "load",
-            Self::SpawnFailed => "spawn_failed",
-            Self::Resources => "resources",
-            Self::Backoff => "backoff",
-        }
+words! {
+    /// Why a client was refused, or a listener paused. The reasons of admission's checks come first, in the order of
+    /// the checks; what else there is to say of such a reason stands where its check is declared
+    /// (`admission::checks`).
+    pub enum Reason {
+        /// The administrator has drained the service.
+        Drained = "drained",
+        /// `allow` and `deny` refuse the client.
+        Access = "access",
+        /// The service is closed at this time, by `times`.
+        Times = "times",
+        /// The administrator has banned the source.
+        Ban = "ban",
+        /// The source has a penalty for what it did before, by `penalties`.
+        Penalty = "penalty",
+        /// The service is a trap and serves nobody.
+        Trap = "trap",
+        /// The source has its `per_source.instances` handlers.
+        SourceInstances = "source_instances",
+        /// The source comes more often than `per_source.rate` allows.
+        SourceRate = "source_rate",
+        /// The network has its `per_network.instances` handlers.
+        NetworkInstances = "network_instances",
+        /// The network comes more often than `per_network.rate` allows.
+        NetworkRate = "network_rate",
+        /// Clients come more often than `rate` allows.
+        ServiceRate = "service_rate",
+        /// The service has its `instances` handlers.
+        ServiceInstances = "service_instances",
+        /// The daemon has its `daemon.instances` handlers.
+        DaemonInstances = "daemon_instances",
+        /// The load average has reached `max_load`.
+        Load = "load",
+        /// The handler could not be started; the step and errno are in a `spawn_failed` line.
+        SpawnFailed = "spawn_failed",
+        /// No descriptors or memory to accept with.
+        Resources = "resources",
+        /// A `wait` handler ended without taking anything from its socket.
+        Backoff = "backoff",
     }
 }
 
@@ -126,48 +108,34 @@ pub enum Ending {
     Signaled(i32),
 }
 
-macro_rules! steps {
-    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// The steps from a connection to a running handler, in order.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum Step { $($(#[$doc])* $name,)* }
-        impl Step {
-            /// Every step, in order.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-            /// The word in logs, status and metrics.
-            #[must_use]
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$name => $word,)* }
-            }
-        }
-    };
-}
-
-steps! {
-    /// clone(2): no process could be made; the only step that fails in the daemon itself.
-    Clone = "clone",
-    /// close_range(2), dup2(2): descriptors 0, 1 and 2.
-    Descriptors = "descriptors",
-    /// setsid(2).
-    Session = "setsid",
-    /// prlimit(2).
-    Rlimits = "rlimits",
-    /// setpriority(2).
-    Nice = "nice",
-    /// chroot(2).
-    Chroot = "chroot",
-    /// chdir(2).
-    Directory = "directory",
-    /// setgroups(2).
-    Groups = "groups",
-    /// setresgid(2).
-    Group = "group",
-    /// setresuid(2).
-    User = "user",
-    /// rt_sigaction(2), rt_sigprocmask(2).
-    Signals = "signals",
-    /// execve(2).
-    Exec = "exec",
+words! {
+    /// The steps from a connection to a running handler, in order.
+    pub enum Step {
+        /// clone(2): no process could be made; the only step that fails in the daemon itself.
+        Clone = "clone",
+        /// close_range(2), dup2(2): descriptors 0, 1 and 2.
+        Descriptors = "descriptors",
+        /// setsid(2).
+        Session = "setsid",
+        /// prlimit(2).
+        Rlimits = "rlimits",
+        /// setpriority(2).
+        Nice = "nice",
+        /// chroot(2).
+        Chroot = "chroot",
+        /// chdir(2).
+        Directory = "directory",
+        /// setgroups(2).
+        Groups = "groups",
+        /// setresgid(2).
+        Group = "group",
+        /// setresuid(2).
+        User = "user",
+        /// rt_sigaction(2), rt_sigprocmask(2).
+        Signals = "signals",
+        /// execve(2).
+        Exec = "exec",
+    }
 }
 
 /// The same moment on both clocks.

@@ -1,14 +1,20 @@
-//! The questions in all combinations of answers, and what they leave as it was.
+//! The checks in all combinations of results, and what they leave as it was.
 
 use std::fs;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
+use super::checks::Scope;
+use super::load_average::LoadAverage;
 use super::rules::Limit;
+use super::state::NO_SOURCES;
 use super::*;
 use crate::compat::{Options, load_with};
-use crate::config::Table;
+use crate::config::{Table, WhenFull};
 use crate::fuzzed::Anywhere;
 use crate::limits::rate::{Bucket, Rate, RetryAfter};
+use crate::net::Source;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const NOW: Now = Now { monotonic: Duration::from_secs(1_000_000), wall: Duration::from_secs(1_800_000_000) };
@@ -140,22 +146,22 @@ fn saying_no(to: impl Fn(Reason) -> bool) -> (String, u32) {
 
 const ADDRESS: &str = "192.0.2.200";
 
-fn world_saying_no(to: impl Fn(Reason) -> bool, load: &Load) -> World {
+fn world_saying_no(to: impl Fn(Reason) -> bool, load: &LoadAverage) -> World {
     let (keys, daemon_instances) = saying_no(to);
     let mut world = World::new(&keys);
     world.reload(&keys, daemon_instances, NOW);
-    world.admission.load = load.clone();
+    world.admission.load_average = load.clone();
     let client = world.client(ADDRESS);
     world.admission.commit(world.id, &client, NOW);
     let _live = world.ledger.take(client.place(world.id));
     world
 }
 
-fn load_of_five() -> (tempfile::TempDir, Load) {
+fn load_of_five() -> (tempfile::TempDir, LoadAverage) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("loadavg");
     fs::write(&file, "5.00 1.00 1.00 1/80 1\n").unwrap();
-    (folder, Load::in_file(file))
+    (folder, LoadAverage::in_file(file))
 }
 
 /// Is this question's bit set?
@@ -180,7 +186,7 @@ impl World {
             let peer = Peer::Inet(ADDRESS.parse().unwrap(), 9);
             assert!(self.admission.charge(id, &peer, Cause::Crash, NOW).is_some());
         }
-        self.admission.services.get_mut(&id).unwrap().catches_only = no(Reason::Trap);
+        self.admission.services.get_mut(&id).unwrap().is_bare_trap = no(Reason::Trap);
     }
 }
 
@@ -207,14 +213,18 @@ fn first_no_decides(world: &mut World, no: &dyn Fn(Reason) -> bool) {
         Decision::Refuse(refusal) => Some(refusal.reason),
         Decision::WouldRefuse(refusal) => panic!("{refusal:?}"),
     };
-    let expected: Vec<_> = QUESTIONS.into_iter().filter(|reason| no(*reason)).collect();
+    let expected: Vec<_> = CHECKS.iter().map(|check| check.reason).filter(|reason| no(*reason)).collect();
     assert_eq!(said, expected.first().copied(), "{expected:?}");
     let service = &world.table.services[0];
     let findings = world.admission.explain(&world.ledger, world.id, service, client.peer, NOW);
-    let explained = findings.iter().filter_map(|finding| finding.answer.err().map(|refusal| refusal.reason));
-    assert_eq!(explained.collect::<Vec<_>>(), expected);
+    let explained = findings.iter().filter(|check| !check.yes).map(|check| check.question.as_str());
+    assert_eq!(explained.collect::<Vec<_>>(), words(&expected));
     assert_eq!(world.used(&client, NOW), before, "{expected:?}");
     assert_eq!((world.ledger.total(), world.ledger.audit()), (1, vec![]));
+}
+
+fn words(reasons: &[Reason]) -> Vec<&'static str> {
+    reasons.iter().map(|reason| reason.word()).collect()
 }
 
 #[test]
@@ -352,7 +362,7 @@ fn what_was_owed_to_a_service_that_is_gone_is_forgotten() {
 #[test]
 fn memory_for_rates_is_taken_only_where_a_source_has_one() {
     let mut world = World::new("rate: 1/h");
-    assert_eq!(world.admission.rates().1, NONE);
+    assert_eq!(world.admission.rates().1, NO_SOURCES);
     world.reload("per_network: { rate: 1/h }", 1000, NOW);
     assert_eq!(world.admission.rates().1, PerFamily { ipv4: 600, ipv6: 600 });
 }
@@ -360,7 +370,7 @@ fn memory_for_rates_is_taken_only_where_a_source_has_one() {
 #[test]
 fn a_load_average_that_cannot_be_read_limits_nobody_and_is_told_once() {
     let mut world = World::new("max_load: 0.01");
-    world.admission.load = Load::in_file("/no/such/file".into());
+    world.admission.load_average = LoadAverage::in_file("/no/such/file".into());
     assert_eq!(world.decide("192.0.2.1", NOW), Decision::Admit);
     assert!(world.admission.complaint().is_some_and(|text| text.contains("max_load has no effect")));
     assert_eq!(world.decide("192.0.2.1", later(HOUR)), Decision::Admit);
@@ -460,7 +470,7 @@ fn a_penalty_holds_for_the_source_in_every_service_and_not_for_the_exempt() {
     };
     for address in ["192.0.2.1", "192.0.2.9", "2001:db8::1"] {
         assert_eq!(decide(&mut admission, ids[0], address), Decision::Refuse(Reason::Trap.into()));
-        admission.charge(ids[0], &peer(address), Cause::of_refusal(Reason::Trap).unwrap(), NOW);
+        admission.charge(ids[0], &peer(address), Refusal::from(Reason::Trap).penalty().unwrap(), NOW);
     }
     for id in [ids[0], ids[1]] {
         assert_eq!(decide(&mut admission, id, "192.0.2.1"), no(Reason::Penalty, Some(HOUR)));
@@ -504,17 +514,17 @@ fn an_explanation_names_rules_numbers_and_places() {
     let keys = "deny: [192.0.2.0/25,\n  192.0.2.128/25], times: 00:00-24:00, per_source: { instances: 2, rate: 30/min, burst: 10,
         exempt: [198.51.100.0/24] }, max_load: 1000, penalties: { crash: 90s, exempt: [203.0.113.1] }";
     let mut world = World::new(keys);
-    let explain = |world: &mut World, address: &str| -> Vec<(Reason, bool, String)> {
+    let explain = |world: &mut World, address: &str| -> Vec<Question> {
         let service = &world.table.services[0];
-        let found = world.admission.explain(&world.ledger, world.id, service, peer(address), NOW);
-        found.into_iter().map(|one| (one.question, one.answer.is_ok(), one.rule)).collect()
+        world.admission.explain(&world.ledger, world.id, service, peer(address), NOW)
     };
-    let rule = |all: &[(Reason, bool, String)], question| {
-        let found = all.iter().find(|(one, ..)| *one == question);
-        found.map(|(_, yes, rule)| (*yes, rule.clone())).unwrap()
+    let rule = |all: &[Question], question: Reason| {
+        let found = all.iter().find(|one| one.question == question.word());
+        found.map(|one| (one.yes, one.rule.clone())).unwrap()
     };
     let denied = explain(&mut world, "192.0.2.200");
-    assert_eq!(denied.iter().map(|(question, ..)| *question).collect::<Vec<_>>(), QUESTIONS);
+    let asked: Vec<_> = denied.iter().map(|one| one.question.as_str()).collect();
+    assert_eq!(asked, CHECKS.iter().map(|check| check.reason.word()).collect::<Vec<_>>());
     let (yes, text) = rule(&denied, Reason::Access);
     assert!(!yes && text.starts_with("deny 192.0.2.128/25 (/") && text.ends_with("t.yaml:3:3)"), "{text}");
     world.admission.charge(world.id, &peer("203.0.113.7"), Cause::Crash, NOW);
@@ -526,7 +536,7 @@ fn an_explanation_names_rules_numbers_and_places() {
         (Reason::Access, true, "in no network of deny, and there is no allow"),
         (Reason::Ban, false, "ban of 203.0.113.0/24, for another 1m"),
         (Reason::Penalty, false, "203.0.113.7 is penalised for another 1m15s; time number 1"),
-        (Reason::Trap, true, "no trap, or one with a program"),
+        (Reason::Trap, true, "not a trap"),
         (Reason::NetworkRate, true, "no limit"),
         (Reason::ServiceInstances, true, "0 of 64 handlers (default)"),
         (Reason::DaemonInstances, true, "0 of 1000 handlers (daemon.instances)"),
@@ -547,9 +557,9 @@ fn an_explanation_names_rules_numbers_and_places() {
 #[test]
 fn memory_for_penalties_is_taken_when_somebody_can_be_charged() {
     let mut world = World::new("rate: 1/h");
-    assert_eq!(world.admission.debtors, NONE);
+    assert_eq!(world.admission.penalised_sources, NO_SOURCES);
     world.reload("penalties: { crash: 90s }", 1000, NOW);
-    assert_eq!(world.admission.debtors, PerFamily { ipv4: 600, ipv6: 600 });
+    assert_eq!(world.admission.penalised_sources, PerFamily { ipv4: 600, ipv6: 600 });
     let hosts = || (1..=200).map(|last| format!("192.0.2.{last}"));
     for host in hosts() {
         world.admission.charge(world.id, &peer(&host), Cause::Crash, NOW);
@@ -583,21 +593,21 @@ fn the_peak_counts_everybody_who_comes_and_goes_to_the_next_program() {
 }
 
 #[test]
-fn the_barred_are_bans_and_then_debtors_the_longest_first() {
+fn the_blocked_are_bans_and_then_debtors_the_longest_first() {
     let mut world = World::new("penalties: { crash: 90s }");
-    let changes = world.admission.barred_changes();
+    let changes = world.admission.blocked_changes();
     world.admission.charge(world.id, &peer("198.51.100.1"), Cause::Crash, NOW);
-    let charged = world.admission.barred_changes();
+    let charged = world.admission.blocked_changes();
     assert!(charged > changes);
     for _ in 0..2 {
         world.admission.charge(world.id, &peer("2001:db8::1"), Cause::Crash, NOW);
     }
     for (banned, time) in [("192.0.2.0/26", Some(MINUTE)), ("192.0.2.64/26", None), ("192.0.2.128/26", Some(HOUR))] {
-        let before = world.admission.barred_changes();
+        let before = world.admission.blocked_changes();
         world.admission.ban(network(banned), time.map(|time| NOW.monotonic + time), NOW).unwrap();
-        assert!(world.admission.barred_changes() > before);
+        assert!(world.admission.blocked_changes() > before);
     }
-    let all = world.admission.barred(NOW, 100);
+    let all = world.admission.blocked(NOW, 100);
     let seen: Vec<_> = all.iter().map(|one| (one.network.to_string(), one.until, one.banned)).collect();
     let until = |seconds| Some(NOW.monotonic + Duration::from_secs(seconds));
     let expected = [
@@ -608,17 +618,17 @@ fn the_barred_are_bans_and_then_debtors_the_longest_first() {
         ("198.51.100.1/32", until(75), false),
     ];
     assert_eq!(seen, expected.map(|(network, until, banned)| (network.to_owned(), until, banned)));
-    assert_eq!(world.admission.barred(NOW, 4), all[..4]);
+    assert_eq!(world.admission.blocked(NOW, 4), all[..4]);
 }
 
 #[test]
 fn a_service_that_makes_exceptions_does_not_enforce_what_they_are_of() {
-    let ban = |text: &str, banned| Barred { network: network(text), until: None, banned };
-    let asked = |world: &World, text: &str| world.admission.enforces(world.id, &ban(text, false));
+    let ban = |text: &str, banned| Blocked { network: network(text), until: None, banned };
+    let asked = |world: &World, text: &str| world.admission.blocks(world.id, &ban(text, false));
     let mut world = World::new("penalties: { crash: 90s }");
-    assert!(!world.admission.makes_exceptions(world.id) && asked(&world, "192.0.2.0/24"));
+    assert!(!world.admission.has_exemptions(world.id) && asked(&world, "192.0.2.0/24"));
     world.reload("penalties: { crash: 90s, exempt: [192.0.2.64/26, '::ffff:198.51.100.0/120'] }", 1000, NOW);
-    assert!(world.admission.makes_exceptions(world.id));
+    assert!(world.admission.has_exemptions(world.id));
     for (text, enforced) in [
         ("192.0.2.0/24", false),
         ("192.0.2.64/26", false),
@@ -629,29 +639,29 @@ fn a_service_that_makes_exceptions_does_not_enforce_what_they_are_of() {
     ] {
         assert_eq!(asked(&world, text), enforced, "{text}");
     }
-    assert!(world.admission.enforces(world.id, &ban("192.0.2.64/26", true)), "of a ban there are no exceptions");
+    assert!(world.admission.blocks(world.id, &ban("192.0.2.64/26", true)), "of a ban there are no exceptions");
     world.reload("penalties: { crash: 90s }, dry_run: true", 1000, NOW);
-    assert!(world.admission.makes_exceptions(world.id) && !asked(&world, "2001:db8::/64"));
-    assert!(world.admission.enforces(world.id, &ban("2001:db8::/64", true)));
+    assert!(world.admission.has_exemptions(world.id) && !asked(&world, "2001:db8::/64"));
+    assert!(world.admission.blocks(world.id, &ban("2001:db8::/64", true)));
 }
 
 #[test]
 fn an_explanation_says_what_is_so_when_it_is_not_as_usual() {
     let mut world = World::new("allow: 192.0.2.0/24, penalties: { trap: 1h }, instances: 3");
-    let rule = |world: &mut World, peer, question| {
+    let rule = |world: &mut World, peer, question: Reason| {
         let found = world.admission.explain(&world.ledger, world.id, &world.table.services[0], peer, NOW);
-        found.into_iter().find(|one| one.question == question).unwrap().rule
+        found.into_iter().find(|one| one.question == question.word()).unwrap().rule
     };
     assert!(rule(&mut world, peer("198.51.100.1"), Reason::Access).starts_with("in no network of allow (/"));
     assert!(rule(&mut world, peer("192.0.2.1"), Reason::Access).starts_with("allow 192.0.2.0/24 (/"));
     world.reload("", 1000, NOW);
     assert_eq!(rule(&mut world, peer("192.0.2.1"), Reason::Access), "neither allow nor deny");
     let user = Peer::Unix { uid: 7, gid: 7 };
-    assert_eq!(rule(&mut world, user, Reason::Access), "no client of networks");
+    assert_eq!(rule(&mut world, user, Reason::Access), "does not apply to Unix sockets");
     assert_eq!(rule(&mut world, user, Reason::Drained), "not drained");
     world.admission.drain(world.id);
     assert_eq!(rule(&mut world, user, Reason::Drained), "drained by the administrator");
-    assert!(rule(&mut world, user, Reason::Trap).starts_with("no trap"));
+    assert!(rule(&mut world, user, Reason::Trap).starts_with("not a trap"));
     let trap = table(&format!("{FEW}services: {{ s: {{ listen: 80, penalties: {{ trap: 1h }} }} }}"));
     let prepared = world.admission.prepare(trap.daemon.sources, &trap.services).unwrap();
     world.admission.serve([(world.id, &trap.services[0])], 1000, prepared, NOW);
@@ -663,4 +673,68 @@ fn an_explanation_says_what_is_so_when_it_is_not_as_usual() {
     world.arrive("192.0.2.2", NOW).unwrap();
     assert!(rule(&mut world, peer("192.0.2.1"), Reason::SourceInstances).contains("2 of 5 handlers"));
     assert!(rule(&mut world, peer("192.0.2.1"), Reason::NetworkInstances).contains("3 of 9 handlers"));
+}
+
+#[test]
+fn each_check_is_listed_once_in_the_order_of_the_reasons() {
+    let reasons: Vec<_> = CHECKS.iter().map(|check| check.reason).collect();
+    assert_eq!(reasons, Reason::ALL[..reasons.len()]);
+    let others = [Reason::SpawnFailed, Reason::Resources, Reason::Backoff];
+    assert_eq!(Reason::ALL[reasons.len()..], others, "these are no checks");
+    for other in others.map(Refusal::from) {
+        assert!(!other.is_personal() && other.penalty().is_none(), "{other:?}");
+    }
+}
+
+#[test]
+fn only_what_is_about_the_client_is_charged_for() {
+    let penalty = |reason: Reason| Refusal::from(reason).penalty();
+    for reason in [Reason::Access, Reason::SourceInstances, Reason::SourceRate] {
+        assert_eq!(penalty(reason), Some(Cause::Refused));
+    }
+    assert_eq!(penalty(Reason::Trap), Some(Cause::Trap));
+    for reason in [Reason::Penalty, Reason::Ban, Reason::Times, Reason::ServiceRate, Reason::NetworkRate] {
+        assert_eq!(penalty(reason), None);
+    }
+}
+
+#[test]
+fn a_refusal_is_about_the_client_the_service_or_the_daemon() {
+    let personal = [
+        Reason::Access,
+        Reason::Ban,
+        Reason::Penalty,
+        Reason::SourceInstances,
+        Reason::SourceRate,
+        Reason::NetworkInstances,
+        Reason::NetworkRate,
+    ];
+    for &reason in Reason::ALL {
+        assert_eq!(Refusal::from(reason).is_personal(), personal.contains(&reason), "{reason:?}");
+    }
+    let of_daemon = CHECKS.iter().filter(|check| check.scope == Scope::Daemon).map(|check| check.reason);
+    assert_eq!(of_daemon.collect::<Vec<_>>(), [Reason::DaemonInstances, Reason::Load]);
+}
+
+#[test]
+fn a_listener_is_paused_until_the_refusal_ends() {
+    let pause = |reason, retry| Refusal { reason, retry }.pause_time();
+    for reason in [Reason::Drained, Reason::ServiceInstances, Reason::DaemonInstances] {
+        assert_eq!((pause(reason, None), pause(reason, Some(HOUR))), (None, None), "an event ends {reason:?}");
+    }
+    assert_eq!((pause(Reason::Times, None), pause(Reason::Times, Some(HOUR))), (Some(MINUTE), Some(MINUTE)));
+    let second = Duration::from_secs(1);
+    assert_eq!(pause(Reason::Times, Some(second)), Some(second));
+    for reason in [Reason::ServiceRate, Reason::Load, Reason::Access] {
+        assert_eq!((pause(reason, None), pause(reason, Some(HOUR))), (Some(second), Some(HOUR)), "{reason:?}");
+    }
+}
+
+#[test]
+fn clients_wait_in_the_backlog_as_when_full_says_and_always_for_the_rate_of_the_service() {
+    let waits = |reason: Reason, when_full| Refusal::from(reason).keeps_backlog(when_full);
+    for reason in [Reason::ServiceInstances, Reason::DaemonInstances, Reason::Load] {
+        assert!(waits(reason, WhenFull::Queue) && !waits(reason, WhenFull::Refuse), "{reason:?}");
+    }
+    assert!(waits(Reason::ServiceRate, WhenFull::Queue) && waits(Reason::ServiceRate, WhenFull::Refuse));
 }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{Socket, System};
-use crate::admission::{Admission, Barred};
+use crate::admission::{Admission, Blocked};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::listeners::{ListenerId, Listeners};
 use crate::sys::clock;
@@ -44,7 +44,7 @@ pub struct PacketFilter {
     looked: Option<(u64, Option<Duration>)>,
     /// When that was.
     last: Option<Duration>,
-    barred: Vec<Barred>,
+    blocked: Vec<Blocked>,
     /// The program for all services that make no exception.
     common: Option<Rc<[Instruction]>>,
     /// Listeners that have not been told yet.
@@ -99,14 +99,14 @@ impl PacketFilter {
 
     fn is_stale(&self, admission: &Admission, now: Duration) -> bool {
         let Some((changes, ends)) = self.looked else { return true };
-        changes != admission.barred_changes() || ends.is_some_and(|ends| now >= ends)
+        changes != admission.blocked_changes() || ends.is_some_and(|ends| now >= ends)
     }
 
     /// Notes who is to be dropped, and that all listeners are to be told.
     fn note_blocked(&mut self, admission: &Admission, listeners: &Listeners<System>, now: Duration) {
-        self.barred = admission.barred(Now { monotonic: now, wall: Duration::ZERO }, filter::MOST);
-        let ends = self.barred.iter().filter_map(|one| one.until).min();
-        (self.looked, self.last, self.common) = (Some((admission.barred_changes(), ends)), Some(now), None);
+        self.blocked = admission.blocked(Now { monotonic: now, wall: Duration::ZERO }, filter::MOST);
+        let ends = self.blocked.iter().filter_map(|one| one.until).min();
+        (self.looked, self.last, self.common) = (Some((admission.blocked_changes(), ends)), Some(now), None);
         self.waiting = listeners.iter().map(|(id, _)| id).collect();
     }
 
@@ -128,11 +128,11 @@ impl PacketFilter {
 
     /// The program for the sockets of a service; none if nobody is to be dropped.
     fn program(&mut self, admission: &Admission, service: ServiceId) -> Option<Rc<[Instruction]>> {
-        let excepts = admission.makes_exceptions(service);
+        let excepts = admission.has_exemptions(service);
         if let Some(common) = self.common.as_ref().filter(|_| !excepts) {
             return Some(Rc::clone(common));
         }
-        let dropped = self.barred.iter().filter(|one| !excepts || admission.enforces(service, one));
+        let dropped = self.blocked.iter().filter(|one| !excepts || admission.blocks(service, one));
         let networks: Vec<IpNet> = dropped.map(|one| one.network).collect();
         let (program, taken) = program::program(&networks, self.most);
         let program = (taken > 0).then(|| Rc::from(program));

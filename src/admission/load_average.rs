@@ -1,4 +1,4 @@
-//! The load average of the machine, read at most once a second and only if somebody asks.
+//! The load average of the machine, read at most once a second, and only for a service with `max_load`.
 //!
 //! Reading /proc/loadavg never blocks. If it can't be read, there is no load average, and one complaint until it can.
 
@@ -6,17 +6,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// How old a reading may be; the kernel itself works it out every five seconds.
-const FRESH: Duration = Duration::from_secs(1);
+const MAX_AGE: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
-pub(super) struct Load {
+pub(super) struct LoadAverage {
     file: PathBuf,
     /// When it was read, and the average of one minute.
     last: Option<(Duration, Option<f64>)>,
     complaint: Option<String>,
 }
 
-impl Load {
+impl LoadAverage {
     pub(super) fn of_system() -> Self {
         Self::in_file("/proc/loadavg".into())
     }
@@ -28,7 +28,7 @@ impl Load {
     /// The average of one minute; none if it can't be read.
     pub(super) fn at(&mut self, now: Duration) -> Option<f64> {
         match self.last {
-            Some((when, load)) if now < when + FRESH => load,
+            Some((when, load)) if now < when + MAX_AGE => load,
             before => {
                 let load = self.read(before.is_none_or(|(_, load)| load.is_some()));
                 self.last = Some((now, load));
@@ -74,7 +74,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("loadavg");
         fs::write(&file, "2.50 1.00 0.50 1/80 11206\n").unwrap();
-        let mut load = Load::in_file(file.clone());
+        let mut load = LoadAverage::in_file(file.clone());
         assert_eq!(load.at(ms(0)), Some(2.5));
         fs::write(&file, "7.00 1.00 0.50 1/80 11206\n").unwrap();
         assert_eq!((load.at(ms(999)), load.at(ms(1000))), (Some(2.5), Some(7.0)));
@@ -84,7 +84,7 @@ mod tests {
     fn what_cannot_be_read_is_told_once_until_it_can() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("loadavg");
-        let mut load = Load::in_file(file.clone());
+        let mut load = LoadAverage::in_file(file.clone());
         assert_eq!(load.at(ms(0)), None);
         assert!(load.complaint().is_some_and(|text| text.contains("No such file")));
         fs::write(&file, "high").unwrap();
@@ -98,6 +98,6 @@ mod tests {
 
     #[test]
     fn the_system_has_one() {
-        assert!(Load::of_system().at(ms(0)).is_some());
+        assert!(LoadAverage::of_system().at(ms(0)).is_some());
     }
 }
