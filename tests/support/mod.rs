@@ -4,6 +4,7 @@
 //! for a fixed time: [`wait_for`] polls, with a generous limit. A dropped [`Daemon`] is killed, with its handlers.
 #![allow(dead_code, unreachable_pub, reason = "a module of every test, none of which uses all of it")]
 
+pub mod fake_machine;
 pub mod validator;
 
 use std::fs::{self, File};
