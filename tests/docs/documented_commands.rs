@@ -2,9 +2,10 @@
 //! machine, or stands in the list of those that are not, with the reason.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use super::{path, read};
 use crate::support::{self, Daemon, Setup, free_port, is_root, put_program, skip};
 
 /// Commands that are not run here, and why.
@@ -20,14 +21,6 @@ const NOT_RUN: [(&str, &str); 10] = [
     ("sed -n 's/.* status json=//p' /var/log/oxinetd.log", "as above"),
     ("oxinetctl upgrade", "upgrades have tests of their own"),
 ];
-
-fn path(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
-}
-
-fn read(name: &str) -> String {
-    fs::read_to_string(path(name)).unwrap()
-}
 
 /// The commands of the README: the lines of `sh` blocks, without remarks; those of `console` blocks have a test of
 /// their own.

@@ -1,21 +1,17 @@
-//! The world in which a handler finds itself, looked at from inside: each probe is a service whose program is one of
-//! the small ones that every Linux has, which prints something of its own process and ends.
+//! The environment of a handler in the widest sense, looked at from inside: each probe is a service whose program is one of
+//! the small ones that every Linux has, which prints something of its own process and ends. Nothing of what the daemon was
+//! started with reaches it; credentials, limits, umask, directory and standard error are those of the table.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{self, Read, Write};
-use std::net::{Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::io;
+use std::os::fd::IntoRawFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use crate::support::{
-    self, Daemon, Setup, ask, ask_text, connect, connect_to, field, free_port, has_ipv6, installed, is_root, listening,
-    put_program, services, skip, socket_of, wait_for, wait_until,
-};
+use crate::support::{Daemon, Setup, ask_text, field, free_port, is_root, put_program, services, skip, wait_until};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
@@ -54,7 +50,7 @@ fn spoil() -> io::Result<()> {
 }
 
 /// A daemon that was started as badly as can be.
-fn start_spoiled(table: &str) -> Daemon {
+pub(super) fn start_spoiled(table: &str) -> Daemon {
     let mut setup = Setup::new(table);
     let odd = setup.folder.path().join("odd directory");
     fs::create_dir(&odd).unwrap();
@@ -136,69 +132,6 @@ fn a_wait_handler_finds_the_same_world() {
         listing.lines().filter_map(|line| line.split_once(" -> ")?.0.rsplit(' ').next()?.parse::<i32>().ok()).collect();
     assert_eq!(numbers, [0, 1, 2, 3], "{listing}");
     assert!(listing.contains("0 -> socket:["), "{listing}");
-}
-
-#[test]
-fn the_environment_is_empty_but_for_what_the_connection_and_the_table_say() {
-    let env = installed("env").unwrap();
-    let program = format!("program: {}", env.display());
-    let set =
-        format!("{program}, pass_env: [PASSED, ODD, ABSENT], env: {{ PATH: /opt/bin, WORDS: 'a b=c', EMPTY: '' }}");
-    let ([plain, more], table) = services([("plain", &program), ("more", &set)]);
-    let _daemon = start_spoiled(&table);
-    let stream = connect(plain);
-    let here = stream.local_addr().unwrap().port();
-    let connection = |client: u16, server: u16| {
-        [
-            "REMOTE_ADDR=127.0.0.1".to_owned(),
-            format!("REMOTE_PORT={client}"),
-            "REMOTE_HOST=127.0.0.1".to_owned(),
-            "PROTO=TCP".to_owned(),
-            "TCPREMOTEIP=127.0.0.1".to_owned(),
-            format!("TCPREMOTEPORT={client}"),
-            "TCPLOCALIP=127.0.0.1".to_owned(),
-            format!("TCPLOCALPORT={server}"),
-            "TCPCONNNUM=1".to_owned(),
-        ]
-    };
-    let lines = |text: &[u8]| String::from_utf8_lossy(text).lines().map(str::to_owned).collect::<BTreeSet<_>>();
-    let mut expected = BTreeSet::from(connection(here, plain));
-    expected.insert("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned());
-    assert_eq!(lines(&ask(stream, b"").unwrap()), expected);
-
-    let stream = connect(more);
-    let mut expected = BTreeSet::from(connection(stream.local_addr().unwrap().port(), more));
-    let others = ["PATH=/opt/bin", "PASSED=1", "ODD=x=y", "z", "WORDS=a b=c", "EMPTY="];
-    expected.extend(others.map(str::to_owned));
-    assert_eq!(lines(&ask(stream, b"").unwrap()), expected);
-}
-
-#[test]
-fn an_ipv6_client_is_told_by_its_address() {
-    if !has_ipv6() {
-        return skip("no IPv6 here");
-    }
-    let ([port], table) = services([("env", &format!("program: {}", installed("env").unwrap().display()))]);
-    let _daemon = Daemon::start(&table);
-    let answer = ask(connect_to(SocketAddr::from((Ipv6Addr::LOCALHOST, port))), b"").unwrap();
-    let text = String::from_utf8(answer).unwrap();
-    for line in ["REMOTE_ADDR=::1", "REMOTE_HOST=::1", "TCPREMOTEIP=::1", "TCPLOCALIP=::1", "PROTO=TCP"] {
-        assert!(text.lines().any(|found| found == line), "{line} in {text}");
-    }
-}
-
-#[test]
-fn connections_of_one_source_are_numbered() {
-    let ([port], table) = services([("number", "program: [/bin/sh, -c, 'echo $TCPCONNNUM; exec cat']")]);
-    let _daemon = Daemon::start(&table);
-    let number = |source: u8| {
-        let mut stream = support::connect_from([127, 0, 0, source], port).unwrap();
-        let mut byte = [0; 2];
-        stream.read_exact(&mut byte).unwrap();
-        (byte[0], stream)
-    };
-    let held = [number(1), number(1), number(2), number(1)];
-    assert_eq!(held.map(|(byte, _)| byte), *b"1213");
 }
 
 /// The supplementary groups that initgroups(3) gives, by the files alone.
@@ -402,89 +335,4 @@ fn the_first_word_is_the_programs_name_unless_the_table_says_otherwise() {
     let _daemon = Daemon::start(&table);
     assert_eq!(ask_text(plain, ""), "cat\0-u\0/proc/self/cmdline\0");
     assert_eq!(ask_text(renamed, ""), "in.catd\0-u\0/proc/self/cmdline\0");
-}
-
-/// Is this connected socket one of this family, by the kernel's list?
-fn is_in_list(inode: u64, list: &str) -> bool {
-    let list = fs::read_to_string(list).unwrap();
-    list.lines().any(|line| line.split_whitespace().nth(9) == Some(&inode.to_string()))
-}
-
-#[test]
-fn an_ipv4_client_of_a_dual_stack_socket_has_an_ipv4_socket() {
-    if !has_ipv6() {
-        return skip("no IPv6 here, so no dual-stack sockets");
-    }
-    let ([port], table) = services([("cat", "program: /bin/cat")]);
-    let daemon = Daemon::start(&table);
-    assert!(matches!(listening(port)[..], [(6, _)]), "{:?}", listening(port));
-    for (address, list) in [("127.0.0.1", "/proc/net/tcp"), ("::1", "/proc/net/tcp6")] {
-        let mut stream = connect_to(SocketAddr::new(address.parse().unwrap(), port));
-        stream.write_all(b"x").unwrap();
-        stream.read_exact(&mut [0]).unwrap();
-        let inode = wait_for("the handler's socket", || socket_of(*daemon.children().first()?, 0));
-        assert!(is_in_list(inode, list), "{address}");
-        drop(stream);
-        daemon.wait_idle();
-    }
-}
-
-#[test]
-fn getpeername_tells_the_family_that_the_client_has() {
-    let Some(python) = installed("python3") else {
-        return skip("no python3, which asks getpeername for us");
-    };
-    if !has_ipv6() {
-        return skip("no IPv6 here, so no dual-stack sockets");
-    }
-    let code =
-        "import socket; s = socket.socket(fileno=0); print(s.family.name, s.getpeername()[0], s.getsockname()[0])";
-    let ([port], table) = services([("peer", &format!("program: [{}, -c, '{code}']", python.display()))]);
-    let _daemon = Daemon::start(&table);
-    // The client does not half-close: the kernel turns established connections alone (IPV6_ADDRFORM, ipv6(7)).
-    let tell = |address: &str| {
-        let mut text = String::new();
-        connect_to(SocketAddr::new(address.parse().unwrap(), port)).read_to_string(&mut text).unwrap();
-        text
-    };
-    assert_eq!(tell("127.0.0.1"), "AF_INET 127.0.0.1 127.0.0.1\n");
-    assert_eq!(tell("::1"), "AF_INET6 ::1 ::1\n");
-}
-
-#[test]
-fn a_unix_client_is_told_by_its_credentials_and_path() {
-    let env = installed("env").unwrap();
-    let service = format!("listen: unix:FOLDER/socket, program: {}", env.display());
-    let daemon = Daemon::start(&format!("services: {{ env: {{ {service} }} }}"));
-    let path = daemon.path("socket");
-    let ask = |stream: UnixStream| {
-        let mut text = String::new();
-        (&stream).read_to_string(&mut text).unwrap();
-        text.lines().map(str::to_owned).collect::<BTreeSet<_>>()
-    };
-    let mut expected = BTreeSet::from([
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
-        "PROTO=IPC".to_owned(),
-        format!("IPCLOCALPATH={}", path.display()),
-        format!("IPCREMOTEEUID={}", nix::unistd::geteuid()),
-        format!("IPCREMOTEEGID={}", nix::unistd::getegid()),
-        "IPCCONNNUM=1".to_owned(),
-    ]);
-    assert_eq!(ask(UnixStream::connect(&path).unwrap()), expected);
-    daemon.wait_idle();
-
-    let mine = daemon.path("client");
-    assert_eq!(ask(connect_bound(&mine, &path)), {
-        expected.insert(format!("IPCREMOTEPATH={}", mine.display()));
-        expected
-    });
-}
-
-/// Connects a Unix socket that is bound to a path of its own.
-fn connect_bound(own: &Path, to: &Path) -> UnixStream {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, bind, connect, socket};
-    let socket = socket(AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    bind(socket.as_raw_fd(), &UnixAddr::new(own).unwrap()).unwrap();
-    connect(socket.as_raw_fd(), &UnixAddr::new(to).unwrap()).unwrap();
-    socket.into()
 }

@@ -8,6 +8,7 @@ mod support;
 
 mod admission;
 mod counts_under_stress;
+mod instances;
 mod penalties;
 mod rate_model;
 mod ten_thousand_handlers;
