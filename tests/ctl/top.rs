@@ -2,6 +2,7 @@
 //! before, however the program ends.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use nix::sys::signal::{Signal, kill};
@@ -9,16 +10,16 @@ use nix::unistd::Pid;
 
 use crate::support::{self, Daemon, hold, services, skip, wait_until};
 
-/// A tmux server of our own, ended with the test.
+/// A tmux server of our own, ended with the test. Its socket is in the daemon's folder.
 struct Tmux {
-    socket: String,
+    socket: PathBuf,
 }
 
 impl Tmux {
     /// A window of 80×24 that runs a shell command; `None` without tmux.
-    fn run(name: &str, command: &str) -> Option<Self> {
+    fn run(daemon: &Daemon, command: &str) -> Option<Self> {
         support::installed("tmux")?;
-        let tmux = Self { socket: format!("oxinetd-{name}-{}", std::process::id()) };
+        let tmux = Self { socket: daemon.path("tmux") };
         let output = tmux.tmux(&["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", command]);
         assert!(output.status.success(), "{output:?}");
         Some(tmux)
@@ -26,7 +27,7 @@ impl Tmux {
 
     fn tmux(&self, arguments: &[&str]) -> Output {
         let mut tmux = Command::new("tmux");
-        tmux.arg("-L").arg(&self.socket).args(arguments).env("LC_ALL", "C.UTF-8").env_remove("TMUX").output().unwrap()
+        tmux.arg("-S").arg(&self.socket).args(arguments).env("LC_ALL", "C.UTF-8").env_remove("TMUX").output().unwrap()
     }
 
     /// The lines of the screen.
@@ -74,7 +75,7 @@ fn the_screen_at_80_by_24_and_200_by_50() {
     ]);
     let daemon = Daemon::start(&table);
     let _sessions = [hold(cat), hold(cat), hold(cat)];
-    let Some(tmux) = Tmux::run("screen", &watched(&daemon, "--interval 0.2")) else {
+    let Some(tmux) = Tmux::run(&daemon, &watched(&daemon, "--interval 0.2")) else {
         return skip("tmux is not installed");
     };
     let screen = tmux.wait("q quit");
@@ -111,7 +112,7 @@ fn the_terminal_is_given_back_whatever_ends_it() {
     let ([_port], table) = services([("cat", "program: /bin/cat")]);
     for how in ["ctrl-c", "SIGTERM"] {
         let daemon = Daemon::start(&table);
-        let Some(tmux) = Tmux::run(how, &watched(&daemon, "")) else { return skip("tmux is not installed") };
+        let Some(tmux) = Tmux::run(&daemon, &watched(&daemon, "")) else { return skip("tmux is not installed") };
         tmux.wait("q quit");
         if how == "ctrl-c" {
             tmux.tmux(&["send-keys", "C-c"]);
@@ -128,7 +129,7 @@ fn the_terminal_is_given_back_whatever_ends_it() {
 fn it_outlives_the_daemon_and_says_so() {
     let ([_port], table) = services([("cat", "program: /bin/cat")]);
     let mut daemon = Daemon::start(&table);
-    let Some(tmux) = Tmux::run("outlives", &watched(&daemon, "--interval 0.2")) else {
+    let Some(tmux) = Tmux::run(&daemon, &watched(&daemon, "--interval 0.2")) else {
         return skip("tmux is not installed");
     };
     tmux.wait("q quit");

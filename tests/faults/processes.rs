@@ -30,25 +30,36 @@ fn a_program_that_has_gone() {
 
 #[test]
 fn a_child_that_is_stopped_before_it_is_a_handler() {
-    // As whom it is to run can do so at any moment. Nobody waits for it: others are served, also of its own service, and
-    // it counts as the live process that it is.
-    let (ports, table) = pair("nice: 1, lifetime: 2s, per_source: { instances: 2 }");
-    let Some(daemon) = start_with("setpriority:signal=SIGSTOP", &table) else { return };
+    // A busy machine may need longer for the questions than the children live.
+    assert!([2, 10, 50].into_iter().any(stopped_children_are_counted), "never in time");
+}
+
+/// The user of a service can stop its children at any moment. Nobody waits for them: others are served, also of the same
+/// service, and they count as the live processes that they are. False if they were ended before all questions were asked.
+fn stopped_children_are_counted(lifetime: u32) -> bool {
+    let (ports, table) = pair(&format!("nice: 1, lifetime: {lifetime}s, per_source: {{ instances: 2 }}"));
+    let Some(daemon) = start_with("setpriority:signal=SIGSTOP", &table) else { return true };
+    let killed = || daemon.log().lines().any(|line| line.contains(" kill ") && line.contains("service=one"));
     let stopped = [connect(ports[0]), connect(ports[0])];
-    wait_until("both to be started", || daemon.count("one") == 2);
+    wait_until("both to be started", || daemon.count("one") == 2 || killed());
     for _ in 0..50 {
         assert_eq!(ask_text(ports[1], "meanwhile"), "meanwhile");
     }
-    assert_eq!(try_ask(ports[0]), b"", "two is the limit");
+    let refused = try_ask(ports[0]);
     assert_eq!(daemon.status()["audit"], json!([]));
     for _ in 0..2 {
         daemon.reload().unwrap();
     }
+    if killed() {
+        return false;
+    }
+    assert_eq!(refused, b"", "two is the limit");
     daemon.wait_log(&["kill", "service=one", "signal=SIGKILL"]);
     wait_until("their end", || daemon.count("one") == 0);
     drop(stopped);
     let status = settle(&daemon, &ports[1..]);
     assert_eq!(status["services"]["one"]["exits"]["signal"], 2);
+    true
 }
 
 #[test]

@@ -1,34 +1,27 @@
 //! Free ports, clients, and what the kernel says of sockets.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixStream;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
-
-use nix::fcntl::{Flock, FlockArg};
 
 use super::PATIENCE;
 
 /// A port that no other test has, below the range from which the kernel takes ports for clients.
 pub fn free_port() -> u16 {
-    let folder = std::env::temp_dir().join("oxinetd-test-ports");
-    fs::create_dir_all(&folder).unwrap();
-    // For every user; who has not made it can't change it, and need not.
-    let _ = fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o1777));
     let start = u16::try_from(std::process::id() % 18_000).unwrap();
-    for step in 0..18_000_u16 {
-        let port = 12_000 + (start + step.wrapping_mul(7)) % 18_000;
-        let Ok(file) = File::create(folder.join(port.to_string())) else { continue };
-        let Ok(lock) = Flock::lock(file, FlockArg::LockExclusiveNonblock) else { continue };
-        if !in_use(port) {
-            // Held until this process ends.
-            std::mem::forget(lock);
-            return port;
-        }
-    }
-    panic!("no free port");
+    let ports = (0..18_000_u16).map(|step| 12_000 + (start + step.wrapping_mul(7)) % 18_000);
+    ports.into_iter().find(|&port| !in_use(port) && reserve(port)).expect("no free port")
+}
+
+/// Takes a port for this process, until it ends, if no other test has it. The mark is a socket without a file: it is seen
+/// where the port is, in this network namespace, by the tests of every user, and nothing is left of it.
+fn reserve(port: u16) -> bool {
+    let mark = std::os::unix::net::SocketAddr::from_abstract_name(format!("oxinetd-test-port-{port}")).unwrap();
+    UnixDatagram::bind_addr(&mark).map(std::mem::forget).is_ok()
 }
 
 /// Has any socket this port? The kernel is asked, and no socket bound to find out: a program that another thread starts
