@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::rules::Limit;
 use super::*;
-use crate::fuzzed::Anywhere;
+use crate::fake_machine::FakeMachine;
 use crate::rate::{Bucket, Rate, RetryAfter};
 use crate::table::{Options, Table, load_with};
 
@@ -40,7 +40,7 @@ fn table(yaml: &str) -> Table {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.yaml");
     fs::write(&file, yaml).unwrap();
-    load_with(&[file], &Options { machine: &Anywhere, ..Options::default() }).table.unwrap()
+    load_with(&[file], &Options { machine: &FakeMachine::with_everything(), ..Options::default() }).table.unwrap()
 }
 
 /// The table with one service that has these keys.

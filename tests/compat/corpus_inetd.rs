@@ -11,7 +11,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::support::fake_machine::{Elsewhere, number};
+use crate::support::fake_machine::{FakeMachine, number};
 use oxinetd::table::dump::dump;
 use oxinetd::table::import::import;
 use oxinetd::table::{Dialect, Endpoint, Options, Problem, Reading, Service, Transport, load_with};
@@ -140,7 +140,7 @@ fn services(cases: &[Case]) -> String {
 }
 
 /// The port of a service; `None` if the oracle's machine did not know it.
-fn port(machine: &Elsewhere, theirs: &Theirs) -> Option<u16> {
+fn port(machine: &FakeMachine, theirs: &Theirs) -> Option<u16> {
     let kind = format!("/{}", &theirs.protocol[..3]);
     theirs.service.parse().ok().or_else(|| {
         machine.services.lines().find_map(|line| {
@@ -252,7 +252,7 @@ fn intended(problem: &Problem) -> bool {
 }
 
 /// What is wrong with the reading of one file.
-fn judge(case: &Case, dialect: Dialect, machine: &Elsewhere, file: &Path) -> (usize, Vec<String>) {
+fn judge(case: &Case, dialect: Dialect, machine: &FakeMachine, file: &Path) -> (usize, Vec<String>) {
     fs::write(file, &case.text).unwrap();
     let Reading { table, warnings } = load_with(&[file.to_owned()], &Options { machine, dialect });
     let table = match table {
@@ -317,7 +317,8 @@ fn judge(case: &Case, dialect: Dialect, machine: &Elsewhere, file: &Path) -> (us
 fn every_file_means_what_it_meant_to_its_daemons() {
     let Some(folder) = folder() else { return };
     let cases = cases(&folder);
-    let machine = Elsewhere { services: services(&cases), hosts: "127.0.0.1 localhost\n".to_owned() };
+    let machine =
+        FakeMachine { services: services(&cases), hosts: "127.0.0.1 localhost\n".to_owned(), ..FakeMachine::default() };
     let scratch = tempfile::tempdir().unwrap();
     let (mut wrong, mut all) = (String::new(), 0);
     for case in &cases {
@@ -334,7 +335,7 @@ fn every_file_means_what_it_meant_to_its_daemons() {
 #[test]
 fn every_file_translates_to_the_same_table() {
     let Some(folder) = folder() else { return };
-    let machine = Elsewhere::default();
+    let machine = FakeMachine::default();
     let scratch = tempfile::tempdir().unwrap();
     let translated = scratch.path().join("translated.yaml");
     for entry in fs::read_dir(folder.join("inetd")).unwrap() {

@@ -11,7 +11,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use crate::support::fake_machine::Elsewhere;
+use crate::support::fake_machine::FakeMachine;
 use oxinetd::table::dump::dump;
 use oxinetd::table::import::import;
 use oxinetd::table::{Endpoint, Options, Problem, Reading, Service, Table, Transport, load_with};
@@ -140,7 +140,7 @@ struct Ours {
     strange: Vec<String>,
 }
 
-fn ours(case: &Case, machine: &Elsewhere) -> Ours {
+fn ours(case: &Case, machine: &FakeMachine) -> Ours {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c.conf");
     // The oracle's machine had that directory, and nothing in it.
@@ -297,7 +297,7 @@ fn compare(theirs: &Theirs, ours: &Service, users: &mut HashMap<String, u32>) ->
 fn every_file_means_what_it_meant_to_xinetd() {
     let Some(folder) = folder() else { return };
     let cases = cases(&folder);
-    let machine = Elsewhere { services: services(&cases), hosts: HOSTS.to_owned() };
+    let machine = FakeMachine { services: services(&cases), hosts: HOSTS.to_owned(), ..FakeMachine::default() };
     let mut wrong = String::new();
     let mut compared = 0;
     let mut users = HashMap::from([("root".to_owned(), 0)]);
@@ -344,7 +344,7 @@ fn every_file_means_what_it_meant_to_xinetd() {
 fn every_complaint_of_xinetd_has_one_of_ours_on_its_line() {
     let Some(folder) = folder() else { return };
     let cases = cases(&folder);
-    let machine = Elsewhere { services: services(&cases), hosts: HOSTS.to_owned() };
+    let machine = FakeMachine { services: services(&cases), hosts: HOSTS.to_owned(), ..FakeMachine::default() };
     let mut wrong = String::new();
     for case in &cases {
         let Ours { said, .. } = ours(case, &machine);
@@ -361,7 +361,7 @@ fn every_complaint_of_xinetd_has_one_of_ours_on_its_line() {
 fn every_translation_gives_the_same_table() {
     let Some(folder) = folder() else { return };
     let cases = cases(&folder);
-    let machine = Elsewhere { services: services(&cases), hosts: HOSTS.to_owned() };
+    let machine = FakeMachine { services: services(&cases), hosts: HOSTS.to_owned(), ..FakeMachine::default() };
     let options = Options { machine: &machine, ..Options::default() };
     let folder = tempfile::tempdir().unwrap();
     let (old, new) = (folder.path().join("old.conf"), folder.path().join("new.yaml"));

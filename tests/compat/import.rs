@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::support::fake_machine::Elsewhere;
+use crate::support::fake_machine::FakeMachine;
+use crate::support::own_user;
 use oxinetd::table::dump::dump;
 use oxinetd::table::import::{Imported, import};
 use oxinetd::table::{Dialect, Options, load_with};
@@ -26,7 +27,7 @@ fn both(file: &Path, options: &Options<'_>) -> (Result<String, String>, Result<S
 
 #[test]
 fn a_translation_gives_the_table_of_the_old_file() {
-    let machine = Elsewhere::default();
+    let machine = FakeMachine::default();
     let mut compared = 0;
     for entry in fs::read_dir("tests/compat/inetd_conf").unwrap() {
         let file = entry.unwrap().path();
@@ -47,7 +48,7 @@ fn a_translation_gives_the_table_of_the_old_file() {
 /// The same for files of xinetd: those of this repository, and those of a corpus if there is one.
 #[test]
 fn a_translation_gives_the_table_of_xinetd() {
-    let machine = Elsewhere::default();
+    let machine = FakeMachine::default();
     let mut folders = vec![PathBuf::from("tests/compat/xinetd_conf")];
     let corpus = std::env::var_os("OXINETD_CORPUS").filter(|corpus| !corpus.is_empty()).map(PathBuf::from);
     folders.extend(corpus.iter().flat_map(|corpus| ["xinetd", "embedded"].map(|kind| corpus.join(kind))));
@@ -79,7 +80,7 @@ fn first_difference(old: Result<String, String>, new: Result<String, String>) ->
 
 #[test]
 fn a_translation_reads_as_if_somebody_had_written_it() {
-    let options = Options { machine: &Elsewhere::default(), dialect: Dialect::Debian };
+    let options = Options { machine: &FakeMachine::default(), dialect: Dialect::Debian };
     let imported = import(&["tests/compat/import/daily.conf".into()], &options).unwrap();
     let expected = fs::read_to_string("tests/compat/import/daily.yaml").unwrap();
     assert_eq!(imported.yaml.replace("tests/compat/import/", ""), expected);
@@ -93,7 +94,7 @@ fn what_is_missing_here_is_not_lost() {
          # For those who know it.\n\
          finger\tstream\ttcp\tnowait\tno-such-user\t/bin/cat\n",
     );
-    let options = Options { machine: &Elsewhere::default(), dialect: Dialect::Debian };
+    let options = Options { machine: &FakeMachine::default(), dialect: Dialect::Debian };
     let Imported { yaml, warnings, .. } = import(&[path.into()], &options).unwrap();
     assert!(yaml.contains("\n  ftp:\n    enabled: false\n    listen: 21  # ftp\n"), "{yaml}");
     let comment =
@@ -105,7 +106,7 @@ fn what_is_missing_here_is_not_lost() {
 #[test]
 fn names_behind_tcpmux_are_no_ports() {
     let (_folder, path) = file("tcpmux stream tcp nowait root internal\ntcpmux/+ftp stream tcp nowait root /bin/cat\n");
-    let options = Options { machine: &Elsewhere::default(), dialect: Dialect::Gnu };
+    let options = Options { machine: &FakeMachine::default(), dialect: Dialect::Gnu };
     let yaml = import(&[path.into()], &options).unwrap().yaml;
     assert!(yaml.contains("\n    listen: tcpmux/+ftp\n"), "{yaml}");
 }
@@ -117,31 +118,32 @@ fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
     (status.code(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// A file of this content, gone when the folder is.
+/// A file of this content, gone when the folder is. `USER` in it stands for the user that runs the tests, as the program
+/// is asked about the machine that it runs on.
 fn file(content: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("inetd.conf");
-    fs::write(&path, content).unwrap();
+    fs::write(&path, content.replace("USER", &own_user())).unwrap();
     let path = path.to_str().unwrap().to_owned();
     (folder, path)
 }
 
 #[test]
 fn notes_are_no_data_and_fail_only_when_told_to() {
-    let (_folder, path) = file("2000 stream tcp nowiat root /bin/cat\n");
+    let (_folder, path) = file("2000 stream tcp nowiat USER /bin/cat\n");
     let (status, yaml, notes) = run(&[&path]);
     assert_eq!((status, notes.lines().count()), (Some(0), 1), "{notes}");
     assert!(notes.contains(":1:17: 2000.wait: inetd takes \"nowiat\" for nowait"), "{notes}");
     assert!(yaml.contains("\n  2000/tcp:\n    listen: 2000\n"), "{yaml}");
     let (status, same, _) = run(&["--strict", &path]);
     assert_eq!((status, same), (Some(78), yaml));
-    let (_folder, path) = file("2000 stream tcp nowait root /bin/cat\n");
+    let (_folder, path) = file("2000 stream tcp nowait USER /bin/cat\n");
     assert_eq!(run(&["--strict", &path]).0, Some(0));
 }
 
 #[test]
 fn what_cannot_be_translated_is_said_and_the_rest_is_there() {
-    let (_folder, path) = file("2000 stream tcp nowait root /bin/cat\nrstatd/1-5 dgram rpc/udp wait root /bin/cat\n");
+    let (_folder, path) = file("2000 stream tcp nowait USER /bin/cat\nrstatd/1-5 dgram rpc/udp wait USER /bin/cat\n");
     let (status, yaml, notes) = run(&[&path]);
     assert_eq!(status, Some(78));
     assert!(notes.contains(":2:18: rstatd/1-5.protocol: RPC services"), "{notes}");
@@ -170,7 +172,7 @@ fn a_file_of_comments_is_an_empty_table() {
 
 #[test]
 fn the_dialect_is_that_of_the_command_line() {
-    let (_folder, path) = file("2000 stream tcp nowait/3/10/2 root /bin/cat cat \"a b\"\n");
+    let (_folder, path) = file("2000 stream tcp nowait/3/10/2 USER /bin/cat cat \"a b\"\n");
     let (_, yaml, _) = run(&["--dialect", "freebsd", &path]);
     assert!(yaml.contains("listen: tcp4/2000\n    program: [/bin/cat, a b]\n"), "{yaml}");
     assert!(yaml.contains("per_source: { instances: 2, rate: 10/min, burst: 10 }"), "{yaml}");
@@ -244,7 +246,7 @@ proptest! {
         let path = folder.path().join("inetd.conf");
         // So that it is taken for an inetd.conf.
         fs::write(&path, [b"#:X:\n".as_slice(), &content].concat()).unwrap();
-        let machine = Elsewhere::default();
+        let machine = FakeMachine::default();
         let (old, new) = both(&path, &Options { machine: &machine, dialect: oxinetd::table::DIALECTS[dialect].1 });
         match old {
             Ok(old) => prop_assert_eq!(Ok(old), new),

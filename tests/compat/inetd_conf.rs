@@ -7,7 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::fake_machine::{self, Elsewhere};
+use crate::support::fake_machine::{self, FakeMachine};
 use oxinetd::table::{Options, Problem, Service, Stderr, WhenFull, load_with};
 
 const DIRECTORY: &str = "tests/compat/inetd_conf/";
@@ -16,7 +16,7 @@ const DIRECTORY: &str = "tests/compat/inetd_conf/";
 fn understood(file: &Path) -> String {
     let name = file.file_name().unwrap().to_str().unwrap();
     let dialect = name.split('.').rev().nth(1).unwrap().parse().unwrap();
-    let options = Options { machine: &Elsewhere::default(), dialect };
+    let options = Options { machine: &FakeMachine::default(), dialect };
     let text = |problems: &[Problem], before: &str| -> String {
         problems.iter().map(|problem| format!("{before}{problem}\n").replace(DIRECTORY, "")).collect()
     };

@@ -3,12 +3,12 @@
 //! `warning LINE PART`, where PART is in the message; then the services, a line each.
 //!
 //! The files were written for this test, one for each shape that real files have. The machine that they are read for is
-//! [`elsewhere`].
+//! [`FakeMachine`].
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::support::fake_machine::{self, Elsewhere};
+use crate::support::fake_machine::{self, FakeMachine};
 use oxinetd::table::dump::dump;
 use oxinetd::table::import::import;
 use oxinetd::table::{Options, Problem, Reading, Refuse, Service, Stderr, Table, WhenFull, load_with};
@@ -16,7 +16,7 @@ use oxinetd::table::{Options, Problem, Reading, Refuse, Service, Stderr, Table, 
 const DIRECTORY: &str = "tests/compat/xinetd_conf/";
 
 fn read(file: &Path) -> Reading {
-    let machine = Elsewhere::default();
+    let machine = FakeMachine::default();
     load_with(&[file.to_owned()], &Options { machine: &machine, ..Options::default() })
 }
 
@@ -141,7 +141,7 @@ fn every_shape_is_understood_as_xinetd_understands_it() {
 #[test]
 fn a_translation_of_every_shape_gives_the_same_table() {
     let folder = tempfile::tempdir().unwrap();
-    let machine = Elsewhere::default();
+    let machine = FakeMachine::default();
     let options = Options { machine: &machine, ..Options::default() };
     let mut compared = 0;
     for entry in fs::read_dir(DIRECTORY).unwrap() {

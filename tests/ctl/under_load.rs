@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::validator::{must_be_valid, strict_protocol};
-use crate::support::{Daemon, ask, connect_from, services, wait_until};
+use crate::support::{Daemon, ask, connect_from, own_user, services, wait_until};
 
 const OXINETCTL: &str = env!("CARGO_BIN_EXE_oxinetctl");
 
@@ -166,7 +166,8 @@ impl World {
             ("quiet", "program: /bin/cat"),
         ]);
         let daemon = Daemon::start(&table);
-        fs::write(daemon.path("inetd.conf"), "echo stream tcp nowait root internal\n").unwrap();
+        let old = format!("2007 stream tcp nowait {} /bin/cat cat\n", own_user());
+        fs::write(daemon.path("inetd.conf"), old).unwrap();
         let world = Self { daemon, _load: Load::start([cat, narrow, rated, closed, trap, crash]) };
         for (service, reason) in KINDS {
             let refused = || world.status()["services"][service]["refused"][reason].as_u64();

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::{Daemon, Setup, ask_text, connect, free_port, services, wait_until};
+use crate::support::{Daemon, Setup, ask_text, connect, free_port, own_user, services, wait_until};
 
 /// The lines of a file in the daemon's folder that speak of a service's connections.
 fn lines_of(daemon: &Daemon, file: &str, service: &str) -> Vec<String> {
@@ -144,7 +144,8 @@ fn a_file_of_xinetd_has_logs_of_services() {
     let service = |name: &str, port: u16, log: &str| {
         format!(
             "service {name}\n{{\ntype = UNLISTED\nport = {port}\nsocket_type = stream\nprotocol = tcp\nwait = no\n\
-             user = root\nserver = /bin/cat\n{log}\n}}\n"
+             user = {}\nserver = /bin/cat\n{log}\n}}\n",
+            own_user()
         )
     };
     let defaults = "defaults\n{\nlog_type = SYSLOG daemon\nlog_on_success = PID EXIT\n}\n";

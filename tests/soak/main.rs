@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Daemon, Setup, field, free_port, put_program, wait_for, wait_until};
+use support::{Daemon, Setup, field, free_port, is_root, own_user, put_program, wait_for, wait_until};
 
 /// Without `OXINETD_SOAK`.
 const SHORT: Duration = Duration::from_secs(12);
@@ -56,8 +56,8 @@ services:
   datagrams: { listen: udp4/127.0.0.1:DATAGRAMS, builtin: echo, lifetime: 1s }
 ";
 
-/// Comes and goes with reloads.
-const VISITOR: &str = "  visitor: { listen: VISITOR, program: /bin/cat, user: nobody }\n";
+/// Comes and goes with reloads, and runs as somebody else where that is possible.
+const VISITOR: &str = "  visitor: { listen: VISITOR, program: /bin/cat, user: USER }\n";
 
 const NAMES: [&str; 8] = ["CAT", "OBEDIENT", "NARROW", "RATED", "BROKEN", "TRAP", "DATAGRAMS", "VISITOR"];
 
@@ -195,7 +195,8 @@ fn table(ports: &[u16; NAMES.len()], limit: u32, visitor: bool) -> String {
             .replace(&format!(": {name},"), &format!(": {port},"))
             .replace(&format!(":{name},"), &format!(":{port},"));
     }
-    table.replace("LIMIT", &limit.to_string())
+    let user = if is_root() { "nobody".to_owned() } else { own_user() };
+    table.replace("LIMIT", &limit.to_string()).replace("USER", &user)
 }
 
 /// `90s`, `30m`, `8h`.

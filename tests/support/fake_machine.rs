@@ -1,9 +1,10 @@
-//! A machine that is not there: what tables mean on it does not depend on what the tests run on.
+//! A machine that is not there: what tables mean on it does not depend on what the tests run on, or as whom.
 //!
-//! Every program, user and group exists but those whose names begin with `no-such` or stand in a template; `/etc/services` and `/etc/hosts` are
-//! given, there are two banners in /etc, and the TCP wrappers have a rule about in.wrapped.
+//! Every program, user and group exists but those whose names begin with `no-such` or stand in a template; `/etc/services`
+//! and `/etc/hosts` are given, there are two banners in /etc, and the TCP wrappers have a rule about in.wrapped. The daemon
+//! is root's. The unit tests and the fuzz targets include this file too.
 
-use oxinetd::table::machine::{Account, Machine};
+use oxinetd::table::machine::{Account, Identity, Machine};
 
 /// Ports that the tests name.
 pub const SERVICES: &str = "\
@@ -16,14 +17,30 @@ tftp 69/udp\nntalk 518/udp\nrsync 873/tcp\nrsync 873/udp\nswat 901/tcp\namanda 1
 pub const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost # comment\n192.0.2.7 gate gate.example\n";
 
 /// The machine.
-pub struct Elsewhere {
+pub struct FakeMachine {
     pub services: String,
     pub hosts: String,
+    /// As whom the daemon runs.
+    pub daemon: Identity,
+    /// Is there whatever is named at all?
+    pub has_everything: bool,
 }
 
-impl Default for Elsewhere {
+impl Default for FakeMachine {
     fn default() -> Self {
-        Self { services: SERVICES.to_owned(), hosts: HOSTS.to_owned() }
+        let root = Identity { uid: 0, gid: 0, groups: vec![0] };
+        Self { services: SERVICES.to_owned(), hosts: HOSTS.to_owned(), daemon: root, has_everything: false }
+    }
+}
+
+impl FakeMachine {
+    /// A machine where every name means something.
+    pub fn with_everything() -> Self {
+        Self { has_everything: true, ..Self::default() }
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        if self.has_everything { name.starts_with(|first: char| first.is_ascii_alphabetic()) } else { exists(name) }
     }
 }
 
@@ -39,18 +56,22 @@ fn exists(name: &str) -> bool {
     !name.is_empty() && !number && !template && !name.starts_with("no-such")
 }
 
-impl Machine for Elsewhere {
+impl Machine for FakeMachine {
     fn user(&self, name: &str) -> Result<Option<Account>, String> {
         let account = || Account { name: name.to_owned(), uid: number(name), gid: Some(number(name)) };
-        Ok(exists(name).then(account))
+        Ok(self.exists(name).then(account))
     }
 
     fn user_of(&self, uid: u32) -> Result<Option<Account>, String> {
         Ok((uid == 0).then(|| Account { name: "root".to_owned(), uid, gid: Some(0) }))
     }
 
+    fn daemon(&self) -> Identity {
+        self.daemon.clone()
+    }
+
     fn group(&self, name: &str) -> Result<Option<u32>, String> {
-        Ok(exists(name).then(|| number(name)))
+        Ok(self.exists(name).then(|| number(name)))
     }
 
     fn groups(&self, _user: &str, gid: u32) -> Vec<u32> {
@@ -59,7 +80,8 @@ impl Machine for Elsewhere {
 
     fn program_fault(&self, _root: Option<&str>, path: &str) -> Option<String> {
         let name = path.rsplit('/').next().unwrap_or_default();
-        (name.starts_with("no-such") || path.contains(['@', '<', '$'])).then(|| format!("there is no program {path}"))
+        let absent = !self.has_everything && (name.starts_with("no-such") || path.contains(['@', '<', '$']));
+        absent.then(|| format!("there is no program {path}"))
     }
 
     fn directory_fault(&self, _root: Option<&str>, _path: &str) -> Option<String> {
@@ -70,7 +92,7 @@ impl Machine for Elsewhere {
         match name {
             "lo" => Some(1),
             "eth0" => Some(2),
-            _ => None,
+            _ => self.exists(name).then_some(2).filter(|_| self.has_everything),
         }
     }
 
@@ -79,6 +101,7 @@ impl Machine for Elsewhere {
             "/etc/services" => Ok(self.services.clone().into_bytes()),
             "/etc/hosts" => Ok(self.hosts.clone().into_bytes()),
             "/etc/hosts.deny" => Ok(b"in.wrapped: ALL\n".to_vec()),
+            "/etc/hostname" => Ok(b"fake\n".to_vec()),
             "/etc/banner" => Ok(b"Welcome.\n".to_vec()),
             "/etc/go-away" => Ok(b"Go away.\n".to_vec()),
             _ => Err(format!("cannot read {path}: No such file or directory")),

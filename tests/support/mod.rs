@@ -59,6 +59,12 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// The name of the user that runs the tests, or the number where there is no name: as whom every daemon can run handlers.
+pub fn own_user() -> String {
+    let uid = nix::unistd::geteuid();
+    nix::unistd::User::from_uid(uid).unwrap().map_or_else(|| uid.to_string(), |user| user.name)
+}
+
 /// The path of a program, if it is installed.
 pub fn installed(program: &str) -> Option<PathBuf> {
     let folders = ["/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin", "/bin", "/sbin"];
