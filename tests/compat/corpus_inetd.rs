@@ -314,7 +314,7 @@ fn judge(case: &Case, dialect: Dialect, machine: &FakeMachine, file: &Path) -> (
 }
 
 #[test]
-fn every_file_means_what_it_meant_to_its_daemons() {
+fn every_file_opens_the_sockets_that_its_daemons_opened() {
     let Some(folder) = folder() else { return };
     let cases = cases(&folder);
     let machine =

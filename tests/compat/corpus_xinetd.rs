@@ -294,7 +294,7 @@ fn compare(theirs: &Theirs, ours: &Service, users: &mut HashMap<String, u32>) ->
 }
 
 #[test]
-fn every_file_means_what_it_meant_to_xinetd() {
+fn every_file_gives_the_services_that_xinetd_has() {
     let Some(folder) = folder() else { return };
     let cases = cases(&folder);
     let machine = FakeMachine { services: services(&cases), hosts: HOSTS.to_owned(), ..FakeMachine::default() };
@@ -341,7 +341,7 @@ fn every_file_means_what_it_meant_to_xinetd() {
 }
 
 #[test]
-fn every_complaint_of_xinetd_has_one_of_ours_on_its_line() {
+fn every_complaint_of_xinetd_has_a_diagnostic_on_its_line() {
     let Some(folder) = folder() else { return };
     let cases = cases(&folder);
     let machine = FakeMachine { services: services(&cases), hosts: HOSTS.to_owned(), ..FakeMachine::default() };
@@ -358,7 +358,7 @@ fn every_complaint_of_xinetd_has_one_of_ours_on_its_line() {
 }
 
 #[test]
-fn every_translation_gives_the_same_table() {
+fn every_file_translates_to_the_same_table() {
     let Some(folder) = folder() else { return };
     let cases = cases(&folder);
     let machine = FakeMachine { services: services(&cases), hosts: HOSTS.to_owned(), ..FakeMachine::default() };

@@ -26,7 +26,7 @@ fn both(file: &Path, options: &Options<'_>) -> (Result<String, String>, Result<S
 }
 
 #[test]
-fn a_translation_gives_the_table_of_the_old_file() {
+fn inetd_conf_files_translate_to_the_same_table() {
     let machine = FakeMachine::default();
     let mut compared = 0;
     for entry in fs::read_dir("tests/compat/inetd_conf").unwrap() {
@@ -47,7 +47,7 @@ fn a_translation_gives_the_table_of_the_old_file() {
 
 /// The same for files of xinetd: those of this repository, and those of a corpus if there is one.
 #[test]
-fn a_translation_gives_the_table_of_xinetd() {
+fn xinetd_conf_files_translate_to_the_same_table() {
     let machine = FakeMachine::default();
     let mut folders = vec![PathBuf::from("tests/compat/xinetd_conf")];
     let corpus = std::env::var_os("OXINETD_CORPUS").filter(|corpus| !corpus.is_empty()).map(PathBuf::from);
@@ -79,7 +79,7 @@ fn first_difference(old: Result<String, String>, new: Result<String, String>) ->
 }
 
 #[test]
-fn a_translation_reads_as_if_somebody_had_written_it() {
+fn translation_keeps_comments_and_order() {
     let options = Options { machine: &FakeMachine::default(), dialect: Dialect::Debian };
     let imported = import(&["tests/compat/import/daily.conf".into()], &options).unwrap();
     let expected = fs::read_to_string("tests/compat/import/daily.yaml").unwrap();
@@ -88,7 +88,7 @@ fn a_translation_reads_as_if_somebody_had_written_it() {
 }
 
 #[test]
-fn what_is_missing_here_is_not_lost() {
+fn missing_program_and_user_are_kept_disabled_or_commented_out() {
     let (_folder, path) = file(
         "ftp\tstream\ttcp\tnowait\troot\t/bin/no-such-program\n\
          # For those who know it.\n\
@@ -104,7 +104,7 @@ fn what_is_missing_here_is_not_lost() {
 }
 
 #[test]
-fn names_behind_tcpmux_are_no_ports() {
+fn tcpmux_names_are_translated_as_such() {
     let (_folder, path) = file("tcpmux stream tcp nowait root internal\ntcpmux/+ftp stream tcp nowait root /bin/cat\n");
     let options = Options { machine: &FakeMachine::default(), dialect: Dialect::Gnu };
     let yaml = import(&[path.into()], &options).unwrap().yaml;
@@ -129,7 +129,7 @@ fn file(content: &str) -> (tempfile::TempDir, String) {
 }
 
 #[test]
-fn notes_are_no_data_and_fail_only_when_told_to() {
+fn warnings_go_to_standard_error_and_fail_only_with_strict() {
     let (_folder, path) = file("2000 stream tcp nowiat USER /bin/cat\n");
     let (status, yaml, notes) = run(&[&path]);
     assert_eq!((status, notes.lines().count()), (Some(0), 1), "{notes}");
@@ -142,7 +142,7 @@ fn notes_are_no_data_and_fail_only_when_told_to() {
 }
 
 #[test]
-fn what_cannot_be_translated_is_said_and_the_rest_is_there() {
+fn untranslatable_entry_is_reported_and_the_rest_is_translated() {
     let (_folder, path) = file("2000 stream tcp nowait USER /bin/cat\nrstatd/1-5 dgram rpc/udp wait USER /bin/cat\n");
     let (status, yaml, notes) = run(&[&path]);
     assert_eq!(status, Some(78));
@@ -151,7 +151,7 @@ fn what_cannot_be_translated_is_said_and_the_rest_is_there() {
 }
 
 #[test]
-fn what_is_no_old_table_is_turned_away() {
+fn file_in_another_format_is_refused() {
     let (_folder, path) = file("services: {}\n");
     let (status, yaml, notes) = run(&[&path]);
     assert_eq!((status, yaml.as_str()), (Some(78), ""));
@@ -163,7 +163,7 @@ fn what_is_no_old_table_is_turned_away() {
 }
 
 #[test]
-fn a_file_of_comments_is_an_empty_table() {
+fn file_of_comments_is_an_empty_table() {
     let (_folder, path) = file("# nothing\n\n#ftp stream tcp nowait root /bin/ftpd\n");
     let (status, yaml, notes) = run(&[&path]);
     assert_eq!((status, notes.as_str()), (Some(0), ""));
@@ -171,7 +171,7 @@ fn a_file_of_comments_is_an_empty_table() {
 }
 
 #[test]
-fn the_dialect_is_that_of_the_command_line() {
+fn dialect_of_the_command_line_is_used() {
     let (_folder, path) = file("2000 stream tcp nowait/3/10/2 USER /bin/cat cat \"a b\"\n");
     let (_, yaml, _) = run(&["--dialect", "freebsd", &path]);
     assert!(yaml.contains("listen: tcp4/2000\n    program: [/bin/cat, a b]\n"), "{yaml}");

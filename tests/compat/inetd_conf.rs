@@ -65,7 +65,7 @@ fn limits(service: &Service, words: &mut Vec<String>) {
 }
 
 #[test]
-fn every_shape_is_understood_as_its_daemon_understands_it() {
+fn every_shape_is_read_as_its_daemon_reads_it() {
     let mut files: Vec<PathBuf> = fs::read_dir(DIRECTORY).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
     files.sort();

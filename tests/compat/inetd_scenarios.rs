@@ -2,21 +2,16 @@
 //! openbsd-inetd (which protocol takes which clients), of NetBSD (limits), and Debian's update-inetd at work on a file that
 //! is in use.
 //!
-//! Where a limit closes the service for everybody there, here it holds for whom it is meant, and the service stays open.
+//! Where a limit closes the service for all clients there, here it holds for its source alone, and the service stays open.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::support::{
-    Daemon, Setup, ask, connect, connect_from, connect_to, echo, free_port, has_ipv6, hold, installed, skip, wait_until,
+    Daemon, Setup, ask, connect, connect_from, connect_to, echo, free_port, has_ipv6, hold, installed, own_user, skip,
+    wait_until,
 };
-use nix::unistd::{User, geteuid};
-
-/// Who runs the test, as inetd.conf has him.
-fn user() -> String {
-    User::from_uid(geteuid()).unwrap().expect("the test runs as somebody").name
-}
 
 /// The address of its client, as a handler that prints its environment knows it; `None` if nobody listens.
 fn client_at(address: SocketAddr) -> Option<String> {
@@ -30,11 +25,12 @@ fn at(host: &str, port: u16) -> SocketAddr {
 }
 
 #[test]
-fn five_times_another_port() {
+fn five_reloads_with_another_port() {
     let mut port = free_port();
     let hosts: &[&str] = if has_ipv6() { &["127.0.0.1", "::1"] } else { &["127.0.0.1"] };
     let file = |port: u16| {
-        let line = |(host, family)| format!("{host}:{port} stream tcp{family} nowait {} /usr/bin/env env\n", user());
+        let line =
+            |(host, family)| format!("{host}:{port} stream tcp{family} nowait {} /usr/bin/env env\n", own_user());
         hosts.iter().zip([4, 6]).map(line).collect::<String>()
     };
     let mut setup = Setup::new(&file(port));
@@ -53,12 +49,12 @@ fn five_times_another_port() {
 }
 
 #[test]
-fn each_protocol_takes_its_clients() {
+fn each_protocol_takes_the_clients_of_its_family() {
     if !has_ipv6() {
         return skip("no IPv6 here");
     }
     let [both, one, pair, v4, v6, local, local6, late] = [(); 8].map(|()| free_port());
-    let user = user();
+    let user = own_user();
     let mut table: String = [
         (both.to_string(), "tcp"),
         (one.to_string(), "tcp46"),
@@ -100,7 +96,7 @@ fn each_protocol_takes_its_clients() {
 /// A daemon with NetBSD's notation: these keys for a service of all clients on 127.0.0.1.
 fn netbsd(services: &[(u16, &str)]) -> Daemon {
     let entry = |(port, keys): &(u16, &str)| {
-        format!("{port} on\n\tprotocol = tcp,\n\twait = no,\n\tuser = {},\n\t{keys};\n", user())
+        format!("{port} on\n\tprotocol = tcp,\n\twait = no,\n\tuser = {},\n\t{keys};\n", own_user())
     };
     let mut setup = Setup::new(&format!("127.0.0.1:\n{}", services.iter().map(entry).collect::<String>()));
     setup.command.args(["--dialect", "netbsd"]);
@@ -113,7 +109,7 @@ fn served(source: [u8; 4], port: u16) -> bool {
 }
 
 #[test]
-fn so_many_of_one_source_are_served_and_others_are_too() {
+fn rate_of_one_source_leaves_others_served() {
     let port = free_port();
     let _daemon = netbsd(&[(port, "service_max = 50, ip_max = 3, exec = /bin/echo, args = echo here")]);
     assert_eq!([(); 4].map(|()| served([127, 0, 0, 1], port)), [true, true, true, false]);
@@ -121,11 +117,11 @@ fn so_many_of_one_source_are_served_and_others_are_too() {
 }
 
 #[test]
-fn so_many_of_a_service_are_served_and_the_rest_waits() {
+fn rate_of_a_service_makes_the_rest_wait() {
     let port = free_port();
     let daemon = netbsd(&[(port, "service_max = 2, exec = /bin/echo, args = echo here")]);
     assert!(served([127, 0, 0, 1], port) && served([127, 0, 0, 2], port));
-    // The third is neither served nor turned away before its time, half a minute from now.
+    // The third is neither served nor refused before its time, half a minute from now.
     let third = connect(port);
     third.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let error = ask(third.try_clone().unwrap(), b"").unwrap_err();
@@ -135,12 +131,12 @@ fn so_many_of_a_service_are_served_and_the_rest_waits() {
 }
 
 #[test]
-fn so_many_at_a_time() {
+fn number_of_handlers_at_a_time_is_limited() {
     let (pairs, fields) = (free_port(), free_port());
     let mut setup = Setup::new(&format!(
         "127.0.0.1:{pairs} on protocol = tcp4, wait = no, user = {0}, accept_max = 2, exec = /bin/cat;\n\
          {fields} stream,2 tcp nowait {0} /bin/cat\n",
-        user()
+        own_user()
     ));
     setup.command.args(["--dialect", "netbsd"]);
     let daemon = setup.start();
@@ -160,7 +156,7 @@ fn so_many_at_a_time() {
 }
 
 #[test]
-fn none_at_all_is_no_service() {
+fn limit_of_zero_serves_no_client() {
     let ports = [(); 3].map(|()| free_port());
     let daemon = netbsd(&[
         (ports[0], "service_max = 0, exec = /bin/cat"),
@@ -184,12 +180,12 @@ fn update_inetd(daemon: &Daemon, arguments: &[&str]) {
 }
 
 #[test]
-fn packages_add_and_switch_off_entries_through_update_inetd() {
+fn update_inetd_adds_and_disables_entries() {
     if installed("update-inetd").is_none() {
         return skip("not installed: update-inetd");
     }
     let (own, package) = (free_port(), free_port());
-    let user = user();
+    let user = own_user();
     let before = format!("#:OTHER: Other services\n{own}\tstream\ttcp\tnowait\t{user}\t/bin/cat\n\n# the end\n");
     let daemon = Daemon::start(&before);
     let mut open = hold(own);
@@ -209,7 +205,7 @@ fn packages_add_and_switch_off_entries_through_update_inetd() {
     echo(&mut connect_to(at("127.0.0.1", package)), "switched on");
     update_inetd(&daemon, &["--remove", &name]);
     assert!(!is_open(package) && is_open(own));
-    // Who was there all the time still is.
+    // The connection that was there all the time still is.
     echo(&mut open, "still here");
     drop(open);
     wait_until("the handlers to be gone", || daemon.children().is_empty());

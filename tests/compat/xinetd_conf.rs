@@ -116,7 +116,7 @@ fn agree(said: &[String], expected: &[&str]) -> bool {
 }
 
 #[test]
-fn every_shape_is_understood_as_xinetd_understands_it() {
+fn every_shape_is_read_as_xinetd_reads_it() {
     let mut files: Vec<PathBuf> = fs::read_dir(DIRECTORY).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "conf"));
     files.sort();
@@ -139,7 +139,7 @@ fn every_shape_is_understood_as_xinetd_understands_it() {
 
 /// Its translation means what the file means. What is refused is left out of it, and must not spoil the rest.
 #[test]
-fn a_translation_of_every_shape_gives_the_same_table() {
+fn every_shape_translates_to_the_same_table() {
     let folder = tempfile::tempdir().unwrap();
     let machine = FakeMachine::default();
     let options = Options { machine: &machine, ..Options::default() };
@@ -163,7 +163,7 @@ fn a_translation_of_every_shape_gives_the_same_table() {
 
 /// A dump of any of them, read again, is the same table.
 #[test]
-fn a_dump_of_every_shape_reads_back_to_the_same_table() {
+fn dump_of_every_shape_reads_back_to_itself() {
     let folder = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(DIRECTORY).unwrap() {
         let file = entry.unwrap().path();

@@ -21,7 +21,7 @@ fn said(file: &Path, directory: &str) -> String {
 }
 
 #[test]
-fn every_golden_file_says_what_is_expected() {
+fn every_golden_file_gives_the_expected_messages() {
     let mut files: Vec<PathBuf> = fs::read_dir(DIRECTORY).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
@@ -70,13 +70,13 @@ fn aliases_cannot_multiply_without_bound() {
 }
 
 #[test]
-fn a_file_of_10_megabytes_is_refused() {
+fn file_of_ten_megabytes_is_refused() {
     let said = said_about("# comment\n".repeat(1_000_000).as_bytes());
     assert_eq!(said, "f.yaml: f.yaml is larger than 4 MiB; split it with include\n");
 }
 
 #[test]
-fn bytes_that_are_no_text_are_refused_at_their_place() {
+fn bytes_that_are_not_utf_8_are_refused_at_their_place() {
     let latin1 = said_about(b"services:\n  caf\xe9: {}\n");
     assert_eq!(latin1, "f.yaml:2:6: this is not UTF-8; save the file in that encoding\n");
     let nul = said_about("# é\nservices:\0\n".as_bytes());
@@ -84,7 +84,7 @@ fn bytes_that_are_no_text_are_refused_at_their_place() {
 }
 
 #[test]
-fn a_byte_order_mark_is_allowed() {
+fn byte_order_mark_is_allowed() {
     assert_eq!(said_about("\u{feff}services:\n".as_bytes()), "ok\n");
 }
 
@@ -117,7 +117,7 @@ fn only_regular_files_are_read() {
 }
 
 #[test]
-fn an_unreadable_include_is_an_error_at_its_entry() {
+fn unreadable_include_is_an_error_at_its_entry() {
     if nix::unistd::geteuid().is_root() {
         eprintln!("skipped: root can read everything");
         return;

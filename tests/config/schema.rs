@@ -49,7 +49,7 @@ fn files() -> Vec<PathBuf> {
 }
 
 #[test]
-fn what_is_shipped_is_what_the_program_writes() {
+fn shipped_schemas_are_those_of_the_program() {
     for (name, arguments) in [(TABLE, &["schema"][..]), (PROTOCOL, &["schema", "--protocol"])] {
         let output = Command::new(env!("CARGO_BIN_EXE_oxinetctl")).args(arguments).output().unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
@@ -59,7 +59,7 @@ fn what_is_shipped_is_what_the_program_writes() {
 }
 
 #[test]
-fn examples_and_files_are_valid() {
+fn examples_and_shipped_tables_are_valid() {
     let mut documents = examples();
     assert!(documents.len() >= 8, "only {} examples", documents.len());
     documents.extend(
@@ -89,7 +89,7 @@ fn dumps_are_valid() {
 }
 
 #[test]
-fn what_is_wrong_is_found_to_be_wrong() {
+fn wrong_tables_are_invalid() {
     let service = |keys: Value| {
         let mut service = json!({ "listen": 7, "program": "/bin/cat" });
         service.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());

@@ -50,7 +50,7 @@ fn row(table: &str, first: &str) -> Vec<String> {
     row.into_iter().find(|row| row.first().is_some_and(|word| word == first)).unwrap_or_else(|| panic!("{table}"))
 }
 
-/// Does a client from this source get his handler?
+/// Does a client from this source get a handler?
 fn is_served(source: [u8; 4], port: u16) -> bool {
     use std::io::{Read, Write};
     let Ok(mut stream) = connect_from(source, port) else { return false };
@@ -129,7 +129,7 @@ fn reload_waits_for_the_outcome_and_fails_with_its_errors() {
 }
 
 #[test]
-fn a_drained_service_takes_no_clients_until_it_is_resumed() {
+fn drained_service_takes_no_clients_until_it_is_resumed() {
     let ([port], table) = services([("cat", "program: /bin/cat, when_full: refuse")]);
     let daemon = Daemon::start(&table);
     let mut session = hold(port);
@@ -148,7 +148,7 @@ fn a_drained_service_takes_no_clients_until_it_is_resumed() {
 }
 
 #[test]
-fn a_ban_holds_for_its_network_until_it_is_over_or_taken_back() {
+fn ban_holds_for_its_network_until_it_ends_or_is_lifted() {
     let ([port], table) = services([("cat", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     assert_eq!(said(&daemon, &["ban", "127.0.7.0/24"]), "127.0.7.0/24 is banned\n");
@@ -207,7 +207,7 @@ fn explain_names_the_rule_and_changes_nothing() {
 }
 
 #[test]
-fn who_is_not_permitted_is_told_so() {
+fn user_without_permission_gets_an_error() {
     if !is_root() {
         return skip("needs root");
     }
@@ -237,7 +237,7 @@ fn who_is_not_permitted_is_told_so() {
 }
 
 #[test]
-fn the_daemon_of_an_ordinary_user_answers_him_and_root() {
+fn daemon_of_an_ordinary_user_answers_that_user_and_root() {
     if !is_root() {
         return skip("needs root");
     }
@@ -254,7 +254,7 @@ fn the_daemon_of_an_ordinary_user_answers_him_and_root() {
 }
 
 #[test]
-fn the_socket_moves_with_the_table_and_goes_with_the_daemon() {
+fn control_socket_moves_with_the_table_and_is_removed_at_stop() {
     let ([_port], table) = services([("cat", "program: /bin/cat")]);
     let place = |name: &str| format!("daemon: {{ control: FOLDER/{name} }}\n{table}");
     let mut setup = Setup::new(&place("one.sock"));
@@ -282,7 +282,7 @@ fn the_socket_moves_with_the_table_and_goes_with_the_daemon() {
     daemon.write(&place("file"));
     assert!(daemon.reload().unwrap_err().contains("daemon.control"));
     assert_eq!(audit(&daemon, "two.sock"), 0);
-    // A file that somebody has removed comes back with the next reload.
+    // A file that was removed comes back with the next reload.
     fs::remove_file(daemon.path("two.sock")).unwrap();
     daemon.change(&place("two.sock"));
     assert_eq!(audit(&daemon, "two.sock"), 0);
@@ -295,7 +295,7 @@ fn the_socket_moves_with_the_table_and_goes_with_the_daemon() {
 }
 
 #[test]
-fn a_second_daemon_does_not_take_the_socket_of_the_first() {
+fn second_daemon_does_not_take_the_control_socket() {
     let ([_one], table) = services([("cat", "program: /bin/cat")]);
     let first = Daemon::start(&table);
     let ([_two], table) = services([("cat", "program: /bin/cat")]);
@@ -315,7 +315,7 @@ fn a_second_daemon_does_not_take_the_socket_of_the_first() {
 }
 
 #[test]
-fn without_a_daemon_there_is_a_word_to_say() {
+fn missing_daemon_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("control.sock");
     let run = || Command::new(OXINETCTL).arg("--socket").arg(&socket).arg("status").output().unwrap();
@@ -336,7 +336,7 @@ fn completions(shell: &str, program: &[&str]) -> String {
 }
 
 #[test]
-fn completions_are_scripts_that_the_shells_can_read() {
+fn completions_are_valid_shell_scripts() {
     let folder = tempfile::tempdir().unwrap();
     let words = [(&[][..], ["explain", "drain", "metrics"]), (&["oxinetd"], ["dialect", "netbsd", "pid-file"])];
     for (shell, (program, words)) in ["bash", "zsh", "fish"].into_iter().flat_map(|shell| words.map(|of| (shell, of))) {

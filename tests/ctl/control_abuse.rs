@@ -1,5 +1,5 @@
 //! The control socket against clients that mean it badly, or nothing at all: they hold neither the loop nor memory, they
-//! keep nobody out, and service goes on.
+//! keep no other client out, and service goes on.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -44,14 +44,14 @@ fn turns(daemon: &Daemon) -> String {
     format!("{} of {longest:.2} ms at most", status["turns"]["count"])
 }
 
-/// Writes until nobody takes any more; a gigabyte at most.
+/// Writes until no more is taken; a gigabyte at most.
 fn flood(mut stream: UnixStream) -> usize {
     let bytes = vec![b'x'; 64 * 1024];
     (0..16_384).take_while(|_| stream.write_all(&bytes).is_ok()).count() * bytes.len()
 }
 
 #[test]
-fn a_hundred_bad_clients_cost_nothing_and_keep_nobody_out() {
+fn hundred_bad_clients_use_no_memory_and_keep_no_client_out() {
     let ([port], table) = services([("cat", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     assert_eq!(ask(&daemon, r#"{"command":"audit"}"#)["result"]["handlers"], 0);
@@ -140,7 +140,7 @@ fn with_many_services() -> ([u16; 1], String) {
 }
 
 #[test]
-fn a_hundred_bad_clients_add_a_bounded_amount_of_work_to_a_turn() {
+fn hundred_bad_clients_add_bounded_work_to_a_turn() {
     const CALLS: &str = "trace=epoll_pwait,accept4,recvfrom,sendto";
     let traces = tempfile::tempdir().unwrap();
     let file = traces.path().join("trace");
@@ -172,7 +172,7 @@ fn a_hundred_bad_clients_add_a_bounded_amount_of_work_to_a_turn() {
     assert_eq!(ask(&daemon, r#"{"command":"audit"}"#)["result"]["drifts"], json!([]));
     let turns = turns_of(&fs::read_to_string(&file).unwrap());
     let most = |what: fn(&Turn) -> usize| turns.iter().map(what).max().unwrap();
-    // Each of 32 clients may send a request's 4096 bytes or take 64 KiB, and one who has asked begins to take his answer.
+    // Each of 32 clients may send a request's 4096 bytes or take 64 KiB, and one that has asked begins to take its answer.
     let told =
         format!("{} turns, the busiest {:?}", turns.len(), turns.iter().max_by_key(|turn| turn.reads + turn.writes));
     assert!(most(|turn| turn.accepts) <= 16, "{told}");
@@ -184,7 +184,7 @@ fn a_hundred_bad_clients_add_a_bounded_amount_of_work_to_a_turn() {
 }
 
 #[test]
-fn who_says_nothing_for_ten_seconds_is_let_go() {
+fn client_silent_for_ten_seconds_is_disconnected() {
     let ([_port], table) = services([("cat", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     let (mut silent, mut slow) = (client(&daemon), client(&daemon));
@@ -195,7 +195,7 @@ fn who_says_nothing_for_ten_seconds_is_let_go() {
 }
 
 #[test]
-fn a_large_answer_is_sent_piece_by_piece_and_who_does_not_take_it_holds_nobody_up() {
+fn large_answer_is_sent_in_pieces_and_a_client_that_does_not_read_delays_no_other() {
     let ([port], table) = with_many_services();
     let daemon = Daemon::start(&table);
     let request = b"{\"command\":\"status\"}\n";
@@ -210,7 +210,7 @@ fn a_large_answer_is_sent_piece_by_piece_and_who_does_not_take_it_holds_nobody_u
     let status = ask(&daemon, r#"{"command":"status"}"#);
     assert!(status.to_string().len() > 200_000, "{} bytes are no large answer", status.to_string().len());
     assert_eq!(status["result"]["services"].as_object().unwrap().len(), 401);
-    // Who comes back in time still has all of his.
+    // A client that comes back in time still gets all of its answer.
     let mut line = String::new();
     BufReader::new(&lazy[0]).read_line(&mut line).unwrap();
     let late: Value = serde_json::from_str(&line).unwrap();
@@ -218,7 +218,7 @@ fn a_large_answer_is_sent_piece_by_piece_and_who_does_not_take_it_holds_nobody_u
 }
 
 #[test]
-fn a_request_has_at_most_4096_bytes() {
+fn request_has_at_most_4096_bytes() {
     let ([_port], table) = services([("cat", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     let padded = |bytes: usize| format!("{}{}", " ".repeat(bytes - 19), r#"{"command":"audit"}"#);
@@ -227,7 +227,7 @@ fn a_request_has_at_most_4096_bytes() {
 }
 
 #[test]
-fn several_requests_may_follow_each_other_and_the_last_needs_no_line_end() {
+fn several_requests_may_follow_each_other_and_the_last_needs_no_newline() {
     let ([_port], table) = services([("cat", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     let mut stream = client(&daemon);

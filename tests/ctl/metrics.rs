@@ -134,7 +134,7 @@ fn names_labels_and_values_are_in_order() {
 }
 
 #[test]
-fn the_page_has_each_metric_and_no_other() {
+fn manual_has_each_metric_and_no_other() {
     let (daemon, _) = busy();
     let (_, types) = names(&metrics(&daemon, &["--text", "prometheus"]));
     let page = read("man/oxinetctl.8");
@@ -197,7 +197,7 @@ fn get(port: u16, target: &str, fields: &str) -> (String, String) {
 }
 
 #[test]
-fn over_http_the_client_chooses_the_form() {
+fn http_client_chooses_the_form() {
     let (daemon, [.., port]) = busy();
     let (head, body) = get(port, "/metrics", "");
     assert!(head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"), "{head}");
@@ -222,7 +222,7 @@ fn over_http_the_client_chooses_the_form() {
 }
 
 #[test]
-fn who_reads_the_request_has_no_privilege() {
+fn process_that_reads_the_request_has_no_privilege() {
     if !support::is_root() {
         return skip("needs root");
     }
@@ -266,7 +266,7 @@ fn series(port: u16, query: &str) -> usize {
 }
 
 #[test]
-fn a_real_prometheus_has_data_for_every_query_of_the_dashboard() {
+fn prometheus_has_data_for_every_query_of_the_dashboard() {
     let Some(prometheus) = support::installed("prometheus") else { return skip("prometheus is not installed") };
     let (daemon, [cat, broken, port]) = busy();
     let (config, web) = (daemon.path("prometheus.yml"), free_port());

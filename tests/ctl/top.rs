@@ -68,7 +68,7 @@ fn settings_are_back(daemon: &Daemon) {
 }
 
 #[test]
-fn the_screen_at_80_by_24_and_200_by_50() {
+fn screen_at_80_by_24_and_200_by_50() {
     let ([cat, _], table) = services([
         ("cat", "program: /bin/cat, instances: 8, per_source: { instances: 3 }, refuse: close"),
         ("date", "program: [/bin/date, -u]"),
@@ -108,7 +108,7 @@ fn the_screen_at_80_by_24_and_200_by_50() {
 }
 
 #[test]
-fn the_terminal_is_given_back_whatever_ends_it() {
+fn terminal_is_restored_by_ctrl_c_and_sigterm() {
     let ([_port], table) = services([("cat", "program: /bin/cat")]);
     for how in ["ctrl-c", "SIGTERM"] {
         let daemon = Daemon::start(&table);
@@ -126,7 +126,7 @@ fn the_terminal_is_given_back_whatever_ends_it() {
 }
 
 #[test]
-fn it_outlives_the_daemon_and_says_so() {
+fn top_survives_the_daemon_and_says_so() {
     let ([_port], table) = services([("cat", "program: /bin/cat")]);
     let mut daemon = Daemon::start(&table);
     let Some(tmux) = Tmux::run(&daemon, &watched(&daemon, "--interval 0.2")) else {
@@ -140,7 +140,7 @@ fn it_outlives_the_daemon_and_says_so() {
 }
 
 #[test]
-fn without_a_terminal_it_says_what_to_use() {
+fn top_without_a_terminal_says_what_to_use() {
     let ([_port], table) = services([("cat", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     let mut command = Command::new(env!("CARGO_BIN_EXE_oxinetctl"));

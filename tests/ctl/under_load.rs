@@ -251,7 +251,7 @@ impl World {
 }
 
 #[test]
-fn every_command_answers_as_the_schema_says_while_the_daemon_is_busy() {
+fn every_command_answers_by_the_schema_while_the_daemon_is_busy() {
     let world = World::start();
     let mut answers = Vec::new();
     for (words, form) in calls() {

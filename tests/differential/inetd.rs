@@ -58,7 +58,7 @@ fn compare(theirs: &World, ours: &World, but: &[&str]) {
 }
 
 #[test]
-fn a_handler_of_a_connection_is_given_the_same() {
+fn handler_of_a_connection_sees_the_same() {
     if !have(&["inetd", "perl"]) {
         return;
     }
@@ -88,7 +88,7 @@ fn a_handler_of_a_connection_is_given_the_same() {
 
 /// With SO_REUSEADDR, which inetd sets on sockets for datagrams too, others of the user could take them away.
 #[test]
-fn a_handler_that_is_lent_a_socket_is_given_the_same_each_time() {
+fn wait_handler_sees_the_same_each_time() {
     if !have(&["inetd", "perl"]) {
         return;
     }
@@ -106,7 +106,7 @@ fn a_handler_that_is_lent_a_socket_is_given_the_same_each_time() {
 }
 
 #[test]
-fn a_client_is_sent_the_same_bytes() {
+fn client_gets_the_same_bytes() {
     if !have(&["inetd"]) {
         return;
     }

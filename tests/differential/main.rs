@@ -47,7 +47,7 @@ fn both(mut old: Command, file: &str, ports: &[u16], ask: impl Fn() -> Answers) 
     (theirs, answers)
 }
 
-/// Sends a request and gives all that comes back, as text. Who is reset gets what came before that.
+/// Sends a request and gives all that comes back, as text. A client that is reset gets what came before that.
 fn answer(stream: io::Result<TcpStream>, request: &[u8]) -> String {
     let mut stream = match stream {
         Ok(stream) => stream,

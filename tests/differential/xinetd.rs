@@ -201,7 +201,7 @@ fn clients_get_the_same_bytes() {
 }
 
 #[test]
-fn full_services_turn_the_next_client_away() {
+fn full_services_refuse_the_next_client() {
     let mut table = Table::new("instances = UNLIMITED");
     table.add("two", "server = /bin/cat; instances = 2");
     table.add("one_each", "server = /bin/cat; per_source = 1");
@@ -217,12 +217,12 @@ fn full_services_turn_the_next_client_away() {
         Answers::from([
             ("the third of two", from(2, "two")),
             ("another of mine", from(1, "one_each")),
-            ("one of his", from(2, "one_each")),
+            ("one of one source", from(2, "one_each")),
         ])
     };
     let Some((theirs, ours)) = table.both(ask) else { return };
     assert_eq!(theirs["the third of two"], "");
-    assert_eq!(theirs["one of his"], "hello\n");
+    assert_eq!(theirs["one of one source"], "hello\n");
     same(&theirs, &ours);
 }
 
@@ -233,7 +233,7 @@ fn datagram(port: u16, request: &[u8]) -> String {
     socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let mut answer = [0; 2048];
     for _ in 0..40 {
-        // An error of the one before, if nobody listened then.
+        // An error of the one before, if no daemon listened then.
         let _ = socket.send(request);
         if let Ok(size) = socket.recv(&mut answer) {
             return String::from_utf8_lossy(&answer[..size]).into_owned();

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use super::{path, read};
-use crate::support::{self, Daemon, Setup, free_port, is_root, put_program, skip};
+use crate::support::{self, Daemon, Setup, free_port, is_root, own_user, put_program, skip};
 
 /// Commands that are not run here, and why.
 const NOT_RUN: [(&str, &str); 10] = [
@@ -54,7 +54,7 @@ fn machine() -> Daemon {
         fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
         fs::write(root.join(name), text).unwrap();
     };
-    let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).unwrap().unwrap().name;
+    let user = own_user();
     put("etc/inetd.conf", &format!("{old} stream tcp nowait {user} /bin/cat cat\n"));
     let include = "include: [services.d/*.yaml]\ndaemon: { control: none, log: { to: stderr } }\n";
     put("etc/oxinetd/oxinetd.yaml", include);
@@ -147,7 +147,7 @@ fn every_command_works_as_it_is_written() {
 }
 
 #[test]
-fn what_is_not_run_is_still_written_somewhere() {
+fn commands_that_are_not_run_are_still_documented() {
     let commands = all_commands();
     for (start, why) in NOT_RUN {
         assert!(commands.iter().any(|line| line.starts_with(start)), "no command begins with {start:?} ({why})");
@@ -155,7 +155,7 @@ fn what_is_not_run_is_still_written_somewhere() {
 }
 
 #[test]
-fn the_quick_start_answers_as_the_readme_says() {
+fn quick_start_answers_as_the_readme_says() {
     if support::installed("bash").is_none() {
         return skip("bash is not installed");
     }

@@ -1,7 +1,7 @@
 //! Examples of the manual pages, of the README and of `etc/` are tables without a fault, by `--check`.
 //!
 //! An example whose comment `# Needs: …` names a file, `user NAME` or `group NAME` that this machine lacks is skipped, and
-//! says so; so is what only root may have, for anybody else.
+//! says so; so is what only root may have, if another user runs the tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -62,14 +62,14 @@ fn must_check_clean(name: &str, example: &str) {
 }
 
 #[test]
-fn a_need_that_is_not_there_is_seen() {
+fn unmet_needs_of_an_example_are_found() {
     let example =
         "# Needs: /bin/sh, user root, group root\n# Needs: /no/such/program, user no-such-user\nservices: {}\n";
     assert_eq!(lacks(example), ["/no/such/program", "user no-such-user"]);
 }
 
 #[test]
-fn examples_of_the_pages_check_clean() {
+fn examples_of_the_manuals_check_clean() {
     for (page, least) in [(DAEMON, 1), (TABLE, 5)] {
         let examples = examples_of_page(&read(page));
         assert!(examples.len() >= least, "{page}: {} examples found", examples.len());
@@ -89,7 +89,7 @@ fn examples_of_the_readme_check_clean() {
 }
 
 #[test]
-fn the_files_of_etc_check_clean() {
+fn files_of_etc_check_clean() {
     for name in ["etc/oxinetd.yaml", "etc/quickstart.yaml"] {
         let output = oxinetd(&["--check", "-c", path(name).to_str().unwrap()]);
         assert!(output.status.success() && output.stderr.is_empty(), "{name}: {output:?}");

@@ -161,7 +161,7 @@ fn entries_know_their_section() {
 }
 
 #[test]
-fn the_page_has_each_key_and_no_other() {
+fn manual_has_each_key_and_no_other() {
     let page: BTreeSet<_> = entries().into_iter().map(|entry| (entry.section, entry.key)).collect();
     let known = keys().map(|(section, key, _)| (section.to_owned(), key.to_owned())).collect();
     assert_eq!(page, known);
@@ -169,7 +169,7 @@ fn the_page_has_each_key_and_no_other() {
 
 /// The keys that the schema reads are those of the list above: `take("key", …)` and the like in `src/table/schema.rs`.
 #[test]
-fn the_schema_has_no_key_that_is_not_listed_here() {
+fn schema_has_no_key_that_is_not_listed_here() {
     let schema = read("src/table/schema.rs");
     let calls = [".take(\"", ".list(\"", ".map(\"", ".section(\""];
     let read_keys: BTreeSet<&str> =
@@ -209,7 +209,7 @@ fn table_with(section: &str, key: &str, value: &str) -> String {
 }
 
 #[test]
-fn every_key_is_taken() {
+fn check_accepts_every_key() {
     for (section, key, value) in keys() {
         if FOR_ROOT.contains(&key) && !geteuid().is_root() {
             eprintln!("skipped: {key} can be checked by root alone");

@@ -40,7 +40,7 @@ fn flags_are_told_from_the_text_around_them() {
 }
 
 #[test]
-fn the_page_has_each_flag_and_no_other() {
+fn manual_has_each_flag_and_no_other() {
     let output = oxinetd(&["--help"]);
     assert!(output.status.success(), "--help: {output:?}");
     assert_eq!(flags_of_page(&read(DAEMON)), flags_of_help(&String::from_utf8_lossy(&output.stdout)));
@@ -66,7 +66,7 @@ fn commands_of_help(help: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn the_page_of_oxinetctl_has_each_command_and_each_flag_and_no_other() {
+fn manual_of_oxinetctl_has_each_command_and_flag_and_no_other() {
     let (page, help) = (read(CONTROL), help_of_control(&[]));
     let commands = commands_of_help(&help);
     assert!(!commands.is_empty(), "this test no longer understands the help: {help}");
@@ -99,7 +99,7 @@ fn snake_case(name: &str) -> String {
 }
 
 #[test]
-fn the_page_has_each_verb_and_each_reason() {
+fn manual_has_each_verb_and_each_reason() {
     assert_eq!(snake_case("SpawnFailed"), "spawn_failed");
     assert_eq!(items(&read(DAEMON), "LOG LINES", "Sy"), variants("Event"));
     assert_eq!(items(&read(DAEMON), "DIAGNOSTICS", "Sy"), variants("Reason"));
@@ -121,7 +121,7 @@ fn levels_of_source() -> BTreeSet<(String, String)> {
 }
 
 #[test]
-fn the_page_has_the_level_of_each_line() {
+fn manual_has_the_level_of_each_log_line() {
     let page = read(DAEMON);
     let lines = section(&page, "LOG LINES");
     let items = lines.windows(2).filter_map(|pair| Some((pair[0].strip_prefix(".It Sy ")?, pair[1])));
@@ -135,7 +135,7 @@ fn the_page_has_the_level_of_each_line() {
 }
 
 #[test]
-fn the_page_has_the_steps_of_a_start_in_order() {
+fn manual_has_the_steps_of_a_start_in_order() {
     let page = read(DAEMON);
     let lines = section(&page, "THE HANDLER'S WORLD");
     let from = lines.iter().position(|line| line.starts_with("The steps of a start")).unwrap();
@@ -150,7 +150,7 @@ fn the_page_has_the_steps_of_a_start_in_order() {
 // --- variables and status -------------------------------------------------------------------------------------------
 
 #[test]
-fn the_page_has_each_variable_of_a_connection() {
+fn manual_has_each_variable_of_a_connection() {
     let source = read("src/spawner.rs");
     let calls = source.split("set(bytes, \"").skip(1).filter_map(|rest| rest.split('"').next());
     let mut set: BTreeSet<String> = calls.map(str::to_owned).collect();
@@ -164,7 +164,7 @@ fn the_page_has_each_variable_of_a_connection() {
 }
 
 #[test]
-fn the_page_has_each_key_of_the_status() {
+fn manual_has_each_key_of_the_status() {
     let source = read("src/report/mod.rs");
     let fields =
         source.lines().filter_map(|line| line.strip_prefix("    pub ")?.split_once(": ").map(|(name, _)| name));

@@ -29,9 +29,9 @@ const EXEMPT: [(&str, &str); 15] = [
     ("table", "errors of the table, which have file, line, column and key in front, and say what would be right"),
 ];
 
-/// Texts elsewhere that nobody reads as a diagnostic.
+/// Texts elsewhere that are no diagnostics.
 const NO_MESSAGES: [(&str, &str); 9] = [
-    ("READY=1\nSTATUS=", "for the service manager, who shows the log beside it"),
+    ("READY=1\nSTATUS=", "for the service manager, which shows the log beside it"),
     ("The last reload failed", "the same"),
     ("Serving {} services", "the same"),
     ("oxinetd: state of form", "what a rehearsal says to the daemon"),
@@ -154,7 +154,7 @@ fn plain(text: &str) -> String {
 }
 
 #[test]
-fn texts_and_messages_are_told_apart() {
+fn messages_are_told_from_other_texts() {
     let source = "/// A comment of words.\n#[doc = \"more words\"]\nfn a() { log(\"one {} two\", \"word\", f!(\"a \\\n   b\")); } \
                   mod tests { fn b() { \"never seen here\" } }";
     assert_eq!(texts(source), ["one {} two", "word", "a b"]);
@@ -165,7 +165,7 @@ fn texts_and_messages_are_told_apart() {
 }
 
 #[test]
-fn each_message_stands_in_the_page() {
+fn each_message_is_in_the_manual() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/oxinetd.8")).unwrap();
     let (page, mut absent, mut known) = (section(&page, "DIAGNOSTICS"), BTreeSet::new(), 0);
     for file in files(&source("")) {
@@ -190,7 +190,7 @@ fn each_message_stands_in_the_page() {
 
 /// A failure at the start begins with what failed.
 #[test]
-fn each_step_of_the_daemon_s_start_stands_in_the_page() {
+fn each_step_of_the_start_of_the_daemon_is_in_the_manual() {
     let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/oxinetd.8")).unwrap();
     let (page, start) = (section(&page, "DIAGNOSTICS"), fs::read_to_string(source("daemon/start.rs")).unwrap());
     let steps: BTreeSet<_> = start.split("failed(\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
@@ -200,7 +200,7 @@ fn each_step_of_the_daemon_s_start_stands_in_the_page() {
 }
 
 #[test]
-fn what_is_exempt_is_still_there() {
+fn exempt_files_and_texts_still_exist() {
     let all: Vec<String> =
         files(&source("")).iter().flat_map(|file| texts(&fs::read_to_string(file).unwrap())).collect();
     for (name, why) in EXEMPT {

@@ -46,7 +46,7 @@ fn check_daytime(mut ask: impl FnMut() -> String) {
 }
 
 #[test]
-fn the_small_services_over_tcp() {
+fn echo_discard_daytime_and_time_over_tcp() {
     let ([echo, discard, daytime, time], table) = services([
         ("echo", "builtin: echo"),
         ("discard", "builtin: discard"),
@@ -71,7 +71,7 @@ fn the_small_services_over_tcp() {
 }
 
 #[test]
-fn echo_sends_back_what_is_sent_while_it_is_sent() {
+fn echo_answers_while_the_client_still_sends() {
     let (ports, table) = services([("echo", "builtin: echo")]);
     let daemon = Daemon::start(&table);
     let data: Vec<u8> = (0..5_000_000_u32).flat_map(u32::to_le_bytes).collect();
@@ -90,11 +90,11 @@ fn echo_sends_back_what_is_sent_while_it_is_sent() {
 }
 
 #[test]
-fn chargen_sends_lines_until_the_client_goes() {
+fn chargen_sends_lines_until_the_client_leaves() {
     let (ports, table) = services([("chargen", "builtin: chargen")]);
     let daemon = Daemon::start(&table);
     let mut client = connect(ports[0]);
-    // Who has sent everything may go on reading.
+    // A client that has sent everything may go on reading.
     client.write_all(&[b'x'; 100_000]).unwrap();
     client.shutdown(Shutdown::Write).unwrap();
     let mut bytes = vec![0; 74 * 1000];
@@ -112,14 +112,14 @@ fn chargen_sends_lines_until_the_client_goes() {
 }
 
 #[test]
-fn a_builtin_on_a_unix_socket() {
+fn builtin_on_a_unix_socket() {
     let daemon = Daemon::start("services:\n  echo: { listen: 'unix:FOLDER/echo', builtin: echo }\n");
     assert_eq!(ask_unix(&daemon.path("echo"), "hello"), "hello");
     daemon.wait_idle();
 }
 
 #[test]
-fn a_client_who_does_nothing_is_let_go() {
+fn idle_client_is_disconnected() {
     let (ports, table) = services([
         ("echo", "builtin: echo, idle_timeout: 100ms"),
         ("discard", "builtin: discard, idle_timeout: 100ms"),
@@ -135,7 +135,7 @@ fn a_client_who_does_nothing_is_let_go() {
 }
 
 #[test]
-fn builtins_of_root_run_as_nobody_and_can_gain_nothing() {
+fn builtins_of_root_run_as_nobody_without_privileges() {
     if !is_root() {
         return skip("this is about a daemon of root");
     }
@@ -158,7 +158,7 @@ fn builtins_of_root_run_as_nobody_and_can_gain_nothing() {
 }
 
 #[test]
-fn a_dump_shows_builtins_and_reads_back_to_itself() {
+fn dump_of_builtins_reads_back_to_itself() {
     let folder = tempfile::tempdir().unwrap();
     let dump = |name: &str| {
         let output = Command::new(OXINETD).arg("--dump").arg("-c").arg(folder.path().join(name)).output().unwrap();
@@ -185,7 +185,7 @@ fn a_dump_shows_builtins_and_reads_back_to_itself() {
 }
 
 #[test]
-fn by_hand_a_builtin_says_what_is_wrong() {
+fn builtin_run_by_hand_says_what_is_wrong() {
     let run = |arguments: &[&str]| {
         let output = Command::new(OXINETD).arg("builtin").args(arguments).stdin(Stdio::null()).output().unwrap();
         (output.status.code(), String::from_utf8(output.stderr).unwrap())
@@ -202,7 +202,7 @@ fn by_hand_a_builtin_says_what_is_wrong() {
 }
 
 #[test]
-fn builtins_start_although_their_file_was_replaced() {
+fn builtins_start_after_their_file_was_replaced() {
     let ([echo], table) = services([("echo", "builtin: echo")]);
     let copies = tempfile::tempdir().unwrap();
     let copy = copies.path().join("oxinetd");

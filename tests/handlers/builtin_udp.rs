@@ -1,4 +1,4 @@
-//! The services without a program over UDP: who gets an answer, how much, and who gets none.
+//! The services without a program over UDP: which clients get an answer, how much, and which get none.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
@@ -13,7 +13,7 @@ fn start(builtin: &str, keys: &str) -> (Daemon, u16) {
     (Daemon::start(&table), port)
 }
 
-/// A client that hears only whom he has asked.
+/// A client that hears only the service that it has asked.
 fn client(from: &str, to: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind(from).unwrap();
     socket.connect(to).unwrap();
@@ -41,7 +41,7 @@ fn silent(quiet: &UdpSocket, question: &[u8], port: u16) {
 }
 
 #[test]
-fn answers_over_both_families() {
+fn echo_answers_over_ipv4_and_ipv6() {
     let (daemon, port) = start("echo", "");
     let mut clients = vec![client("127.0.0.1:0", (Ipv4Addr::LOCALHOST, port).into())];
     // The answer comes from where the question went.
@@ -59,7 +59,7 @@ fn answers_over_both_families() {
 }
 
 #[test]
-fn the_other_services() {
+fn daytime_time_chargen_and_discard_over_udp() {
     let (ports, names) = ([(); 4].map(|()| free_port()), ["discard", "daytime", "time", "chargen"]);
     let lines = names.iter().zip(ports);
     let lines = lines.map(|(name, port)| format!("  {name}: {{ listen: udp4/{port}, builtin: {name} }}\n"));
@@ -82,7 +82,7 @@ fn the_other_services() {
 }
 
 #[test]
-fn a_handler_ends_when_nobody_asks_and_another_begins_when_somebody_does() {
+fn idle_handler_ends_and_another_starts_for_the_next_request() {
     let (daemon, port) = start("echo", ", idle_timeout: 100ms");
     let client = client("127.0.0.1:0", (Ipv4Addr::LOCALHOST, port).into());
     for round in 1..=3 {
@@ -94,7 +94,7 @@ fn a_handler_ends_when_nobody_asks_and_another_begins_when_somebody_does() {
 }
 
 #[test]
-fn ports_of_services_get_no_answer() {
+fn ports_below_1024_get_no_answer() {
     if !is_root() {
         return skip("ports below 1024 are for root");
     }
@@ -104,7 +104,7 @@ fn ports_of_services_get_no_answer() {
     silent(&low, b"loop", port);
     let said = format!("oxinetd builtin echo: no answer to {}: ports below 1024", low.local_addr().unwrap());
     wait_until("a line about it", || daemon.stderr().contains(&said));
-    // One line for each handler, whoever sends however much.
+    // One line for each handler, however much is sent.
     low.set_nonblocking(false).unwrap();
     for _ in 0..100 {
         low.send(b"loop").unwrap();
@@ -128,7 +128,7 @@ fn ports_of_the_same_table_get_no_answer() {
         let twin = client(&format!("127.0.0.2:{port}"), (Ipv4Addr::LOCALHOST, echo).into());
         silent(&twin, b"loop", echo);
     }
-    // What is not a port for datagrams is nobody's.
+    // A port that is not one for datagrams belongs to no service.
     let plain = client(&format!("127.0.0.2:{stream}"), (Ipv4Addr::LOCALHOST, echo).into());
     assert_eq!(ask(&plain, b"hello"), b"hello");
     drop(connect(stream));
@@ -136,7 +136,7 @@ fn ports_of_the_same_table_get_no_answer() {
 }
 
 #[test]
-fn who_asks_many_at_once_gets_no_answer() {
+fn broadcast_request_gets_no_answer() {
     let (daemon, port) = start("echo", "");
     let crowd = UdpSocket::bind("127.0.0.1:0").unwrap();
     setsockopt(&crowd, sockopt::Broadcast, &true).unwrap();
@@ -154,7 +154,7 @@ fn who_asks_many_at_once_gets_no_answer() {
 }
 
 #[test]
-fn who_may_not_come_gets_no_answer_while_others_are_served() {
+fn denied_source_gets_no_answer_while_others_are_served() {
     let (daemon, port) = start("echo", ", allow: [127.0.0.0/8, '::1'], deny: 127.0.0.66");
     let [first, second, third] =
         ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.1:0"].map(|from| client(from, (Ipv4Addr::LOCALHOST, port).into()));
@@ -164,7 +164,7 @@ fn who_may_not_come_gets_no_answer_while_others_are_served() {
     let denied = client("127.0.0.66:0", (Ipv4Addr::LOCALHOST, port).into());
     silent(&denied, b"let me in", port);
     daemon.wait_log(&["refuse service=it source=127.0.0.66", "reason=access"]);
-    // Everybody else has a handler of his own, one after the other, and nothing is lost.
+    // Every other client has a handler of its own, one after the other, and nothing is lost.
     for round in 0..20 {
         for client in [&first, &second] {
             let word = format!("round {round}");

@@ -14,7 +14,7 @@ use crate::support::{
 };
 
 #[test]
-fn the_environment_is_empty_but_for_what_the_connection_and_the_table_say() {
+fn environment_holds_only_what_the_connection_and_the_table_give() {
     let env = installed("env").unwrap();
     let program = format!("program: {}", env.display());
     let set =
@@ -49,7 +49,7 @@ fn the_environment_is_empty_but_for_what_the_connection_and_the_table_say() {
 }
 
 #[test]
-fn an_ipv6_client_is_told_by_its_address() {
+fn ipv6_client_is_named_by_its_address() {
     if !has_ipv6() {
         return skip("no IPv6 here");
     }
@@ -83,7 +83,7 @@ fn is_in_list(inode: u64, list: &str) -> bool {
 }
 
 #[test]
-fn an_ipv4_client_of_a_dual_stack_socket_has_an_ipv4_socket() {
+fn ipv4_client_of_a_dual_stack_socket_has_an_ipv4_socket() {
     if !has_ipv6() {
         return skip("no IPv6 here, so no dual-stack sockets");
     }
@@ -102,7 +102,7 @@ fn an_ipv4_client_of_a_dual_stack_socket_has_an_ipv4_socket() {
 }
 
 #[test]
-fn getpeername_tells_the_family_that_the_client_has() {
+fn getpeername_gives_the_family_of_the_client() {
     let Some(python) = installed("python3") else {
         return skip("no python3, which asks getpeername for us");
     };
@@ -124,7 +124,7 @@ fn getpeername_tells_the_family_that_the_client_has() {
 }
 
 #[test]
-fn a_unix_client_is_told_by_its_credentials_and_path() {
+fn unix_client_is_named_by_its_credentials_and_path() {
     let env = installed("env").unwrap();
     let service = format!("listen: unix:FOLDER/socket, program: {}", env.display());
     let daemon = Daemon::start(&format!("services: {{ env: {{ {service} }} }}"));

@@ -67,7 +67,7 @@ pub(super) fn start_spoiled(table: &str) -> Daemon {
 }
 
 #[test]
-fn nothing_that_the_daemon_was_started_with_reaches_a_handler() {
+fn nothing_of_the_environment_of_the_daemon_reaches_a_handler() {
     let (ports, table) = services([
         ("status", STATUS),
         ("descriptors", "program: /bin/ls -l /proc/self/fd"),
@@ -112,7 +112,7 @@ fn check_session(stat: &str) {
 }
 
 #[test]
-fn a_wait_handler_finds_the_same_world() {
+fn wait_handler_has_the_same_environment() {
     let port = free_port();
     let report =
         "cat /proc/self/status > FOLDER/status; ls -l /proc/self/fd > FOLDER/fds; dd bs=512 count=1 of=/dev/null";
@@ -144,7 +144,7 @@ fn groups_by_the_files(user: &str, gid: u32) -> BTreeSet<u32> {
     file.lines().filter_map(member).chain([gid]).collect()
 }
 
-/// A user of this machine who is in some group besides his own, or else nobody; his ids.
+/// A user of this machine that is in some group besides its own, or else `nobody`: name and ids.
 fn some_user() -> (String, u32, u32) {
     let passwd = fs::read_to_string("/etc/passwd").unwrap();
     let users = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).filter(|fields| fields[2] != "0");
@@ -166,7 +166,7 @@ fn ids(status: &str) -> (u32, u32, BTreeSet<u32>) {
 #[test]
 fn credentials_are_exactly_those_of_the_table() {
     if !is_root() {
-        return skip("only root can run handlers as somebody else");
+        return skip("only root can run handlers as another user");
     }
     let (user, uid, gid) = some_user();
     let with = |keys: &str| format!("{STATUS}, user: {user}, {keys}");
@@ -226,7 +226,7 @@ fn start_limited(table: &str, soft: u64, hard: u64) -> Daemon {
 const LIMITS: &str = "program: /bin/cat /proc/self/limits";
 
 #[test]
-fn limits_are_those_of_the_daemons_start_or_of_the_table() {
+fn rlimits_are_those_of_the_start_or_of_the_table() {
     let set = "rlimits: { nofile: '200:300', core: 0, fsize: 64M, cpu: 7, stack: '4M:8M', nproc: 5000, memlock: 64k }";
     let ([plain, own], table) = services([("plain", LIMITS), ("own", &format!("{LIMITS}, {set}"))]);
     let _daemon = start_limited(&table, 1500, 3000);
@@ -245,7 +245,7 @@ fn limits_are_those_of_the_daemons_start_or_of_the_table() {
 }
 
 #[test]
-fn no_handler_gets_fewer_open_files_than_programs_expect() {
+fn nofile_limit_is_no_lower_than_programs_expect() {
     let ([port], table) = services([("limits", LIMITS)]);
     let nofile = |soft, hard| {
         let _daemon = start_limited(&table, soft, hard);
@@ -287,7 +287,7 @@ fn copy_programs(root: &Path, programs: &[&str]) -> Option<()> {
 }
 
 #[test]
-fn chroot_is_the_handlers_root() {
+fn chroot_is_the_root_of_the_handler() {
     if !is_root() {
         return skip("only root can change a process's root directory");
     }
@@ -329,7 +329,7 @@ fn standard_error_goes_where_the_table_says() {
 }
 
 #[test]
-fn the_first_word_is_the_programs_name_unless_the_table_says_otherwise() {
+fn argv0_is_the_name_of_the_program_unless_the_table_sets_it() {
     let command = "program: [/bin/cat, -u, /proc/self/cmdline]";
     let ([plain, renamed], table) = services([("plain", command), ("renamed", &format!("{command}, argv0: in.catd"))]);
     let _daemon = Daemon::start(&table);

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Daemon, connect, read_all, services};
 
 #[test]
-fn a_lifetime_ends_a_handler_and_those_it_has_started() {
+fn lifetime_ends_a_handler_and_its_process_group() {
     let ([port], table) = services([("slow", "lifetime: 200ms, program: [/bin/sh, -c, 'sleep 1000; echo late']")]);
     let daemon = Daemon::start(&table);
     assert_eq!(read_all(connect(port)), b"");
@@ -14,7 +14,7 @@ fn a_lifetime_ends_a_handler_and_those_it_has_started() {
 }
 
 #[test]
-fn a_handler_that_ignores_sigterm_is_killed() {
+fn handler_that_ignores_sigterm_is_killed() {
     // On a busy machine the shell may need longer until it ignores the signal.
     assert!(["100ms", "2s", "20s"].into_iter().any(deaf_handler_is_killed), "it was never ready in time");
 }

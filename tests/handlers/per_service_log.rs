@@ -16,7 +16,7 @@ fn lines_of(daemon: &Daemon, file: &str, service: &str) -> Vec<String> {
     content.lines().filter(about).map(str::to_owned).collect()
 }
 
-/// Serves one client, and waits until his end is in the log.
+/// Serves one client, and waits until the end of its handler is in the log.
 fn serve(daemon: &Daemon, port: u16, file: &str, service: &str) {
     let ends = || lines_of(daemon, file, service).iter().filter(|line| line.contains(" exit ")).count();
     let before = ends();
@@ -32,7 +32,7 @@ fn only_in(daemon: &Daemon, file: &str, service: &str) {
 }
 
 #[test]
-fn two_services_with_files_of_their_own_and_one_without() {
+fn lines_of_a_service_go_to_its_own_file_only() {
     let (ports, table) = services([
         ("a", "program: /bin/cat, log: { to: FOLDER/a.log }"),
         ("b", "program: /bin/cat, log: { to: FOLDER/b.log, format: json, exit: false }, allow: [192.0.2.1]"),
@@ -41,7 +41,7 @@ fn two_services_with_files_of_their_own_and_one_without() {
     let daemon = Daemon::start(&table);
     serve(&daemon, ports[0], "a.log", "a");
     serve(&daemon, ports[2], "log", "other");
-    // He is turned away, so that he may see a reset.
+    // The client is refused, so it may see a reset.
     let _ = connect(ports[1]).write_all(b"x");
     let b = || fs::read_to_string(daemon.path("b.log")).unwrap_or_default();
     wait_until("a refusal", || b().contains("\"event\":\"refuse\""));
@@ -60,7 +60,7 @@ fn two_services_with_files_of_their_own_and_one_without() {
 }
 
 #[test]
-fn a_reload_moves_one_log_and_takes_another_away() {
+fn reload_moves_one_log_and_removes_another() {
     let (ports, table) = services([
         ("a", "program: /bin/cat, log: { to: FOLDER/a.log }"),
         ("b", "program: /bin/cat, log: { to: FOLDER/b.log }"),
@@ -81,7 +81,7 @@ fn a_reload_moves_one_log_and_takes_another_away() {
 }
 
 #[test]
-fn a_reload_whose_log_cannot_be_opened_changes_nothing() {
+fn reload_with_a_log_that_cannot_be_opened_changes_nothing() {
     let (ports, table) = services([("a", "program: /bin/cat, log: { to: FOLDER/a.log }")]);
     let daemon = Daemon::start(&table);
     daemon.write(&table.replace("a.log", "absent/a.log"));
@@ -92,7 +92,7 @@ fn a_reload_whose_log_cannot_be_opened_changes_nothing() {
 }
 
 #[test]
-fn a_start_whose_log_cannot_be_opened_is_none() {
+fn start_with_a_log_that_cannot_be_opened_fails() {
     let (_, table) = services([("a", "program: /bin/cat, log: { to: FOLDER/absent/a.log }")]);
     let (status, stderr) = Setup::new(&table).fail();
     assert_eq!(status.code(), Some(71), "{stderr}");
@@ -103,7 +103,7 @@ fn a_start_whose_log_cannot_be_opened_is_none() {
 }
 
 #[test]
-fn a_log_that_was_renamed_is_opened_again() {
+fn renamed_log_is_reopened_by_a_reload() {
     let (ports, table) = services([
         ("a", "program: /bin/cat, log: { to: FOLDER/a.log }"),
         ("b", "program: /bin/cat, log: { to: FOLDER/b.log }"),
@@ -119,7 +119,7 @@ fn a_log_that_was_renamed_is_opened_again() {
 }
 
 #[test]
-fn a_full_disk_costs_the_lines_of_that_service_alone() {
+fn full_disk_loses_the_lines_of_that_service_only() {
     let (ports, table) = services([
         ("full", "program: /bin/cat, log: { to: /dev/full }"),
         ("b", "program: /bin/cat, log: { to: FOLDER/b.log }"),
@@ -138,7 +138,7 @@ fn a_full_disk_costs_the_lines_of_that_service_alone() {
 }
 
 #[test]
-fn a_file_of_xinetd_has_logs_of_services() {
+fn xinetd_log_type_of_a_service_goes_to_its_own_file() {
     if !is_root() {
         return skip("services of xinetd have no supplementary groups, which only root can take away");
     }

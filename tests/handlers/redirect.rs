@@ -87,7 +87,7 @@ fn end_of(from: &mut TcpStream) {
 }
 
 #[test]
-fn a_hundred_megabytes_go_both_ways_at_once() {
+fn hundred_megabytes_go_both_ways_at_once() {
     let (done, server_done) = mpsc::channel();
     let target = serve("127.0.0.1:0", move |mut client| {
         let writer = write_text(1, client.try_clone().unwrap());
@@ -122,7 +122,7 @@ fn pid_of(daemon: &Daemon) -> i32 {
 }
 
 #[test]
-fn who_has_sent_everything_can_still_receive() {
+fn half_closed_connection_still_receives() {
     // The client first.
     let target = serve("127.0.0.1:0", |mut client| {
         let mut question = String::new();
@@ -154,7 +154,7 @@ fn who_has_sent_everything_can_still_receive() {
 }
 
 #[test]
-fn who_is_cut_off_is_a_reset_on_the_other_side() {
+fn reset_on_one_side_is_a_reset_on_the_other() {
     let target = serve("127.0.0.1:0", |mut client| {
         client.write_all(b"half of it").unwrap();
         let mut byte = [0];
@@ -197,7 +197,7 @@ fn queued(port: u16) -> u64 {
 }
 
 #[test]
-fn nobody_there_is_a_reset_and_said() {
+fn refused_target_resets_the_client_and_is_logged() {
     let nobody = free_port();
     let (daemon, port) = start(format!("127.0.0.1:{nobody}"), "");
     let mut client = connect(port);
@@ -210,7 +210,7 @@ fn nobody_there_is_a_reset_and_said() {
 }
 
 #[test]
-fn the_client_does_not_read_what_went_wrong() {
+fn client_is_not_sent_the_error_message() {
     let nobody = free_port();
     let (daemon, port) = start(format!("127.0.0.1:{nobody}"), ", stderr: connection");
     let mut rest = Vec::new();
@@ -220,7 +220,7 @@ fn the_client_does_not_read_what_went_wrong() {
 }
 
 #[test]
-fn a_name_without_an_address_is_said() {
+fn host_name_that_cannot_be_found_resets_with_status_68() {
     // No server of names is asked for what can't be a name (RFC 1035 §2.3.4).
     let (daemon, port) = start(format!("{}.invalid:80", "x".repeat(70)), "");
     let mut rest = Vec::new();
@@ -230,7 +230,7 @@ fn a_name_without_an_address_is_said() {
 }
 
 #[test]
-fn the_addresses_of_a_name_are_tried_in_turn() {
+fn addresses_of_a_name_are_tried_in_turn() {
     let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
     let named = |address: &str| {
         hosts.lines().any(|line| line.starts_with(address) && line.split_whitespace().any(|word| word == "localhost"))
@@ -251,7 +251,7 @@ fn the_addresses_of_a_name_are_tried_in_turn() {
 }
 
 #[test]
-fn who_does_not_answer_in_time_is_given_up() {
+fn target_that_does_not_answer_is_given_up_after_connect_timeout() {
     // A listener whose queue is full answers nobody.
     let listener = nix::sys::socket::socket(
         nix::sys::socket::AddressFamily::Inet,
@@ -279,7 +279,7 @@ fn who_does_not_answer_in_time_is_given_up() {
 }
 
 #[test]
-fn a_connection_that_is_idle_for_too_long_is_closed() {
+fn idle_timeout_closes_an_idle_connection() {
     let (gone, server_saw) = mpsc::channel();
     let target = serve("127.0.0.1:0", move |mut client| {
         let mut all = Vec::new();
@@ -287,7 +287,7 @@ fn a_connection_that_is_idle_for_too_long_is_closed() {
     });
     let (daemon, port) = start(target, ", idle_timeout: 200ms");
     let mut client = connect(port);
-    // Whoever does something is not idle.
+    // A client that does something is not idle.
     for _ in 0..10 {
         client.write_all(b"x").unwrap();
         thread::sleep(Duration::from_millis(50));
@@ -299,7 +299,7 @@ fn a_connection_that_is_idle_for_too_long_is_closed() {
 }
 
 #[test]
-fn clients_and_servers_who_go_midway_leave_no_handler_behind() {
+fn client_or_target_that_leaves_midway_leaves_no_handler() {
     let target = serve("127.0.0.1:0", |mut client| {
         let mut bytes = [0; 16];
         match client.read(&mut bytes) {
@@ -327,9 +327,9 @@ fn clients_and_servers_who_go_midway_leave_no_handler_behind() {
     assert_eq!(daemon.status()["audit"], serde_json::json!([]));
 }
 
-/// A stalled receiver must cost no processor time, however the packets lie in the pipe, and neither must one who has gone.
+/// A stalled receiver must cost no processor time, however the packets lie in the pipe, and neither must one that has gone.
 #[test]
-fn waiting_costs_nothing() {
+fn waiting_uses_no_processor_time() {
     let (stop, stopped) = mpsc::channel::<()>();
     let stopped = std::sync::Mutex::new(stopped);
     let target = serve("127.0.0.1:0", move |client| {
@@ -368,7 +368,7 @@ fn cpu_ticks(pid: i32) -> u64 {
 }
 
 #[test]
-fn a_redirected_unix_socket() {
+fn unix_socket_is_redirected() {
     let target = serve("127.0.0.1:0", |mut client| {
         let mut all = Vec::new();
         client.read_to_end(&mut all).unwrap();
@@ -381,7 +381,7 @@ fn a_redirected_unix_socket() {
 }
 
 #[test]
-fn a_conversation_and_a_real_client() {
+fn conversation_and_curl_through_a_redirect() {
     let target = serve("127.0.0.1:0", |mut client| {
         let mut bytes = [0; 4096];
         let mut request = Vec::new();

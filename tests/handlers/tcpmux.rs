@@ -40,7 +40,7 @@ fn ask_for(mut client: TcpStream, request: &str) -> (String, TcpStream) {
     (String::from_utf8(line).unwrap(), client)
 }
 
-/// A client who is served by `cat`.
+/// A client that is served by `cat`.
 fn hold_cat(port: u16, source: [u8; 4]) -> TcpStream {
     let (line, mut client) = ask_for(connect_from(source, port).unwrap(), "cat\r\n");
     assert_eq!(line, "+Go\r\n");
@@ -51,7 +51,7 @@ fn hold_cat(port: u16, source: [u8; 4]) -> TcpStream {
 const HOME: [u8; 4] = [127, 0, 0, 1];
 
 #[test]
-fn a_client_gets_the_service_that_he_names() {
+fn client_gets_the_service_that_it_names() {
     let (daemon, port) = start("", CATS);
     assert_eq!(ask_text(port, "cat\r\nhello"), "+Go\r\nhello");
     assert_eq!(ask_text(port, "CAT\r\n"), "+Go\r\n");
@@ -73,7 +73,7 @@ fn a_client_gets_the_service_that_he_names() {
 }
 
 #[test]
-fn a_request_may_come_in_pieces() {
+fn request_may_come_in_pieces() {
     let (daemon, port) = start("", CATS);
     let mut client = connect(port);
     client.set_nodelay(true).unwrap();
@@ -94,7 +94,7 @@ fn a_request_may_come_in_pieces() {
 }
 
 #[test]
-fn the_limits_are_those_of_the_named_service() {
+fn limits_are_those_of_the_named_service() {
     let (daemon, port) = start(", instances: 1", CATS);
     let first = hold_cat(port, HOME);
     let second = hold_cat(port, HOME);
@@ -112,7 +112,7 @@ fn the_limits_are_those_of_the_named_service() {
     assert_eq!(status["services"]["mux"]["refused"], serde_json::json!({}));
     assert_eq!(status["services"]["mux"]["exits"]["failure"], 0);
     assert_eq!(status["services"]["cat"]["tcpmux"], serde_json::json!(["tcpmux/+cat", "tcpmux/+kitten"]));
-    // Clients who go midway leave their places.
+    // Clients that leave midway free their places.
     drop((first, second));
     wait_until("one handler", || daemon.count("cat") == 1);
     drop(hold_cat(port, HOME));
@@ -122,7 +122,7 @@ fn the_limits_are_those_of_the_named_service() {
 }
 
 #[test]
-fn a_refusal_has_the_text_of_the_service() {
+fn refusal_has_the_text_of_the_named_service() {
     let others =
         "  cat: { listen: tcpmux/+cat, program: /bin/cat, deny: 127.0.0.1, refuse: { text: \"Not for you.\\n\" } }\n";
     let (daemon, port) = start("", others);
@@ -131,7 +131,7 @@ fn a_refusal_has_the_text_of_the_service() {
 }
 
 #[test]
-fn who_names_no_service_costs_a_place_of_tcpmux_alone() {
+fn client_that_names_no_service_counts_for_tcpmux_only() {
     let (daemon, port) = start(", instances: 1, when_full: refuse, idle_timeout: 200ms", CATS);
     let waiting = connect(port);
     daemon.wait_log(&["accept service=mux"]);
@@ -149,7 +149,7 @@ fn who_names_no_service_costs_a_place_of_tcpmux_alone() {
 }
 
 #[test]
-fn clients_who_die_midway_leave_nothing_behind() {
+fn client_that_leaves_midway_leaves_no_handler() {
     let (daemon, port) = start(", instances: 8, idle_timeout: 10s", CATS);
     let descriptors = daemon.settled_descriptors();
     let requests = ["", "c", "cat", "cat\r", "cat\r\n", "cat\r\nx", "help\r\n", "none\r\n", "plain\r\n"];
@@ -180,7 +180,7 @@ fn clients_who_die_midway_leave_nothing_behind() {
 }
 
 #[test]
-fn a_reload_changes_what_can_be_asked_for() {
+fn reload_changes_the_services_that_can_be_named() {
     let (daemon, port) = start("", CATS);
     let early = connect(port);
     daemon.wait_log(&["accept service=mux"]);
@@ -194,7 +194,7 @@ fn a_reload_changes_what_can_be_asked_for() {
 }
 
 #[test]
-fn who_has_not_named_a_service_yet_can_do_so_after_an_upgrade() {
+fn client_can_name_its_service_after_an_upgrade() {
     let (daemon, port) = start("", CATS);
     let clients = [connect(port), connect(port)];
     wait_until("both to be waited for", || daemon.count("mux") == 2);

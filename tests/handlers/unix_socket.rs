@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::support::{Daemon, Setup, is_root, read_all, stop_listening, wait_until};
 
 #[test]
-fn a_unix_socket_has_its_mode_and_owner_and_goes_with_the_daemon() {
+fn socket_file_has_mode_and_owner_and_is_removed_at_stop() {
     let owner = if is_root() { ", owner: '4711:4712'" } else { "" };
     let socket = format!("socket: {{ mode: '0620'{owner} }}");
     let table = format!("services: {{ cat: {{ listen: 'unix:FOLDER/socket', program: /bin/cat, {socket} }} }}");
@@ -34,7 +34,7 @@ fn a_unix_socket_has_its_mode_and_owner_and_goes_with_the_daemon() {
 }
 
 #[test]
-fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
+fn stale_socket_file_is_replaced_and_a_live_one_is_not() {
     const TABLE: &str = "services: { cat: { listen: 'unix:FOLDER/socket', program: /bin/cat } }";
     let setup = Setup::new(TABLE);
     stop_listening(UnixListener::bind(setup.folder.path().join("socket")).unwrap());
@@ -59,7 +59,7 @@ fn a_stale_unix_socket_is_replaced_and_a_live_one_is_not() {
 }
 
 #[test]
-fn a_uid_is_the_source_of_a_unix_socket() {
+fn uid_is_the_source_of_a_unix_client() {
     let keys = "program: /bin/cat, per_source: { instances: 1 }, refuse: close";
     let daemon = Daemon::start(&format!("services: {{ cat: {{ listen: 'unix:FOLDER/socket', {keys} }} }}"));
     let first = UnixStream::connect(daemon.path("socket")).unwrap();

@@ -17,7 +17,7 @@ fn taken(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn a_udp_service_is_served_again_and_again() {
+fn udp_wait_service_is_served_again_after_each_handler() {
     let port = free_port();
     let daemon = Daemon::start(&format!("services: {{ taker: {{ listen: udp/{port}, {TAKER} }} }}"));
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -36,11 +36,11 @@ fn a_udp_service_is_served_again_and_again() {
 }
 
 #[test]
-fn datagrams_that_come_at_once_are_one_handlers_each() {
+fn datagrams_that_come_at_once_have_a_handler_each() {
     let port = free_port();
     let daemon = Daemon::start(&format!("services: {{ taker: {{ listen: udp4/{port}, {TAKER} }} }}"));
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-    // All the same, as from a client who is not answered soon enough.
+    // All the same, as from a client that is not answered soon enough.
     for _ in 0..20 {
         client.send_to(b"x", ("127.0.0.1", port)).unwrap();
     }
@@ -50,7 +50,7 @@ fn datagrams_that_come_at_once_are_one_handlers_each() {
 }
 
 #[test]
-fn a_tcp_wait_service_accepts_for_itself() {
+fn tcp_wait_handler_accepts_on_a_blocking_listener() {
     let Some(python) = installed("python3") else {
         return skip("no python3, which accepts for us");
     };
@@ -69,7 +69,7 @@ fn a_tcp_wait_service_accepts_for_itself() {
 }
 
 #[test]
-fn a_handler_that_takes_nothing_is_not_started_in_a_loop() {
+fn udp_handler_that_takes_nothing_backs_off() {
     for program in ["/bin/true", "/bin/false"] {
         let port = free_port();
         let daemon = Daemon::start(&format!("services: {{ taker: {{ listen: udp4/{port}, program: {program} }} }}"));
@@ -91,7 +91,7 @@ fn a_handler_that_takes_nothing_is_not_started_in_a_loop() {
 }
 
 #[test]
-fn a_tcp_handler_that_takes_nothing_backs_off_too() {
+fn tcp_handler_that_takes_nothing_backs_off() {
     let port = free_port();
     let table = |keys: &str| format!("services: {{ one: {{ listen: {port}, {keys} }} }}");
     let daemon = Daemon::start(&table("wait: true, program: /bin/false"));
@@ -102,7 +102,7 @@ fn a_tcp_handler_that_takes_nothing_backs_off_too() {
 }
 
 #[test]
-fn a_unix_datagram_service_is_served_again_and_again() {
+fn unix_datagram_service_is_served_again_after_each_handler() {
     let daemon = Daemon::start(&format!("services: {{ taker: {{ listen: 'unix-dgram:FOLDER/socket', {TAKER} }} }}"));
     let client = UnixDatagram::unbound().unwrap();
     for expected in ["x", "xx", "xxx"] {

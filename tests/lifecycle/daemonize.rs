@@ -15,7 +15,7 @@ fn daemonize(folder: &Path, table: &str) -> Output {
     let path = |name: &str| folder.join(name);
     let mut command = Command::new(OXINETD);
     command.args(["--daemonize", "-c"]).arg(path("table.yaml")).arg("--pid-file").arg(path("pid"));
-    // A pipe would stay open in a daemon that has not let go of it.
+    // A pipe would stay open in a daemon that has not closed it.
     command.arg("--log").arg(path("log")).stdin(Stdio::null()).output().unwrap()
 }
 
@@ -76,7 +76,7 @@ fn daemonize_fails_with_the_daemons_status() {
 }
 
 #[test]
-fn daemonize_wants_a_log_that_somebody_can_read() {
+fn daemonize_refuses_to_log_to_standard_error() {
     let folder = tempfile::tempdir().unwrap();
     let table = folder.path().join("table.yaml");
     let service = "services: { cat: { listen: 1, program: /bin/cat, log: { to: stderr } } }";

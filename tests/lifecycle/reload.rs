@@ -21,7 +21,7 @@ fn cat(port: u16, more: &str) -> String {
 }
 
 #[test]
-fn a_broken_table_changes_nothing_and_is_reported_with_its_place() {
+fn broken_table_changes_nothing_and_is_reported_with_its_place() {
     let port = free_port();
     let daemon = Daemon::start(&cat(port, ""));
     let mut session = hold(port);
@@ -51,19 +51,19 @@ fn a_broken_table_changes_nothing_and_is_reported_with_its_place() {
 }
 
 #[test]
-fn a_file_that_is_being_written_ends_no_service() {
+fn half_written_table_ends_no_service() {
     let (ports, table) = services([("cat", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     fs::write(daemon.path("table.yaml"), "").unwrap();
     assert!(daemon.reload().unwrap_err().contains("the file is empty"));
     assert_eq!(ask_text(ports[0], "still"), "still");
-    // Who means it can say so.
+    // A table that is meant to be empty can say so.
     daemon.change("services: {}");
     assert_eq!(daemon.status()["services"], json!({}));
 }
 
 #[test]
-fn a_session_stays_over_ten_reloads() {
+fn session_survives_ten_reloads() {
     let (port, other) = (free_port(), free_port());
     let daemon = Daemon::start(&cat(port, ""));
     let mut session = hold(port);
@@ -80,7 +80,7 @@ fn a_session_stays_over_ten_reloads() {
 }
 
 #[test]
-fn whoever_waits_in_the_backlog_is_served_after_the_reload() {
+fn client_in_the_backlog_is_served_after_a_reload() {
     let port = free_port();
     let daemon = Daemon::start(&cat(port, ", instances: 1, when_full: queue"));
     let session = hold(port);
@@ -99,8 +99,8 @@ fn limits_take_effect_on_the_next_connection() {
     let daemon = Daemon::start(&cat(port, ", instances: 4, when_full: refuse, refuse: close"));
     let mut held = vec![hold(port), hold(port), hold(port)];
     daemon.change(&cat(port, ", instances: 2, when_full: refuse, refuse: close"));
-    assert_eq!(read_all(connect(port)), b"", "lowered below what lives: nobody new");
-    assert_eq!(daemon.count("cat"), 3, "and nobody is thrown out");
+    assert_eq!(read_all(connect(port)), b"", "lowered below what lives: no new client");
+    assert_eq!(daemon.count("cat"), 3, "and no handler is ended");
     held.iter_mut().for_each(|stream| echo(stream, "x"));
     held.truncate(1);
     wait_until("two ends", || daemon.count("cat") == 1);
@@ -122,7 +122,7 @@ fn read_all(mut stream: TcpStream) -> Vec<u8> {
 }
 
 #[test]
-fn a_raised_limit_lets_those_in_who_wait() {
+fn raised_limit_serves_waiting_clients() {
     let port = free_port();
     let daemon = Daemon::start(&cat(port, ", instances: 1"));
     let _session = hold(port);
@@ -135,7 +135,7 @@ fn a_raised_limit_lets_those_in_who_wait() {
 }
 
 #[test]
-fn a_removed_service_stops_listening_and_its_handlers_are_counted_to_their_end() {
+fn removed_service_stops_listening_and_its_handlers_stay_counted() {
     let ([port, other], table) = services([("cat", "program: /bin/cat"), ("other", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     let (mut one, mut two) = (hold(port), hold(port));
@@ -156,7 +156,7 @@ fn a_removed_service_stops_listening_and_its_handlers_are_counted_to_their_end()
 }
 
 #[test]
-fn a_service_that_comes_back_still_counts_its_handlers() {
+fn service_that_comes_back_still_counts_its_handlers() {
     let (port, other) = (free_port(), free_port());
     let daemon = Daemon::start(&cat(port, ""));
     let session = hold(port);
@@ -173,7 +173,7 @@ fn a_service_that_comes_back_still_counts_its_handlers() {
 }
 
 #[test]
-fn a_disabled_service_is_as_a_removed_one() {
+fn disabled_service_is_treated_as_removed() {
     let port = free_port();
     let daemon = Daemon::start(&cat(port, ""));
     let mut session = hold(port);
@@ -192,7 +192,7 @@ fn taker(port: u16, more: &str) -> String {
 }
 
 #[test]
-fn a_lent_socket_comes_back_after_a_reload() {
+fn lent_socket_comes_back_after_a_reload() {
     let port = free_port();
     let daemon = Daemon::start(&taker(port, ""));
     let client = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -212,7 +212,7 @@ fn a_lent_socket_comes_back_after_a_reload() {
 }
 
 #[test]
-fn a_lent_socket_that_is_no_longer_to_be_lent_accepts_when_it_is_back() {
+fn lent_socket_of_a_service_without_wait_accepts_when_it_is_back() {
     let port = free_port();
     let shell = "while [ ! -e FOLDER/go ]; do sleep 0.01; done";
     let waiting = format!("services: {{ one: {{ listen: {port}, wait: true, program: [/bin/sh, -c, '{shell}'] }} }}");
@@ -224,7 +224,7 @@ fn a_lent_socket_that_is_no_longer_to_be_lent_accepts_when_it_is_back() {
     daemon.change(&accepting);
     assert_eq!(listeners(&daemon.status(), "one"), ["lent"]);
     fs::write(daemon.path("go"), "").unwrap();
-    // The handler has accepted nobody, so the client still waits, and is served by the new program.
+    // The handler has accepted no client, so this one still waits, and is served by the new program.
     echo(&mut client, "by cat\n");
     assert_eq!(ask_text(port, "and so on\n"), "and so on\n");
     assert_eq!(listening(port), socket);
@@ -237,7 +237,7 @@ fn a_lent_socket_that_is_no_longer_to_be_lent_accepts_when_it_is_back() {
 }
 
 #[test]
-fn a_renamed_service_keeps_its_socket() {
+fn renamed_service_keeps_its_socket() {
     let port = free_port();
     let daemon = Daemon::start(&cat(port, ", instances: 1"));
     let (mut session, socket) = (hold(port), listening(port));
@@ -250,7 +250,7 @@ fn a_renamed_service_keeps_its_socket() {
 }
 
 #[test]
-fn an_endpoint_changes_without_a_moment_in_which_clients_are_refused() {
+fn endpoint_changes_without_refusing_a_client() {
     if !has_ipv6() {
         return skip("no IPv6 here, so no dual-stack sockets");
     }
@@ -262,7 +262,7 @@ fn an_endpoint_changes_without_a_moment_in_which_clients_are_refused() {
     let daemon = Daemon::start(&all);
     let (mut session, stop) = (hold(port), AtomicBool::new(false));
     thread::scope(|scope| {
-        // A client that was in the old socket's backlog is reset with it; but nobody may find the port closed.
+        // A client that was in the old socket's backlog is reset with it; but no client may find the port closed.
         let client = || {
             while !stop.load(Ordering::Relaxed) {
                 let stream = TcpStream::connect(("127.0.0.1", port));
@@ -294,7 +294,7 @@ impl Drop for Raise<'_> {
 }
 
 #[test]
-fn a_port_that_is_taken_fails_the_whole_reload() {
+fn taken_port_fails_the_whole_reload() {
     let (port, other, free) = (free_port(), free_port(), free_port());
     let daemon = Daemon::start(&cat(port, ""));
     let mut session = hold(port);
@@ -316,7 +316,7 @@ fn a_port_that_is_taken_fails_the_whole_reload() {
 }
 
 #[test]
-fn a_storm_of_reloads_leaves_a_daemon_that_agrees_with_its_table() {
+fn storm_of_reloads_ends_with_the_last_table_in_force() {
     let ports: [u16; 3] = std::array::from_fn(|_| free_port());
     let table = |number: usize| {
         let own = format!("  own{number}: {{ listen: {}, program: /bin/cat }}\n", ports[1 + number % 2]);
@@ -364,7 +364,7 @@ fn a_storm_of_reloads_leaves_a_daemon_that_agrees_with_its_table() {
 }
 
 #[test]
-fn the_log_file_is_opened_anew() {
+fn log_file_is_reopened() {
     let port = free_port();
     let daemon = Daemon::start(&cat(port, ""));
     assert_eq!(ask_text(port, "x"), "x");
@@ -388,7 +388,7 @@ fn options_of_a_kept_socket_change_with_the_table() {
 }
 
 #[test]
-fn a_wait_handler_that_accepts_for_itself_lives_over_a_reload() {
+fn wait_handler_that_accepts_survives_a_reload() {
     let Some(python) = installed("python3") else {
         return skip("no python3, which accepts for us");
     };

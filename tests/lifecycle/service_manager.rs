@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::support::{self, Daemon, OXINETD, Setup, ask_text, connect, free_port, listening, services, wait_until};
 
 #[test]
-fn the_service_manager_is_told_of_every_change() {
+fn notify_socket_gets_every_change_of_state() {
     let ([_], table) = services([("cat", "program: /bin/cat")]);
     let mut daemon = Daemon::start(&table);
     daemon.notified();
@@ -35,7 +35,7 @@ fn the_service_manager_is_told_of_every_change() {
 }
 
 #[test]
-fn the_watchdog_is_fed_if_there_is_one() {
+fn watchdog_is_notified_if_it_is_ours() {
     let ([port], table) = services([("cat", "program: /bin/cat")]);
     let mut setup = Setup::new(&table);
     setup.command.env("WATCHDOG_USEC", "100000");
@@ -86,7 +86,7 @@ fn start_with(table: &str, sockets: Vec<TcpListener>) -> Daemon {
 }
 
 #[test]
-fn sockets_of_the_service_manager_are_adopted() {
+fn passed_sockets_are_adopted() {
     let (adopted, own) = (free_port(), free_port());
     // Numbers far above 3 and 4, so that none is overwritten while it is moved.
     let high = |listener: TcpListener| {
@@ -112,7 +112,7 @@ fn sockets_of_the_service_manager_are_adopted() {
 }
 
 #[test]
-fn sockets_for_another_process_are_left_alone() {
+fn sockets_passed_to_another_process_are_ignored() {
     let ([port], table) = services([("cat", "program: /bin/cat")]);
     let mut setup = Setup::new(&table);
     setup.command.env("LISTEN_PID", "1").env("LISTEN_FDS", "5");

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::support::{Daemon, connect, echo, hold, listening, services, state_of, wait_until};
 
 #[test]
-fn term_and_int_stop_listening_and_leave_handlers_be() {
+fn sigterm_and_sigint_stop_listening_and_leave_handlers_running() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let ([port], table) = services([("cat", "program: /bin/cat")]);
         let mut daemon = Daemon::start(&table);
@@ -27,7 +27,7 @@ fn term_and_int_stop_listening_and_leave_handlers_be() {
 }
 
 #[test]
-fn quit_ends_the_handlers_too() {
+fn sigquit_ends_the_handlers_too() {
     let deaf = "program: [/bin/sh, -c, 'trap \"\" TERM; echo ready; while :; do sleep 1000; done']";
     let ([cat, deaf], table) = services([("cat", "program: /bin/cat"), ("deaf", deaf)]);
     let mut daemon = Daemon::start(&table);
@@ -45,7 +45,7 @@ fn quit_ends_the_handlers_too() {
 }
 
 #[test]
-fn a_signal_is_heard_while_clients_keep_coming() {
+fn sigterm_is_obeyed_during_a_flood_of_clients() {
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
     let ([port], table) = services([("cat", "program: /bin/cat, instances: 1, when_full: refuse, refuse: close")]);
     let mut daemon = Daemon::start(&table);
@@ -83,7 +83,7 @@ fn a_signal_is_heard_while_clients_keep_coming() {
 }
 
 #[test]
-fn usr1_writes_the_status() {
+fn sigusr1_writes_the_status_to_the_log() {
     let ([port], table) = services([("cat", "program: /bin/cat, instances: 7")]);
     let daemon = Daemon::start(&table);
     let _session = hold(port);

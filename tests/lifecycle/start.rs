@@ -13,7 +13,7 @@ use super::run;
 use crate::support::{self, OXINETD, Setup, ask_text, children_of, hold, is_root, services, skip, wait_until};
 
 #[test]
-fn usage() {
+fn wrong_usage_exits_64_and_help_exits_0() {
     for arguments in [&["--no-such-option"][..], &["operand"], &["-c"]] {
         let output = run(arguments);
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");
@@ -27,9 +27,9 @@ fn usage() {
 }
 
 #[test]
-fn an_ordinary_user_is_served_on_high_ports_and_not_on_low_ones() {
+fn ordinary_user_can_use_high_ports_and_not_low_ones() {
     if !is_root() {
-        return skip("only root can run the daemon as somebody else");
+        return skip("only root can run the daemon as another user");
     }
     let status = "program: /bin/cat /proc/self/status";
     let ([cat, status], table) = services([("cat", "program: /bin/cat"), ("status", status)]);
@@ -91,7 +91,7 @@ fn dump_reads_back_to_itself() {
 }
 
 #[test]
-fn as_process_1_it_collects_orphans_and_obeys() {
+fn process_1_collects_orphans_and_obeys_signals() {
     let tried = Command::new("unshare").args(["-p", "-f", "--mount-proc", "true"]).output();
     if !tried.is_ok_and(|output| output.status.success()) {
         return skip("no process id namespaces here");

@@ -51,7 +51,7 @@ fn fails_after_good(lines: &str, status: i32, words: &[&str]) {
 }
 
 #[test]
-fn a_port_in_use() {
+fn port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let words = ["table.yaml:4:", "services.bad.listen: ", &format!("127.0.0.1:{port}"), "in use"];
@@ -63,19 +63,19 @@ fn a_port_in_use() {
 }
 
 #[test]
-fn an_unknown_user_and_group() {
+fn unknown_user() {
     let lines = "  bad:\n    listen: 1\n    program: /bin/cat\n    user: no-such-user\n    groups: [no-such-group]\n";
     fails_after_good(lines, 78, &["table.yaml:7:11: services.bad.user: ", "no-such-user"]);
 }
 
 #[test]
-fn a_missing_program() {
+fn missing_program() {
     let lines = "  bad:\n    listen: 1\n    program: /no/such/program\n";
     fails_after_good(lines, 78, &["table.yaml:6:14: services.bad.program: ", "/no/such/program"]);
 }
 
 #[test]
-fn an_include_that_cannot_be_read() {
+fn unreadable_include() {
     fails_after_good("include:\n  - absent.yaml\n", 78, &["table.yaml:5:5: ", "/absent.yaml", "No such file"]);
     fails_after_good("include: [/]\n", 78, &["table.yaml:4:11: ", "directory"]);
     fails_after_good("include: [/dev/zero]\n", 78, &["table.yaml:4:11: ", "/dev/zero is not a regular file"]);
@@ -83,9 +83,9 @@ fn an_include_that_cannot_be_read() {
 }
 
 #[test]
-fn an_include_that_is_forbidden() {
+fn include_without_permission() {
     if !is_root() {
-        return skip("only root can run the daemon as somebody else");
+        return skip("only root can run the daemon as another user");
     }
     let setup = Setup::as_nobody("include: [secret.yaml]\n");
     let secret = setup.folder.path().join("secret.yaml");
@@ -97,7 +97,7 @@ fn an_include_that_is_forbidden() {
 }
 
 #[test]
-fn a_thousand_levels() {
+fn thousand_levels_of_nesting() {
     let deep = format!("  bad: {}{}\n", "[".repeat(1000), "]".repeat(1000));
     fails_after_good(&deep, 78, &["table.yaml:4:", "nested more than 32 levels deep"]);
     let indented: String = (0..1000).map(|level| format!("{}k:\n", " ".repeat(level + 4))).collect();
@@ -105,27 +105,27 @@ fn a_thousand_levels() {
 }
 
 #[test]
-fn ten_megabytes() {
+fn table_of_ten_megabytes() {
     let long = format!("{GOOD}# {}\n", "x".repeat(10 << 20));
     fails(long.as_bytes(), 78, &["table.yaml", "larger than 4 MiB"]);
 }
 
 #[test]
-fn a_nul() {
+fn nul_in_the_table() {
     let lines = "  bad:\n    listen: 1\n    program: [/bin/cat, \"a\\0b\"]\n";
     fails_after_good(lines, 78, &["table.yaml:6:25: ", "NUL"]);
     fails_after_good("  bad: { listen: 1, \0program: /bin/cat }\n", 78, &["table.yaml:4:21: ", "NUL"]);
 }
 
 #[test]
-fn text_that_is_not_utf_8() {
+fn table_that_is_not_utf_8() {
     // Three characters of which one has two bytes, then é in ISO 8859-1.
     let table = [GOOD.as_bytes(), "# ä".as_bytes(), b"\xe9\n"].concat();
     fails(&table, 78, &["table.yaml:4:4: ", "not UTF-8"]);
 }
 
 #[test]
-fn all_problems_are_told_at_once() {
+fn all_problems_are_reported_at_once() {
     let lines = "  one: { listen: 70000, program: /bin/cat }\n  two: { listen: 1, program: cat, umask: 22 }\n";
     fails_after_good(
         lines,
@@ -135,14 +135,14 @@ fn all_problems_are_told_at_once() {
 }
 
 #[test]
-fn a_table_that_is_not_there() {
+fn missing_table() {
     let output = run(&["-c", "/no/such/table.yaml"]);
     assert_eq!(output.status.code(), Some(78));
     assert!(String::from_utf8_lossy(&output.stderr).contains("/no/such/table.yaml"), "{output:?}");
 }
 
 #[test]
-fn a_log_that_cannot_be_written_and_a_pid_file_that_cannot() {
+fn log_or_pid_file_that_cannot_be_written() {
     let ([port], table) = services([("cat", "program: /bin/cat")]);
     for argument in ["--log", "--pid-file"] {
         let mut setup = Setup::new(&table);

@@ -68,7 +68,7 @@ impl World {
 }
 
 #[test]
-fn logs_of_services_are_opened_anew() {
+fn logs_of_services_are_reopened() {
     let ([port], table) = services([("cat", "program: /bin/cat, log: { to: FOLDER/cat.log }")]);
     let world = World::start(&table);
     let log = || std::fs::read_to_string(world.daemon.path("cat.log")).unwrap_or_default();
@@ -102,7 +102,7 @@ fn executes(pid: i32, program: &Path) -> bool {
 }
 
 #[test]
-fn nobody_notices_ten_upgrades_under_load() {
+fn ten_upgrades_under_load_lose_no_client() {
     const SOURCES: u8 = 20;
     let (ports, table) = services([("cat", "program: /bin/cat, per_source: { instances: 3 }")]);
     let world = World::start(&table);
@@ -136,7 +136,7 @@ fn nobody_notices_ten_upgrades_under_load() {
             echo(&mut session, "still here\n");
             full.iter_mut().for_each(|stream| echo(stream, "mine too\n"));
             let refused = connect_from([127, 9, 9, 9], port).map_or(Ok(Vec::new()), |stream| ask(stream, b"x"));
-            assert_eq!(refused.unwrap_or_default(), b"", "who was at the limit is at the limit");
+            assert_eq!(refused.unwrap_or_default(), b"", "a source that was at the limit is at the limit");
         }
     });
     drop((session, full));
@@ -150,7 +150,7 @@ fn nobody_notices_ten_upgrades_under_load() {
 }
 
 #[test]
-fn whatever_cannot_take_over_changes_nothing() {
+fn program_that_cannot_take_over_changes_nothing() {
     let (ports, table) = services([("cat", "program: /bin/cat")]);
     let world = World::start(&table);
     let mut session = hold(ports[0]);
@@ -179,7 +179,7 @@ fn whatever_cannot_take_over_changes_nothing() {
 }
 
 #[test]
-fn the_table_in_force_is_carried_and_not_the_files() {
+fn table_in_force_is_kept_although_the_files_have_changed() {
     let (ports, table) = services([("cat", "program: /bin/cat, instances: 7")]);
     let world = World::start(&table);
     world.daemon.write("services: { cat: { listen: nowhere } }");
@@ -192,7 +192,7 @@ fn the_table_in_force_is_carried_and_not_the_files() {
 }
 
 #[test]
-fn a_socket_that_is_lent_comes_back() {
+fn lent_socket_comes_back_after_an_upgrade() {
     let port = free_port();
     // Serves one datagram, then ends.
     let script = "import socket; s = socket.socket(fileno=0); d, a = s.recvfrom(99); s.sendto(d.upper(), a)";
@@ -232,13 +232,13 @@ fn ctl(daemon: &Daemon, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), String::from_utf8(said).unwrap())
 }
 
-/// Is a client of this source let in?
-fn is_let_in(source: [u8; 4], port: u16) -> bool {
+/// Is a client of this source admitted?
+fn is_admitted(source: [u8; 4], port: u16) -> bool {
     connect_from(source, port).is_ok_and(|stream| ask(stream, b"x").is_ok_and(|answer| answer == b"x"))
 }
 
 #[test]
-fn what_sources_have_used_up_and_owe_is_carried() {
+fn rates_and_penalties_of_sources_are_kept() {
     let ([slow, service, traps], table) = services([
         ("slow", "program: /bin/cat, per_source: { rate: 1/h, burst: 3 }, per_network: { rate: 1/h, burst: 8 }"),
         ("service", "program: /bin/cat, rate: 1/h, burst: 2"),
@@ -247,37 +247,37 @@ fn what_sources_have_used_up_and_owe_is_carried() {
     let world = World::start(&table);
     let daemon = &world.daemon;
     for _ in 0..3 {
-        assert!(is_let_in([127, 0, 3, 1], slow));
+        assert!(is_admitted([127, 0, 3, 1], slow));
     }
-    assert!(is_let_in([127, 0, 3, 2], slow));
-    assert!(is_let_in([127, 0, 0, 1], service));
-    assert!(!is_let_in([127, 0, 4, 1], traps));
-    wait_until("the penalty", || !is_let_in([127, 0, 4, 1], slow));
+    assert!(is_admitted([127, 0, 3, 2], slow));
+    assert!(is_admitted([127, 0, 0, 1], service));
+    assert!(!is_admitted([127, 0, 4, 1], traps));
+    wait_until("the penalty", || !is_admitted([127, 0, 4, 1], slow));
     assert_eq!(ctl(daemon, &["ban", "127.0.5.0/24"]).0, 0);
     assert_eq!(ctl(daemon, &["ban", "127.0.6.1", "1h"]).0, 0);
     let bans = ctl(daemon, &["--format", "json", "bans"]).1;
     world.upgrade();
     world.upgrade();
-    assert!(!is_let_in([127, 0, 3, 1], slow), "he has used up his burst");
-    assert!(is_let_in([127, 0, 3, 2], slow) && is_let_in([127, 0, 3, 2], slow), "and he two thirds less");
-    assert!(!is_let_in([127, 0, 3, 2], slow));
-    assert!(is_let_in([127, 0, 3, 3], slow) && is_let_in([127, 0, 3, 4], slow));
-    assert!(!is_let_in([127, 0, 3, 5], slow), "their network has used up its eight");
-    assert!(!is_let_in([127, 0, 4, 1], slow), "he still owes");
-    assert!(!is_let_in([127, 0, 5, 77], slow) && !is_let_in([127, 0, 6, 1], slow), "and they are banned");
+    assert!(!is_admitted([127, 0, 3, 1], slow), "it has used up its burst");
+    assert!(is_admitted([127, 0, 3, 2], slow) && is_admitted([127, 0, 3, 2], slow), "and this one two thirds less");
+    assert!(!is_admitted([127, 0, 3, 2], slow));
+    assert!(is_admitted([127, 0, 3, 3], slow) && is_admitted([127, 0, 3, 4], slow));
+    assert!(!is_admitted([127, 0, 3, 5], slow), "their network has used up its eight");
+    assert!(!is_admitted([127, 0, 4, 1], slow), "it still has a penalty");
+    assert!(!is_admitted([127, 0, 5, 77], slow) && !is_admitted([127, 0, 6, 1], slow), "and they are banned");
     let names = |bans: &str| {
         let bans: serde_json::Value = serde_json::from_str(bans).unwrap();
         let all = bans["bans"].as_array().unwrap().iter().map(|ban| ban["network"].clone());
         all.collect::<Vec<_>>()
     };
     assert_eq!(names(&ctl(daemon, &["--format", "json", "bans"]).1), names(&bans));
-    assert!(is_let_in([127, 0, 0, 1], service), "the second of two");
+    assert!(is_admitted([127, 0, 0, 1], service), "the second of two");
     let _waiting = connect_from([127, 0, 0, 1], service).unwrap();
     wait_until("the service to pause", || listeners(&daemon.status(), "service") == ["paused service_rate"]);
 }
 
 #[test]
-fn the_operators_tool_waits_for_the_outcome() {
+fn oxinetctl_upgrade_waits_for_the_outcome() {
     let (ports, table) = services([("cat", "program: /bin/cat"), ("idle", "program: /bin/cat")]);
     let world = World::start(&table);
     assert_eq!(ctl(&world.daemon, &["drain", "idle"]).0, 0);
@@ -285,7 +285,7 @@ fn the_operators_tool_waits_for_the_outcome() {
     assert_eq!(status, 0, "{said}");
     assert!(said.contains(&format!("version {} has taken over", env!("CARGO_PKG_VERSION"))), "{said}");
     assert_eq!(ask_text(ports[0], "served"), "served");
-    assert!(!is_let_in([127, 0, 0, 1], ports[1]), "what is drained stays drained");
+    assert!(!is_admitted([127, 0, 0, 1], ports[1]), "what is drained stays drained");
     world.replace(&fs::read("/bin/false").unwrap());
     let (status, said) = ctl(&world.daemon, &["upgrade"]);
     assert_eq!(status, 1);
@@ -296,7 +296,7 @@ fn the_operators_tool_waits_for_the_outcome() {
 }
 
 #[test]
-fn the_end_of_a_lifetime_is_carried() {
+fn lifetime_of_a_handler_is_kept() {
     let (ports, table) = services([("cat", "program: /bin/cat, lifetime: 3s")]);
     let world = World::start(&table);
     let mut session = hold(ports[0]);
@@ -309,7 +309,7 @@ fn the_end_of_a_lifetime_is_carried() {
 }
 
 #[test]
-fn signals_and_the_pid_file_are_those_of_one_daemon() {
+fn signals_and_pid_file_work_after_an_upgrade() {
     let (ports, table) = services([("cat", "program: /bin/cat")]);
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("pid");
@@ -331,7 +331,7 @@ fn signals_and_the_pid_file_are_those_of_one_daemon() {
 }
 
 #[test]
-fn what_can_be_done_without_is_no_reason_to_end() {
+fn optional_parts_that_fail_do_not_stop_the_new_program() {
     let (ports, table) = services([("cat", "program: /bin/cat")]);
     let place = tempfile::tempdir().unwrap();
     let mut setup = Setup::new(&table);
@@ -349,7 +349,7 @@ fn what_can_be_done_without_is_no_reason_to_end() {
 }
 
 #[test]
-fn a_log_that_could_not_be_opened_anew_stops_the_upgrade_and_not_the_daemon() {
+fn log_that_cannot_be_reopened_stops_the_upgrade_and_not_the_daemon() {
     let (ports, table) = services([("cat", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     fs::remove_file(daemon.path("log")).unwrap();

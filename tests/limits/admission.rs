@@ -1,4 +1,4 @@
-//! Who is let in, end to end: no client takes a service from another, a refusal uses up nothing, and no limit closes a
+//! Admission, end to end: no client takes a service from another, a refusal uses up nothing, and no limit closes a
 //! socket. Sources are addresses of 127.0.0.0/8; IPv6 networks are had in a network namespace, as root.
 
 use std::fs;
@@ -23,7 +23,7 @@ const C: [u8; 4] = [127, 0, 0, 3];
 
 const ECHO: &str = "program: /bin/echo hello";
 
-/// Does a client get what he came for?
+/// Does a client get what it came for?
 fn is_served(source: [u8; 4], port: u16) -> bool {
     connect_from(source, port).and_then(|stream| ask(stream, b"")).is_ok_and(|answer| answer == b"hello\n")
 }
@@ -47,7 +47,7 @@ fn books(daemon: &Daemon, service: &str) -> Value {
 }
 
 #[test]
-fn a_flood_takes_nothing_from_others() {
+fn flood_of_one_source_leaves_others_served() {
     let limits = "instances: 8, when_full: refuse, per_source: { instances: 4, rate: 40/s }";
     let ([port], table) = services([("echo", &format!("{ECHO}, {limits}"))]);
     let daemon = Daemon::start(&table);
@@ -77,7 +77,7 @@ fn a_flood_takes_nothing_from_others() {
 }
 
 #[test]
-fn who_is_denied_uses_up_no_rate() {
+fn denied_client_uses_up_no_rate() {
     let keys =
         format!("{ECHO}, deny: 127.0.0.2, rate: 3/h, burst: 3, per_network: {{ rate: 3/h, prefix: {{ ipv4: 8 }} }}");
     let ([port], table) = services([("echo", &keys)]);
@@ -91,7 +91,7 @@ fn who_is_denied_uses_up_no_rate() {
 }
 
 #[test]
-fn a_limit_that_trips_and_clears_leaves_the_count_right() {
+fn count_is_right_after_a_limit_trips_and_clears() {
     let keys = "program: /bin/cat, per_source: { instances: 2 }, per_network: { instances: 3 }";
     let ([port], table) = services([("cat", keys)]);
     let daemon = Daemon::start(&table);
@@ -113,7 +113,7 @@ fn a_limit_that_trips_and_clears_leaves_the_count_right() {
 }
 
 #[test]
-fn a_service_over_its_rate_serves_everybody_in_the_end() {
+fn service_over_its_rate_serves_every_client_in_the_end() {
     let ([port], table) = services([("echo", &format!("{ECHO}, rate: 20/s, burst: 2, when_full: refuse"))]);
     let daemon = Daemon::start(&table);
     let clients: Vec<_> = (1..=30).map(|n| thread::spawn(move || is_served([127, 0, 1, n], port))).collect();
@@ -126,7 +126,7 @@ fn a_service_over_its_rate_serves_everybody_in_the_end() {
 }
 
 #[test]
-fn a_handler_that_cannot_be_started_costs_its_share_of_the_rate() {
+fn failed_start_uses_up_rate() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder.path().join("program");
     put_program(&program, fs::read("/bin/echo").unwrap());
@@ -151,7 +151,7 @@ fn access_is_by_the_most_specific_network() {
 }
 
 #[test]
-fn the_exempt_come_as_often_as_they_like() {
+fn exempt_sources_have_no_rate() {
     let ([port], table) = services([("echo", &format!("{ECHO}, per_source: {{ rate: 2/h, exempt: [127.0.0.3] }}"))]);
     let daemon = Daemon::start(&table);
     assert_eq!((served(A, port, 5), served(C, port, 5)), (2, 5));
@@ -180,13 +180,13 @@ fn times_close_a_service_for_new_clients() {
     daemon.change(&table(&closed));
     assert!(!connect_from(A, port).is_ok_and(|mut stream| is_alive(&mut stream)));
     daemon.wait_log(&["refuse service=cat source=127.0.0.1 reason=times retry="]);
-    assert!(is_alive(&mut early), "who is there stays");
+    assert!(is_alive(&mut early), "a client that is there stays");
     daemon.change(&table(&open));
     assert!(is_alive(&mut connect_from(A, port).unwrap()));
 }
 
 #[test]
-fn a_socket_is_lent_in_its_times_only_and_within_its_rate() {
+fn wait_socket_is_lent_within_its_times_and_rate_only() {
     let (closed, open) = closed_and_open();
     let port = free_port();
     // Reads one datagram and ends.
@@ -207,7 +207,7 @@ fn a_socket_is_lent_in_its_times_only_and_within_its_rate() {
 }
 
 #[test]
-fn a_dry_run_says_who_would_be_refused_and_serves_him() {
+fn dry_run_logs_and_counts_a_refusal_and_serves_the_client() {
     let keys = format!("{ECHO}, dry_run: true, deny: 127.0.0.2, rate: 4/h, per_source: {{ rate: 2/h }}");
     let ([port], table) = services([("echo", &keys)]);
     let daemon = Daemon::start(&table);
@@ -221,7 +221,7 @@ fn a_dry_run_says_who_would_be_refused_and_serves_him() {
 }
 
 #[test]
-fn a_reload_changes_limits_at_once() {
+fn reload_changes_limits_at_once() {
     let port = free_port();
     let table = |keys: &str| format!("services: {{ echo: {{ listen: {port}, {ECHO}, {keys} }} }}");
     let daemon = Daemon::start(&table("per_source: { rate: 4/h }"));
@@ -240,7 +240,7 @@ fn a_reload_changes_limits_at_once() {
 }
 
 #[test]
-fn a_reload_of_prefixes_leaves_live_handlers_in_the_books() {
+fn reload_of_prefixes_keeps_live_handlers_counted() {
     let port = free_port();
     let table = |keys: &str| format!("services: {{ cat: {{ listen: {port}, program: /bin/cat, {keys} }} }}");
     let daemon = Daemon::start(&table("per_source: { instances: 2 }, per_network: { instances: 2 }"));
@@ -250,7 +250,7 @@ fn a_reload_of_prefixes_leaves_live_handlers_in_the_books() {
         "per_source: { instances: 1, prefix: { ipv4: 24 } }, per_network: { instances: 5, prefix: { ipv4: 8 } }";
     daemon.change(&table(wider));
     let mut late = connect_from(B, port).unwrap();
-    assert!(is_alive(&mut late), "those before him were counted under other keys");
+    assert!(is_alive(&mut late), "those before it were counted under other keys");
     assert!(!connect_from(C, port).is_ok_and(|mut stream| is_alive(&mut stream)));
     assert_eq!(books(&daemon, "cat")["handlers"], 3);
     drop(early);
@@ -263,7 +263,7 @@ fn a_reload_of_prefixes_leaves_live_handlers_in_the_books() {
 }
 
 #[test]
-fn fewer_sources_than_come_are_counted_and_no_live_handler_is_forgotten() {
+fn full_table_of_sources_forgets_no_live_handler() {
     let keys = "program: /bin/cat, instances: unlimited, per_source: { instances: 1, rate: 1/h }";
     let ([port], table) = services([("cat", keys)]);
     let daemon = Daemon::start(&format!("daemon: {{ sources: {{ ipv4: 12 }} }}\n{table}"));
@@ -277,7 +277,7 @@ fn fewer_sources_than_come_are_counted_and_no_live_handler_is_forgotten() {
 }
 
 #[test]
-fn a_high_load_average_turns_away_or_lets_wait() {
+fn high_load_average_refuses_or_queues() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("loadavg");
     let set = |load: &str| fs::write(&file, format!("{load} 0.00 0.00 1/1 1\n")).unwrap();
@@ -336,7 +336,7 @@ fn in_a_network_of_our_own(networks: &[&str]) -> Result<(), String> {
 }
 
 #[test]
-fn a_walk_through_ipv6_networks_is_held() {
+fn ipv6_client_that_changes_networks_is_limited() {
     // A thread of its own, since the namespace stays with it.
     let walk = thread::spawn(|| {
         if let Err(why) = in_a_network_of_our_own(&["fd00:1::/48", "fd00:1:1::/48"]) {

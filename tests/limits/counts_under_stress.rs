@@ -95,7 +95,7 @@ impl World {
         assert_eq!(answer, "ready\n");
     }
 
-    /// There is nobody to answer: the connection is reset, and may be so before it is known to have been made.
+    /// There is no answer: the connection is reset, and may be so before it is known to have been made.
     fn serve_broken(&self, number: usize) {
         let Ok(mut stream) = connect_from(source_of(number), self.broken) else { return };
         let mut answer = Vec::new();
@@ -120,7 +120,7 @@ impl World {
         assert_eq!(status["audit"], json!([]));
         let short = &status["services"]["short"];
         let handlers = number(&short["handlers"]);
-        // Who lived before and after the look lived in between.
+        // A handler that lived before and after the look lived in between.
         let lived = before.iter().filter(|pid| after.contains(pid)).count();
         assert!(lived <= number(&status["handlers"]), "{lived} lived: {status}");
         assert!(handlers <= limit, "the limit is {limit}: {status}");
@@ -204,7 +204,7 @@ fn expected(kinds: fn(Kind) -> bool) -> usize {
 }
 
 #[test]
-fn counts_are_exact_whatever_happens() {
+fn counts_agree_with_the_kernel_under_5000_connections() {
     let mut world = start();
     world.daemon.change(&world.table(40));
     world.look_at_rest(40);
@@ -228,7 +228,7 @@ fn counts_are_exact_whatever_happens() {
                 assert!(world.daemon.reload().is_err());
                 world.daemon.write(&world.table(limit));
             }
-            // A limit that was lowered ends nobody.
+            // A limit that was lowered ends no handler.
             world.look(before.max(limit));
         });
         world.look_at_rest(limit);

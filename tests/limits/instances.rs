@@ -1,5 +1,5 @@
-//! `instances` of a service, of a source and of the daemon: what a refused client sees, who waits, and who gets the place
-//! that becomes free.
+//! `instances` of a service, of a source and of the daemon: what a refused client sees, which clients wait, and
+//! which of them gets the place that becomes free.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[test]
-fn whoever_is_turned_away_sees_what_the_table_says() {
+fn refused_client_sees_reset_close_or_text() {
     let keys = |refuse: &str| format!("program: /bin/cat, instances: 1, when_full: refuse, banner: b, {refuse}");
     let ([reset, close, text], table) = services([
         ("reset", &keys("enabled: true")),
@@ -30,7 +30,7 @@ fn whoever_is_turned_away_sees_what_the_table_says() {
     assert_eq!(connect(reset).read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
     assert_eq!(read_all(connect(close)), b"");
     assert_eq!(read_all(connect(text)), b"come back later\n");
-    // The text arrives although the client has sent something that nobody has read.
+    // The text arrives although the client has sent something that was not read.
     assert_eq!(ask(connect(text), b"").unwrap(), b"come back later\n");
     held.iter_mut().for_each(|stream| echo(stream, "alive\n"));
     let status = daemon.status();
@@ -40,7 +40,7 @@ fn whoever_is_turned_away_sees_what_the_table_says() {
 }
 
 #[test]
-fn a_full_service_keeps_clients_waiting_until_a_handler_ends() {
+fn full_service_queues_clients_until_a_handler_ends() {
     let ([port, other], table) = services([("cat", "program: /bin/cat, instances: 2"), ("other", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     let (one, two) = (hold(port), hold(port));
@@ -57,7 +57,7 @@ fn a_full_service_keeps_clients_waiting_until_a_handler_ends() {
 }
 
 #[test]
-fn a_source_has_its_own_limit_and_takes_nothing_from_others() {
+fn source_limit_leaves_other_sources_served() {
     let ([port], table) = services([("cat", "program: /bin/cat, per_source: { instances: 2 }, refuse: close")]);
     let daemon = Daemon::start(&table);
     let from = |source: u8| connect_from([127, 0, 0, source], port).unwrap();
@@ -82,7 +82,7 @@ fn a_source_has_its_own_limit_and_takes_nothing_from_others() {
 }
 
 #[test]
-fn a_prefix_makes_many_addresses_one_source() {
+fn prefix_makes_many_addresses_one_source() {
     let keys = "program: /bin/cat, refuse: close, per_source: { instances: 1, prefix: { ipv4: 24 } }";
     let ([port], table) = services([("cat", keys)]);
     let _daemon = Daemon::start(&table);
@@ -93,7 +93,7 @@ fn a_prefix_makes_many_addresses_one_source() {
 }
 
 #[test]
-fn the_daemons_limit_is_over_all_services() {
+fn daemon_limit_is_over_all_services() {
     let ([queue, refuse], table) =
         services([("queue", "program: /bin/cat"), ("refuse", "program: /bin/cat, when_full: refuse, refuse: close")]);
     let daemon = Daemon::start(&format!("daemon: {{ instances: 2 }}\n{table}"));
@@ -109,7 +109,7 @@ fn the_daemons_limit_is_over_all_services() {
 }
 
 #[test]
-fn the_end_of_another_services_handler_lets_in_who_waits_for_the_daemon() {
+fn client_queued_by_the_daemon_limit_is_served_when_a_handler_of_another_service_ends() {
     let ([queue, other], table) = services([("queue", "program: /bin/cat"), ("other", "program: /bin/cat")]);
     let daemon = Daemon::start(&format!("daemon: {{ instances: 1 }}\n{table}"));
     let session = hold(other);
@@ -120,7 +120,7 @@ fn the_end_of_another_services_handler_lets_in_who_waits_for_the_daemon() {
 }
 
 #[test]
-fn a_program_that_cannot_be_started_costs_a_refusal_and_no_count() {
+fn program_that_cannot_be_started_refuses_and_leaves_no_count() {
     let daemon_folder = Setup::new("services: {}");
     let program = daemon_folder.folder.path().join("gone");
     put_program(&program, fs::read("/bin/cat").unwrap());
@@ -140,7 +140,7 @@ fn a_program_that_cannot_be_started_costs_a_refusal_and_no_count() {
 }
 
 #[test]
-fn several_endpoints_share_one_count() {
+fn endpoints_of_a_service_share_one_count() {
     let (one, two) = (free_port(), free_port());
     let table = format!("services: {{ cat: {{ listen: [{one}, 127.0.0.1:{two}], program: /bin/cat, instances: 2 }} }}");
     let daemon = Daemon::start(&table);
@@ -151,7 +151,7 @@ fn several_endpoints_share_one_count() {
     drop(second);
     // One of the two gets the place.
     wait_until("one of the two", || daemon.status()["services"]["cat"]["accepted"] == 3);
-    // On a busy machine the other one may not have been looked at since, where nobody waits.
+    // On a busy machine the other one may not have been looked at since, where no client waits.
     let again = |status: &serde_json::Value| listeners(status, "cat").contains(&full[0].to_owned());
     wait_until("the service to be full again", || again(&daemon.status()));
     assert_eq!(daemon.count("cat"), 2);

@@ -44,7 +44,7 @@ fn refused(daemon: &Daemon, service: &str) -> Value {
 }
 
 #[test]
-fn who_comes_to_a_trap_is_refused_by_every_service() {
+fn client_of_a_trap_is_refused_by_every_service() {
     let ([trap, echo, other], table) = services([
         ("trap", "refuse: { text: nobody }, penalties: { trap: 1h }"),
         ("echo", ECHO),
@@ -68,7 +68,7 @@ fn who_comes_to_a_trap_is_refused_by_every_service() {
 }
 
 #[test]
-fn a_trap_with_a_program_serves_once_and_charges_too() {
+fn trap_with_a_program_serves_once_and_charges() {
     let ([trap, echo], table) =
         services([("trap", "program: /bin/echo hello, penalties: { trap: 1h }"), ("echo", ECHO)]);
     let daemon = Daemon::start(&table);
@@ -77,7 +77,7 @@ fn a_trap_with_a_program_serves_once_and_charges_too() {
 }
 
 #[test]
-fn crashes_and_failures_cost_and_a_hang_up_does_not() {
+fn crash_and_failure_are_charged_and_hang_up_is_not() {
     let keys = format!("{OBEDIENT}, penalties: {{ crash: 90s, exit: 10s, exempt: 127.0.0.3 }}");
     let ([work, echo], table) = services([("work", &keys), ("echo", ECHO)]);
     let daemon = Daemon::start(&table);
@@ -98,7 +98,7 @@ fn crashes_and_failures_cost_and_a_hang_up_does_not() {
 }
 
 #[test]
-fn refusals_cost_whom_they_are_about_and_not_his_neighbours() {
+fn refusal_is_charged_to_its_source_and_not_to_neighbours() {
     let keys = format!("{ECHO}, deny: 127.0.0.2, rate: 1000/s, penalties: {{ refused: 10m, min: 1m }}");
     let network = format!("{ECHO}, per_network: {{ rate: 1/h, prefix: {{ ipv4: 8 }} }}, penalties: {{ refused: 10m }}");
     let ([echo, crowd, other], table) = services([("echo", &keys), ("crowd", &network), ("other", ECHO)]);
@@ -108,14 +108,14 @@ fn refusals_cost_whom_they_are_about_and_not_his_neighbours() {
     assert!(!is_served(B, echo));
     wait_until("the penalty", || penalised(&daemon) == ["127.0.0.2"]);
     assert!(!is_served(B, other) && is_served(A, other) && is_served(C, other));
-    // To be refused for a penalty costs nothing: he gets out some day, however often he tries.
+    // A refusal for a penalty adds nothing to it: it ends some day, however often the client tries.
     (0..20).for_each(|_| visit(B, other, ""));
     assert_eq!(daemon.status()["penalties"]["longest"][0]["times"], 1);
     assert!(daemon.status()["penalties"]["longest"][0]["left_seconds"].as_f64().unwrap() <= 540.0);
 }
 
 #[test]
-fn a_penalty_ends_and_the_next_is_twice_as_long() {
+fn penalty_ends_and_the_next_is_twice_as_long() {
     let keys = format!("{OBEDIENT}, penalties: {{ exit: 400ms, min: 0s, max: 1h }}");
     let ([work, echo], table) = services([("work", &keys), ("echo", ECHO)]);
     let daemon = Daemon::start(&table);
@@ -127,7 +127,7 @@ fn a_penalty_ends_and_the_next_is_twice_as_long() {
 }
 
 #[test]
-fn a_dry_run_charges_nobody() {
+fn dry_run_charges_no_source() {
     let keys = "program: /bin/echo hello, dry_run: true, penalties: { trap: 1h }";
     let ([trap, echo], table) = services([("trap", keys), ("echo", ECHO)]);
     let daemon = Daemon::start(&table);
@@ -155,7 +155,7 @@ fn answered(source: &str, port: u16) -> bool {
 }
 
 #[test]
-fn datagrams_of_those_who_may_not_come_are_thrown_away_without_a_handler() {
+fn datagrams_of_refused_sources_are_discarded_without_a_handler() {
     if support::installed("python3").is_none() {
         return support::skip("no python3, which answers datagrams");
     }
@@ -168,14 +168,14 @@ fn datagrams_of_those_who_may_not_come_are_thrown_away_without_a_handler() {
         visit(if source == B { A } else { source }, trap, "");
     }
     wait_until("the penalties", || penalised(&daemon) == ["127.0.0.1", "127.0.0.3", "127.0.0.9"]);
-    // A burst of one who is denied and one of one who is penalised, no more than the socket holds; neither holds up the
+    // A burst of a client that is denied and one of a client that is penalised, no more than the socket holds; neither holds up the
     // third.
     for source in ["127.0.0.2", "127.0.0.3"] {
         let client = UdpSocket::bind((source, 0)).unwrap();
         (0..100).for_each(|_| assert!(client.send_to(b"flood", ("127.0.0.1", port)).is_ok()));
     }
     assert!(answered("127.0.0.4", port));
-    assert!(answered("127.0.0.9", port), "a penalty from which this service exempts him");
+    assert!(answered("127.0.0.9", port), "a penalty from which this service exempts it");
     assert!(answered("127.0.0.4", port), "the second of two in an hour");
     let client = UdpSocket::bind("127.0.0.4:0").unwrap();
     client.send_to(b"third", ("127.0.0.1", port)).unwrap();
@@ -220,7 +220,7 @@ fn with_kernel(trap: u16, others: &str) -> String {
 }
 
 #[test]
-fn the_kernel_drops_those_who_are_penalised_and_nobody_else() {
+fn drop_banned_kernel_drops_penalised_sources_only() {
     if !support::is_root() || support::installed("python3").is_none() {
         return support::skip("needs root, and python3 to look at a socket");
     }
@@ -254,7 +254,7 @@ fn the_kernel_drops_those_who_are_penalised_and_nobody_else() {
 }
 
 #[test]
-fn a_penalty_that_ends_ends_in_the_kernel_too() {
+fn drop_banned_kernel_lifts_a_penalty_that_has_ended() {
     if !support::is_root() {
         return support::skip("needs root");
     }
@@ -268,7 +268,7 @@ fn a_penalty_that_ends_ends_in_the_kernel_too() {
 }
 
 #[test]
-fn a_kernel_that_does_not_help_is_told_of_once() {
+fn drop_banned_kernel_without_permission_warns_once() {
     let Some(setpriv) = support::installed("setpriv").filter(|_| support::is_root()) else {
         return support::skip("needs root and setpriv, to take CAP_NET_ADMIN away");
     };

@@ -121,7 +121,7 @@ impl SplitMix {
 }
 
 #[test]
-fn a_million_random_arrivals_at_each_rate() {
+fn million_random_arrivals_decide_as_the_model() {
     let rates = [(7, 1, 1), (7, 1, 10), (30, 60, 10), (999, 1, 3), (1_000, 3_600, 50), (11, 86_400, 2), (50, 1, 1_000)];
     for (seed, (events, seconds, burst)) in rates.into_iter().enumerate() {
         let mut random = SplitMix(seed as u64);
@@ -136,7 +136,7 @@ fn a_million_random_arrivals_at_each_rate() {
 }
 
 #[test]
-fn a_clock_that_ends_decides_as_the_model_to_its_last_nanosecond() {
+fn last_nanoseconds_of_the_clock_decide_as_the_model() {
     for burst in [1, 2, 100] {
         let start = u64::MAX - 5_000_000_000;
         let arrivals = (0..10_000).map(|n| if n % 3 == 0 { Next::After(2) } else { Next::Due(n % 2 - 1) });

@@ -53,13 +53,13 @@ fn descriptors(number: u64) -> bool {
 }
 
 #[test]
-fn five_hundred() {
+fn five_hundred_handlers_end_at_once() {
     end_at_once(500);
 }
 
 #[test]
 #[ignore = "needs 10,000 processes, and a minute"]
-fn ten_thousand() {
+fn ten_thousand_handlers_end_at_once() {
     if descriptors(10_200) {
         end_at_once(10_000);
     } else {

@@ -111,7 +111,7 @@ impl Session {
 }
 
 #[test]
-fn two_of_one_source_end_in_the_same_turn() {
+fn two_handlers_of_one_source_end_in_the_same_turn() {
     let mut story = Story::start();
     [A, B, A].into_iter().for_each(|source| story.open(source));
     story.check();
@@ -124,7 +124,7 @@ fn two_of_one_source_end_in_the_same_turn() {
 }
 
 #[test]
-fn two_of_three_end_while_one_is_being_accepted() {
+fn two_of_three_handlers_end_while_a_client_is_accepted() {
     let mut story = Story::start();
     [A, A, B, A].into_iter().for_each(|source| story.open(source));
     story.in_one_turn(vec![0, 3], &[Some(Signal::SIGKILL), Some(Signal::SIGTERM)], &[A]);
@@ -133,7 +133,7 @@ fn two_of_three_end_while_one_is_being_accepted() {
 }
 
 #[test]
-fn all_of_one_source_end_while_it_comes_again() {
+fn all_handlers_of_a_source_end_while_it_connects_again() {
     let mut story = Story::start();
     [A, A, B].into_iter().for_each(|source| story.open(source));
     story.in_one_turn(vec![0, 1], &[None], &[A, A]);
@@ -142,7 +142,7 @@ fn all_of_one_source_end_while_it_comes_again() {
 }
 
 #[test]
-fn fifty_mixtures_of_ends_and_beginnings() {
+fn fifty_mixtures_of_exits_and_connections() {
     const WAYS: [Option<Signal>; 3] = [None, Some(Signal::SIGKILL), Some(Signal::SIGTERM)];
     let mut story = Story::start();
     let mut dice = Dice(0x9e37_79b9);

@@ -21,7 +21,7 @@ fn memory(daemon: &Daemon) -> u64 {
 }
 
 #[test]
-fn clients_who_are_turned_away_leave_nothing_behind() {
+fn refused_clients_leave_no_memory_or_descriptor() {
     // CVE-2003-0211: xinetd lost memory for each refused connection. Here a hundred bytes would be seen.
     let (ports, table) = services([
         ("denied", "program: /bin/cat, deny: 127.0.0.2/32, refuse: { text: no }, penalties: { refused: 1s }"),
@@ -32,7 +32,7 @@ fn clients_who_are_turned_away_leave_nothing_behind() {
     let knock = |times: usize| {
         for number in 0..times {
             // From two sources: the books are not to grow with them either, but that is another test's.
-            // Who is reset may be so before the connection is known to have been made.
+            // A client may be reset before the connection is known to have been made.
             let Ok(client) = connect_from([127, 0, 0, 2], ports[number % 2]) else { continue };
             let answer = ask(client, b"").unwrap_or_default();
             assert!(answer.is_empty() || answer == b"no", "{answer:?}");
@@ -50,7 +50,7 @@ fn clients_who_are_turned_away_leave_nothing_behind() {
 }
 
 #[test]
-fn a_service_behind_tcpmux_runs_as_the_user_of_its_own() {
+fn service_behind_tcpmux_runs_as_its_own_user() {
     // CVE-2013-4342: xinetd ran them as root, whatever their entry said.
     let Some(program) = installed("id").filter(|_| is_root()) else { return skip("needs root and id(1)") };
     let (port, program) = (free_port(), program.display());
@@ -66,7 +66,7 @@ fn a_service_behind_tcpmux_runs_as_the_user_of_its_own() {
 }
 
 #[test]
-fn a_handler_has_a_umask_although_the_daemon_has_none() {
+fn handler_has_a_umask_if_the_daemon_has_none() {
     // CVE-2001-1322: what xinetd's handlers made was writable for everyone.
     let port = free_port();
     let mut setup = Setup::new(&format!("services: {{ umask: {{ listen: {port}, program: [/bin/sh, -c, umask] }} }}"));
@@ -82,7 +82,7 @@ fn a_handler_has_a_umask_although_the_daemon_has_none() {
 }
 
 #[test]
-fn the_state_is_told_to_the_log_and_no_file_is_made_for_it() {
+fn status_goes_to_the_log_and_makes_no_file() {
     // 1998: xinetd's dump followed whatever link stood in /tmp.
     let (_, table) = services([("cat", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
@@ -101,22 +101,22 @@ fn the_state_is_told_to_the_log_and_no_file_is_made_for_it() {
 }
 
 #[test]
-fn a_client_who_reads_nothing_holds_up_nobody() {
-    // xinetd writes banners from the daemon itself, and waits for who does not read.
+fn client_that_reads_nothing_delays_no_other() {
+    // xinetd writes banners from the daemon itself, and waits for a client that does not read.
     let text = "x".repeat(60_000);
     let keys = format!("program: /bin/cat, banner: {text}, socket: {{ send_buffer: 4k }}");
     let refused = format!("program: /bin/cat, deny: 127.0.0.2/32, socket: {{ send_buffer: 4k }}, banner: {text}");
     let (ports, table) = services([("wordy", &keys), ("denied", &refused), ("other", "program: /bin/cat")]);
     let daemon = Daemon::start(&table);
     let deaf: Vec<TcpStream> = (0..20)
-        // Who is denied may be reset before he knows that he was connected.
+        // A client that is denied may be reset before it knows that it was connected.
         .filter_map(|number| {
             let client = connect_from([127, 0, 0, 2], ports[number % 2]).ok()?;
             setsockopt(&client, sockopt::RcvBuf, &2048).unwrap();
             Some(client)
         })
         .collect();
-    wait_until("those who are let in to be served", || daemon.count("wordy") == 10);
+    wait_until("the admitted clients to be served", || daemon.count("wordy") == 10);
     for _ in 0..20 {
         assert_eq!(ask_text(ports[2], "meanwhile"), "meanwhile");
     }
@@ -125,13 +125,13 @@ fn a_client_who_reads_nothing_holds_up_nobody() {
 }
 
 #[test]
-fn a_builtin_lets_go_of_its_connection_when_the_client_does() {
-    // CVE-2001-0309: the internal services of Red Hat's inetd kept sockets of clients who had gone.
+fn builtin_closes_its_connection_when_the_client_leaves() {
+    // CVE-2001-0309: the internal services of Red Hat's inetd kept sockets of clients that had gone.
     let port = free_port();
     let daemon = Daemon::start(&format!("services: {{ echo: {{ listen: {port}, builtin: echo, instances: 4 }} }}"));
     let before = daemon.settled_descriptors();
     for _ in 0..100 {
-        // No more than may live at one time: who is not let go keeps the next one out.
+        // No more than may live at one time: one that is kept keeps the next one out.
         let mut clients: Vec<_> = (0..4).map(|_| connect(port)).collect();
         for client in &mut clients {
             client.write_all(b"x").unwrap();
@@ -143,7 +143,7 @@ fn a_builtin_lets_go_of_its_connection_when_the_client_does() {
 }
 
 #[test]
-fn every_test_that_the_list_names_exists() {
+fn every_test_named_in_security_md_exists() {
     let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let list = fs::read_to_string(top.join("SECURITY.md")).unwrap();
     let holes = list.split("## The holes of the ancestors").nth(1).unwrap().split("\n## ").next().unwrap();

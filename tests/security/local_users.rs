@@ -1,4 +1,4 @@
-//! What users of this machine may try: who a handler runs as, and who may connect to a Unix socket.
+//! What users of this machine may try: those as whom handlers run, and those that connect to a Unix socket.
 
 use std::fs;
 use std::io::Read;
@@ -22,7 +22,7 @@ fn nobody_may_read(path: &Path) -> bool {
 }
 
 #[test]
-fn the_memory_that_a_child_shares_is_out_of_reach_of_its_new_user() {
+fn child_that_shares_memory_cannot_be_read_by_its_new_user() {
     // strace(1) keeps the child where it has its user already, and still the daemon's memory: before execve(2).
     let tools = ["strace", "setpriv", "head"].iter().all(|tool| installed(tool).is_some());
     if !tools || !is_root() {
@@ -37,7 +37,7 @@ fn the_memory_that_a_child_shares_is_out_of_reach_of_its_new_user() {
     daemon.pid = wait_for("the daemon itself", || children_of(daemon.pid).first().copied());
     let _client = connect(port);
     let (uid, _) = nobody();
-    let child = wait_for("a child that is nobody's", || {
+    let child = wait_for("a child that runs as nobody", || {
         let child = *children_of(daemon.pid).first()?;
         let status = fs::read_to_string(format!("/proc/{child}/status")).ok()?;
         (field(&status, "Uid") == format!("{uid}\t{uid}\t{uid}\t{uid}")).then_some(child)
@@ -47,7 +47,7 @@ fn the_memory_that_a_child_shares_is_out_of_reach_of_its_new_user() {
     if field(&status, "Name") != "oxinetd" {
         return skip("the child was too fast");
     }
-    // None in effect, and yet held: whoever lacks them is kept off, whatever fs.suid_dumpable says.
+    // None in effect, and yet held: a process that lacks them is kept off, whatever fs.suid_dumpable says.
     assert_eq!(field(&status, "CapEff"), "0000000000000000");
     assert_ne!(field(&status, "CapPrm"), "0000000000000000");
     assert!(!nobody_may_read(&proc.join("maps")) && !nobody_may_read(&proc.join("environ")));
@@ -61,7 +61,7 @@ fn the_memory_that_a_child_shares_is_out_of_reach_of_its_new_user() {
 }
 
 #[test]
-fn the_path_of_a_client_cannot_hold_another_variable() {
+fn path_of_a_unix_client_cannot_inject_a_variable() {
     let port = installed("env").unwrap();
     let daemon =
         Daemon::start(&format!("services: {{ env: {{ listen: 'unix:FOLDER/socket', program: {} }} }}", port.display()));

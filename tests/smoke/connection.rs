@@ -3,7 +3,7 @@
 use crate::support::{Daemon, ask_text, free_port};
 
 #[test]
-fn a_connection_becomes_a_program() {
+fn connection_becomes_a_program_and_its_exit_is_counted() {
     let port = free_port();
     let daemon = Daemon::start(&format!("services: {{ cat: {{ listen: {port}, program: /bin/cat }} }}"));
     assert_eq!(ask_text(port, "hello\n"), "hello\n");

@@ -56,7 +56,7 @@ services:
   datagrams: { listen: udp4/127.0.0.1:DATAGRAMS, builtin: echo, lifetime: 1s }
 ";
 
-/// Comes and goes with reloads, and runs as somebody else where that is possible.
+/// Comes and goes with reloads, and runs as another user where that is possible.
 const VISITOR: &str = "  visitor: { listen: VISITOR, program: /bin/cat, user: USER }\n";
 
 const NAMES: [&str; 8] = ["CAT", "OBEDIENT", "NARROW", "RATED", "BROKEN", "TRAP", "DATAGRAMS", "VISITOR"];
@@ -65,7 +65,7 @@ const NAMES: [&str; 8] = ["CAT", "OBEDIENT", "NARROW", "RATED", "BROKEN", "TRAP"
 #[derive(Debug, Default)]
 struct Deeds {
     served: AtomicU64,
-    turned_away: AtomicU64,
+    refused: AtomicU64,
     floods: AtomicU64,
     killed: AtomicU64,
     datagrams: AtomicU64,
@@ -80,7 +80,7 @@ impl Deeds {
         let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
         [
             ("served", now(&self.served)),
-            ("turned away", now(&self.turned_away)),
+            ("refused", now(&self.refused)),
             ("floods", now(&self.floods)),
             ("handlers killed", now(&self.killed)),
             ("datagrams answered", now(&self.datagrams)),
@@ -133,7 +133,7 @@ impl World {
             scope.spawn(move || clients::flood(self, number * 16 + 5));
             let operator = scope.spawn(move || operator::work(self, number * 16 + 6, upgrades));
             let end = Instant::now() + time;
-            // Who fails ends the round.
+            // A client that fails ends the round.
             while Instant::now() < end && !operator.is_finished() {
                 thread::sleep(Duration::from_millis(20));
             }
@@ -141,7 +141,7 @@ impl World {
         });
     }
 
-    /// Everybody has left: nothing may be left of them. Gives what the daemon has then.
+    /// All clients have left: nothing may be left of them. Gives what the daemon has then.
     fn rest(&self) -> Rest {
         wait_until("the last handlers to be gone", || {
             support::children_of(self.daemon.pid).is_empty() && self.ask(&["status"])["handlers"] == 0
@@ -170,7 +170,7 @@ impl World {
         File::options().write(true).truncate(true).open(self.daemon.path("log")).unwrap();
     }
 
-    /// Who was accepted has ended.
+    /// Every handler that was started has ended.
     fn compare_counts(&self, status: &Value) {
         for (name, service) in status["services"].as_object().unwrap() {
             let exits = ["success", "failure", "signal"].map(|how| service["exits"][how].as_u64().unwrap());
@@ -180,7 +180,7 @@ impl World {
     }
 }
 
-/// What a daemon has when it serves nobody.
+/// What a daemon has when it serves no client.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     /// Resident memory in KiB.
@@ -212,7 +212,7 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 #[test]
-fn nothing_is_left_of_anybody() {
+fn nothing_is_left_after_mixed_traffic() {
     let wanted = std::env::var("OXINETD_SOAK").ok();
     let time = wanted.map_or(SHORT, |text| duration(&text).expect("OXINETD_SOAK is a number with s, m or h"));
     let round = ROUND.min(time / 4);

@@ -178,7 +178,7 @@ impl Daemon {
         children_of(self.pid).into_iter().filter(|&pid| state_of(pid).is_some_and(|state| state != 'Z')).collect()
     }
 
-    /// Children that have ended and that nobody has collected.
+    /// Children that have ended and are not collected.
     pub fn zombies(&self) -> usize {
         children_of(self.pid).into_iter().filter(|&pid| state_of(pid) == Some('Z')).count()
     }
@@ -252,7 +252,7 @@ pub fn listeners(status: &Value, service: &str) -> Vec<String> {
 }
 
 impl Setup {
-    /// The same with the daemon run by `nobody`, who gets the folder and a copy of the binary in it. Needs root.
+    /// The same with the daemon run by `nobody`, which gets the folder and a copy of the binary in it. Needs root.
     pub fn as_nobody(table: &str) -> Self {
         use std::os::unix::process::CommandExt;
         let mut setup = Self::new(table);

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Puts a program at `place`. Another process writes it: the kernel runs no file that somebody could still write to, as a
+/// Puts a program at `place`. Another process writes it: the kernel runs no file that a process could still write to, as a
 /// program could that another thread of ours starts in that moment, until its execve(2).
 pub fn put_program(place: &Path, content: impl AsRef<[u8]>) {
     let mut shell = Command::new("/bin/sh");
@@ -34,7 +34,7 @@ pub fn field<'a>(status: &'a str, name: &str) -> &'a str {
     line.unwrap_or_else(|| panic!("no {name} in {status:?}")).trim()
 }
 
-/// The ids of the user and group `nobody`, who owns nothing.
+/// The ids of the user and group `nobody`, which owns nothing.
 pub fn nobody() -> (u32, u32) {
     let user = nix::unistd::User::from_name("nobody").unwrap().unwrap();
     (user.uid.as_raw(), user.gid.as_raw())
