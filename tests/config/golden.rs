@@ -1,4 +1,4 @@
-//! What the administrator is told: each `config_golden/NAME.yaml` with the lines of `NAME.expect`, which were written
+//! What the administrator is told: each `golden/NAME.yaml` with the lines of `NAME.expect`, which were written
 //! from the manual. An error is a line, a warning begins with `warning: `, and a table that loads ends in `ok`.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! What a newcomer types: every command of the README and of the manual pages is run, in a folder that stands for the
+//! Documented commands: every command of the README and of the manual pages is run, in a folder that stands for the
 //! machine, or stands in the list of those that are not, with the reason.
 
 use std::fs;

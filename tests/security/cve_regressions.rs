@@ -1,5 +1,5 @@
-//! The holes of the ancestors, as far as no other file holds a test for them. SECURITY.md lists them all, each with its
-//! test.
+//! Holes that other super-servers had, as far as no other file holds a test for them. SECURITY.md lists them all,
+//! each with its test.
 
 use std::fs;
 use std::io::{Read, Write};
