@@ -12,7 +12,7 @@ use super::state::NO_SOURCES;
 use super::*;
 use crate::compat::{Options, load_with};
 use crate::config::{Table, WhenFull};
-use crate::fuzzed::Anywhere;
+use crate::fake_machine::FakeMachine;
 use crate::limits::rate::{Bucket, Rate, RetryAfter};
 use crate::net::Source;
 
@@ -47,7 +47,7 @@ fn table(yaml: &str) -> Table {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.yaml");
     fs::write(&file, yaml).unwrap();
-    load_with(&[file], &Options { machine: &Anywhere, ..Options::default() }).table.unwrap()
+    load_with(&[file], &Options { machine: &FakeMachine::with_everything(), ..Options::default() }).table.unwrap()
 }
 
 /// The table with one service that has these keys.
