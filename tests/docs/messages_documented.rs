@@ -12,7 +12,7 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 /// Files and folders of `src/` whose texts are no diagnostics of the daemon, and why.
 const EXEMPT: [(&str, &str); 16] = [
-    ("admission/explain.rs", "the rules that oxinetctl explain shows"),
+    ("admission/checks", "the rules that oxinetctl explain shows"),
     ("api", "answers to oxinetctl, and the schema"),
     ("arguments.rs", "the help"),
     ("builtin", "standard error of builtins, whose exit status BUILTINS explains"),

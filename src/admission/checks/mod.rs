@@ -20,7 +20,7 @@ mod text;
 mod times;
 mod trap;
 
-pub(super) use check::{BeforeAccept, Check, CheckInput, Pause, Scope};
+pub(super) use check::{BeforeAccept, Check, CheckInput};
 pub(super) use daemon::is_daemon_full;
 
 use std::time::Duration;
@@ -29,6 +29,7 @@ use super::types::Refusal;
 use crate::config::WhenFull;
 use crate::limits::penalty::Cause;
 use crate::types::Reason;
+use check::{Pause, Scope};
 
 /// All checks, in order.
 pub(super) static CHECKS: [Check; 14] = [
@@ -90,3 +91,6 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
