@@ -149,7 +149,7 @@ impl Rules {
         if !self.timed {
             return Ok(());
         }
-        let local = clock::local(i64::try_from(now.wall.as_secs()).unwrap_or(0));
+        let local = clock::local_time(i64::try_from(now.wall.as_secs()).unwrap_or(0));
         let minute = u16::from(local.hour) * 60 + u16::from(local.minute);
         let time = LocalTime { weekday: local.weekday, minute };
         if self.access.open_at(time) {

@@ -147,7 +147,7 @@ fn open(path: &Path, group: Option<u32>) -> nix::Result<Open> {
         // If it is there, or can't be made, the next step has more to say.
         let _ = DirBuilder::new().mode(0o755).create(folder);
     }
-    let socket = socket::create(libc::AF_UNIX, libc::SOCK_STREAM, 0).and_then(descriptor::high).map_err(errno)?;
+    let socket = socket::create(libc::AF_UNIX, libc::SOCK_STREAM, 0).and_then(descriptor::move_high).map_err(errno)?;
     let file = SocketFile::bind(&socket, SockType::Stream, path, 0o600)?;
     if group.is_some() {
         give(&file, group)?;

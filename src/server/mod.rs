@@ -29,8 +29,8 @@ use crate::log::{Event, Log};
 use crate::sys::clock;
 use crate::sys::descriptor::Nofile;
 use crate::sys::notify::Notify;
-use crate::sys::poll::{Poll, Ready};
-use crate::sys::signals::{Asked, Signals};
+use crate::sys::poll::{Poll, ReadyList};
+use crate::sys::signals::{PendingSignals, Signals};
 use crate::system::System;
 use crate::system::packet_filter::PacketFilter;
 use crate::types::Now;
@@ -56,7 +56,7 @@ enum Then {
 /// What the wait has found.
 #[derive(Debug, Default)]
 struct Events {
-    asked: Asked,
+    asked: PendingSignals,
     /// Handlers have ended.
     ended: bool,
     /// Listeners at which clients wait.
@@ -69,7 +69,7 @@ struct Daemon {
     table: Table,
     log: Log,
     poll: Rc<Poll>,
-    ready: Ready,
+    ready: ReadyList,
     signals: Signals,
     notify: Notify,
     nofile: Nofile,
@@ -118,7 +118,7 @@ impl Daemon {
         let mut events = Events::default();
         for number in self.ready.numbers() {
             match number {
-                SIGNALS => events.asked = self.signals.take(),
+                SIGNALS => events.asked = self.signals.take_pending(),
                 PROCESSES => events.ended = true,
                 number if control::owns(number) => self.control.ready(&self.poll, number, now),
                 // Others are there to wake us.
@@ -135,16 +135,16 @@ impl Daemon {
         for complaint in complaint.into_iter().chain(self.dispatcher.admission_mut().complaint()) {
             self.warn(complaint);
         }
-        if self.notify.interval().is_some() && now >= self.next_ping {
+        if self.notify.watchdog_interval().is_some() && now >= self.next_ping {
             self.notify.send("WATCHDOG=1");
-            self.next_ping = now + self.notify.interval().unwrap_or_default();
+            self.next_ping = now + self.notify.watchdog_interval().unwrap_or_default();
         }
     }
 
     /// How long the wait may last.
     fn timeout(&self) -> Option<Duration> {
         let now = clock::monotonic();
-        let ping = self.notify.interval().map(|_| self.next_ping);
+        let ping = self.notify.watchdog_interval().map(|_| self.next_ping);
         let preflight = self.preflight.as_ref().map(upgrade::Preflight::deadline);
         let filter = self.packet_filter.deadline(self.dispatcher.admission(), now);
         let deadlines =
@@ -153,7 +153,7 @@ impl Daemon {
     }
 
     /// Does what signals have asked for. A daemon that is ending neither reloads nor upgrades.
-    fn handle_signals(&mut self, asked: Asked, now: Duration) -> Then {
+    fn handle_signals(&mut self, asked: PendingSignals, now: Duration) -> Then {
         if asked.status {
             let json = serde_json::to_string(&self.snapshot(now)).unwrap_or_default();
             self.log.write(Event::Status { json });

@@ -30,7 +30,7 @@ impl PidFile {
     pub(super) fn write(path: &Path) -> io::Result<Self> {
         let mut options = File::options();
         options.write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = File::from(descriptor::high(options.open(path)?.into())?);
+        let file = File::from(descriptor::move_high(options.open(path)?.into())?);
         let found = file.metadata()?;
         if found.uid() != geteuid().as_raw() || found.nlink() != 1 || !found.is_file() {
             let message = "this is another user's file, has a second name, or is no file; remove it";

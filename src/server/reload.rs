@@ -56,7 +56,7 @@ impl Daemon {
             }
         };
         self.notify.send(&format!("READY=1\nSTATUS={state}"));
-        memory::give_back();
+        memory::release_unused();
         result
     }
 

@@ -21,7 +21,7 @@ use crate::limits::histogram::{Histogram, TURNS};
 use crate::log::{Event, Log};
 use crate::sys::descriptor::{self, Nofile};
 use crate::sys::notify::Notify;
-use crate::sys::poll::{Poll, Ready};
+use crate::sys::poll::{Poll, ReadyList};
 use crate::sys::signals::{self, Signals};
 use crate::sys::{clock, exec, memory};
 use crate::system::System;
@@ -104,7 +104,7 @@ impl Daemon {
     pub(super) fn serve(mut self, pid_file: Option<PidFile>, when_ready: impl FnOnce()) -> Result<(), StartError> {
         self.ready();
         when_ready();
-        memory::give_back();
+        memory::release_unused();
         while self.turn() == Then::Continue {}
         drop(pid_file);
         let _ = self.log.flush(FLUSH);
@@ -123,11 +123,11 @@ impl Daemon {
         let Inherited { sockets, notify, nofile } = inherited;
         let failed = |what: &'static str| move |error: io::Error| StartError::system(what, &error);
         exec::supported().map_err(failed("this kernel is too old, Linux 5.9 or newer is needed"))?;
-        descriptor::standard().map_err(failed("/dev/null"))?;
+        descriptor::null_stdin().map_err(failed("/dev/null"))?;
         signals::forget_inherited();
-        signals::block();
+        signals::block_all();
         let handlers = u64::from(table.daemon.instances).min(nofile.hard / 2);
-        descriptor::make_room(handlers + table.services.len() as u64 + 1024);
+        descriptor::grow_table(handlers + table.services.len() as u64 + 1024);
         let settings = options.log_settings(table);
         let log = Log::start(&settings).map_err(|error| StartError::system(&error.key, &error.error))?;
         let signals = Signals::install(std::process::id() == 1).map_err(failed("signals"))?;
@@ -143,7 +143,7 @@ impl Daemon {
             table: table.clone(),
             log,
             poll,
-            ready: Ready::new(READY_MAX),
+            ready: ReadyList::new(READY_MAX),
             signals,
             notify,
             nofile,

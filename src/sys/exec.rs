@@ -54,7 +54,7 @@ pub enum Stderr {
     Keep,
     /// The connection.
     Connection,
-    /// The daemon's descriptor 0, which is /dev/null (see [`super::descriptor::standard`]).
+    /// The daemon's descriptor 0, which is /dev/null (see [`super::descriptor::null_stdin`]).
     Null,
 }
 

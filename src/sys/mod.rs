@@ -4,11 +4,11 @@
 //! knows what a service is, logs, or decides. What the `nix` crate already offers safely is used from there directly.
 #![allow(unsafe_code, reason = "the only place where it is allowed; each use has its SAFETY reason")]
 
+pub mod bpf;
 pub mod clock;
 pub mod descriptor;
 pub mod detach;
 pub mod exec;
-pub mod filter;
 pub mod memory;
 pub mod notify;
 pub mod pidfd;
@@ -20,6 +20,8 @@ pub mod terminal;
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
 
+use nix::errno::Errno;
+
 /// Takes a descriptor number that the kernel has just given to this process.
 fn adopt(number: i32) -> io::Result<OwnedFd> {
     check(number.into())?;
@@ -27,7 +29,12 @@ fn adopt(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// The result of a raw system call that returns -1 and sets errno.
+/// Checks the result of a raw system call that returns -1 and sets errno.
 fn check(result: i64) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// The error number of a system call that failed; `EIO` for an error that has none.
+pub(crate) fn errno_of(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }

@@ -20,7 +20,7 @@ pub(super) fn peer_of(accepted: &Accepted) -> Peer {
     let Some(address) = accepted.peer else { return unix_peer(&accepted.socket) };
     let canonical = address.ip().to_canonical();
     if address.is_ipv6() && canonical.is_ipv4() {
-        socket::to_ipv4(&accepted.socket);
+        socket::convert_to_ipv4(&accepted.socket);
     }
     Peer::Inet(canonical, address.port())
 }

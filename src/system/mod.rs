@@ -28,11 +28,12 @@ use crate::dispatch::reaper::EXIT_BATCH;
 use crate::log::{Event, Log};
 use crate::net::socket_file::FileIdentity;
 use crate::net::{Endpoint, Peer, Transport};
-use crate::sys::descriptor::{self, Inheritable, Nofile, Reserve};
+use crate::sys::descriptor::{self, Inheritable, Nofile, SpareDescriptor};
 use crate::sys::exec::{Child, Start};
 use crate::sys::pidfd;
-use crate::sys::poll::{Poll, Ready};
-use crate::sys::{clock, filter, socket};
+use crate::sys::poll::{Poll, ReadyList};
+use crate::sys::socket::{self, QueuedInput};
+use crate::sys::{bpf, clock};
 use crate::types::{Ended, KillSignal, SpawnFailure, Step, Ticket};
 
 /// So many slots for starts are kept, to be used again; where more are under way, others are made for them.
@@ -46,11 +47,11 @@ pub struct System {
     poll: Rc<Poll>,
     /// Processes, in an epoll set of their own.
     processes: Poll,
-    ended: Ready,
+    ended: ReadyList,
     /// Slots in which no start is under way.
     slots: Vec<Start>,
     /// For accepting one client when there are no descriptors left.
-    reserve: Reserve,
+    spare: SpareDescriptor,
     nofile: Nofile,
     /// The signals that the daemon catches or ignores, which handlers get back.
     signals: Vec<i32>,
@@ -64,9 +65,9 @@ impl System {
     /// # Errors
     /// No descriptors or memory.
     pub fn new(log: Log, poll: Rc<Poll>, nofile: Nofile, signals: Vec<i32>, passed: Vec<OwnedFd>) -> io::Result<Self> {
-        let (processes, ended) = (Poll::new()?, Ready::new(EXIT_BATCH));
-        let (slots, reserve) = (vec![Start::new()?], Reserve::new()?);
-        Ok(Self { log, poll, processes, ended, slots, reserve, nofile, signals, passed })
+        let (processes, ended) = (Poll::new()?, ReadyList::new(EXIT_BATCH));
+        let (slots, spare) = (vec![Start::new()?], SpareDescriptor::new()?);
+        Ok(Self { log, poll, processes, ended, slots, spare, nofile, signals, passed })
     }
 
     /// Closes the sockets from the service manager that no service wants, and gives their number.
@@ -94,7 +95,7 @@ impl Resources for System {
     type Process = Inheritable;
     type Start = Start;
     type Template = HandlerTemplate;
-    type Backlog = socket::Waiting;
+    type Backlog = QueuedInput;
 }
 
 /// The same as plain values, for a program that only looks whether it could take a state over.
@@ -155,7 +156,7 @@ impl Kernel for System {
     fn accept(&mut self, socket: &Socket) -> Result<(Inheritable, Peer), AcceptError> {
         let accepted = socket::accept(socket.as_fd()).map_err(|error| accept_error(&error))?;
         if socket.filtered {
-            filter::detach(&accepted.socket);
+            bpf::detach_program(&accepted.socket);
         }
         let peer = connection::peer_of(&accepted);
         Ok((Inheritable(accepted.socket), peer))
@@ -163,14 +164,14 @@ impl Kernel for System {
 
     fn reset_one(&mut self, socket: &Socket) -> bool {
         let reset = |accepted: socket::Accepted| connection::refuse(&accepted.socket, &Refuse::Reset);
-        self.reserve.lend(|| socket::accept(socket.as_fd()).map(reset).is_ok())
+        self.spare.close_during(|| socket::accept(socket.as_fd()).map(reset).is_ok())
     }
 
     fn sender(&mut self, socket: &Socket, endpoint: &Endpoint) -> Sender {
         if !matches!(endpoint, Endpoint::Inet { transport: Transport::Udp, .. }) {
             return Sender::Unknown;
         }
-        match socket::sender(socket.as_fd()) {
+        match socket::peek_sender(socket.as_fd()) {
             Ok(Some(address)) => Sender::Known(Peer::Inet(address.ip().to_canonical(), address.port())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sender::NoDatagram,
             Ok(None) | Err(_) => Sender::Unknown,
@@ -178,11 +179,11 @@ impl Kernel for System {
     }
 
     fn discard_datagram(&mut self, socket: &Socket) {
-        socket::discard(socket.as_fd());
+        socket::discard_datagram(socket.as_fd());
     }
 
-    fn lend(&mut self, socket: &Socket) -> Result<(Inheritable, Option<socket::Waiting>), SpawnFailure> {
-        let before = socket::Waiting::at(socket.as_fd());
+    fn lend(&mut self, socket: &Socket) -> Result<(Inheritable, Option<QueuedInput>), SpawnFailure> {
+        let before = QueuedInput::of_socket(socket.as_fd());
         let _ = descriptor::set_nonblocking(socket.as_fd(), false);
         // A copy with a low number: what lies below it is copied for the child.
         match socket.as_fd().try_clone_to_owned() {
@@ -191,8 +192,8 @@ impl Kernel for System {
         }
     }
 
-    fn is_untouched(&mut self, socket: &Socket, before: &socket::Waiting) -> bool {
-        socket::Waiting::at(socket.as_fd()).is_some_and(|now| now.holds(before))
+    fn is_untouched(&mut self, socket: &Socket, before: &QueuedInput) -> bool {
+        QueuedInput::of_socket(socket.as_fd()).is_some_and(|now| now.still_holds(before))
     }
 
     fn local_address(&self, connection: &Inheritable, endpoint: &Endpoint) -> Option<SocketAddr> {
@@ -264,18 +265,18 @@ impl Kernel for System {
     }
 
     fn ended(&mut self, found: &mut Vec<Ticket>) {
-        if self.processes.look(&mut self.ended).is_ok() {
+        if self.processes.try_wait(&mut self.ended).is_ok() {
             found.extend(self.ended.numbers().map(Ticket::from_number));
         }
     }
 
     fn collect(&mut self, process: &Inheritable) -> io::Result<Option<Ended>> {
-        pidfd::collect(&process.0)
+        pidfd::try_reap(&process.0)
     }
 
     fn reap_failed_child(&mut self, process: &Inheritable) {
         // Microseconds: it is in _exit(2) already. If somebody else has collected it, all the better.
-        let _ = pidfd::wait_for_end(&process.0);
+        let _ = pidfd::reap_blocking(&process.0);
     }
 
     fn signal_group(&mut self, pid: i32, signal: KillSignal) {
@@ -288,11 +289,11 @@ impl Kernel for System {
     }
 
     fn next_ended_child(&mut self) -> Option<i32> {
-        pidfd::any_ended()
+        pidfd::find_ended_child()
     }
 
     fn reap_orphan(&mut self, pid: i32) {
-        pidfd::discard(pid);
+        pidfd::reap_orphan(pid);
     }
 }
 

@@ -240,7 +240,7 @@ fn errno(error: io::Error) -> Errno {
 
 fn new_socket(family: AddressFamily, kind: SockType, protocol: i32) -> nix::Result<OwnedFd> {
     let socket = socket::create(family as i32, kind as i32, protocol).map_err(errno)?;
-    descriptor::high(socket).map_err(errno)
+    descriptor::move_high(socket).map_err(errno)
 }
 
 fn listen(socket: &OwnedFd, kind: SockType, options: &SocketOptions) -> nix::Result<()> {

@@ -61,7 +61,7 @@ impl Daemon {
     /// Looks how the preflight goes, and once it has gone well becomes the new program.
     pub(super) fn continue_upgrade(&mut self, now: Now) {
         // A signal that has come and has not been handled yet would be forgotten. No other can come before execve(2).
-        let Some(preflight) = self.preflight.as_mut().filter(|_| !self.signals.have_come()) else { return };
+        let Some(preflight) = self.preflight.as_mut().filter(|_| !self.signals.any_pending()) else { return };
         let Some(verdict) = preflight.verdict(now.monotonic) else { return };
         self.preflight = None;
         let problem = match verdict {

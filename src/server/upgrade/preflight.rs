@@ -109,7 +109,7 @@ impl Preflight {
 
     /// Does the new program understand the state? Nothing while it has not ended.
     pub(super) fn verdict(&mut self, now: Duration) -> Option<Result<(), String>> {
-        let ended = match pidfd::collect(&self.process) {
+        let ended = match pidfd::try_reap(&self.process) {
             Ok(Some(ended)) => Some(ended.ending),
             Ok(None) => {
                 if now >= self.until {
@@ -146,7 +146,7 @@ impl Preflight {
 
     /// Its time is over.
     fn give_up(&mut self, now: Duration) {
-        pidfd::kill(&self.process);
+        pidfd::kill_process(&self.process);
         (self.given_up, self.until) = (true, now + PREFLIGHT_TIMEOUT);
     }
 

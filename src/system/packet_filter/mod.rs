@@ -22,8 +22,8 @@ use super::{Socket, System};
 use crate::admission::{Admission, Barred};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::listeners::{ListenerId, Listeners};
+use crate::sys::bpf::{self, Instruction};
 use crate::sys::clock;
-use crate::sys::filter::{self, Instruction};
 use crate::types::Now;
 use crate::types::ServiceId;
 
@@ -61,7 +61,7 @@ impl PacketFilter {
             detach_all(dispatcher.listeners_and_admission().0);
         }
         let (last, complained) = (self.last, self.complained);
-        *self = Self { on, last, complained, most: filter::MOST, ..Self::default() };
+        *self = Self { on, last, complained, most: bpf::INSTRUCTIONS_MAX, ..Self::default() };
     }
 
     /// Tells the kernel what has changed. Gives what the administrator should know, once.
@@ -104,7 +104,7 @@ impl PacketFilter {
 
     /// Notes who is to be dropped, and that all listeners are to be told.
     fn note_blocked(&mut self, admission: &Admission, listeners: &Listeners<System>, now: Duration) {
-        self.barred = admission.barred(Now { monotonic: now, wall: Duration::ZERO }, filter::MOST);
+        self.barred = admission.barred(Now { monotonic: now, wall: Duration::ZERO }, bpf::INSTRUCTIONS_MAX);
         let ends = self.barred.iter().filter_map(|one| one.until).min();
         (self.looked, self.last, self.common) = (Some((admission.barred_changes(), ends)), Some(now), None);
         self.waiting = listeners.iter().map(|(id, _)| id).collect();
@@ -170,14 +170,14 @@ fn detach_all(listeners: &mut Listeners<System>) {
 
 impl Socket {
     /// Puts a program on a socket that says which packets the kernel is to drop, in place of an earlier one; or takes it
-    /// off again. Errors are those of [`filter::attach`].
+    /// off again. Errors are those of [`bpf::attach_program`].
     fn set_filter(&mut self, program: Option<&[Instruction]>) -> io::Result<()> {
         match program {
             Some(program) => {
-                filter::attach(self.as_fd(), program)?;
+                bpf::attach_program(self.as_fd(), program)?;
                 self.filtered = true;
             }
-            None if self.filtered => filter::detach(self.as_fd()),
+            None if self.filtered => bpf::detach_program(self.as_fd()),
             None => {}
         }
         Ok(())

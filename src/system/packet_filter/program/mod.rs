@@ -6,7 +6,7 @@
 
 use ipnet::IpNet;
 
-use crate::sys::filter::Instruction;
+use crate::sys::bpf::Instruction;
 
 /// So many entries make a list; no jump within it is too far.
 const LIST: usize = 64;
@@ -45,7 +45,7 @@ fn of(networks: &[IpNet]) -> Vec<Instruction> {
     let mut all =
         vec![Instruction::load_protocol(), Instruction::if_equal(IPV4, 1, 0), Instruction::skip(v4.len() as u32)];
     all.extend(v4);
-    all.extend([Instruction::if_equal(IPV6, 1, 0), Instruction::pass()]);
+    all.extend([Instruction::if_equal(IPV6, 1, 0), Instruction::pass_packet()]);
     all.extend(v6);
     all
 }
@@ -88,7 +88,7 @@ impl Entry<'_> {
 /// The program that decides by the word of this number and those after it. `source` is where the address begins.
 fn word(networks: &[Network], number: u32, source: u32) -> Vec<Instruction> {
     if networks.is_empty() {
-        return vec![Instruction::pass()];
+        return vec![Instruction::pass_packet()];
     }
     let end = 32 * (number as u8 + 1);
     let together =
@@ -163,7 +163,7 @@ fn list(entries: &[Entry<'_>], number: u32, source: u32) -> Vec<Instruction> {
         }
         all.extend(program);
     }
-    all.push(Instruction::pass());
+    all.push(Instruction::pass_packet());
     all
 }
 
