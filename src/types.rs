@@ -1,83 +1,84 @@
-//! Words that everybody shares: why a client is refused, how a process ended, which step of a start failed, and the
+//! Types that all modules share: why a client is refused, how a process ended, which step of a start failed, and the
 //! numbers of services and tickets.
 //!
-//! Every module may use this one. It uses none, knows no kernel, and nothing in it fails.
+//! Every module may use this one. It uses no other module, makes no system call, and nothing in it fails.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A service, for as long as it is in the table or has handlers. Never used for two names.
+/// The number of a service, which stays the same while the service is in the table or has handlers. Two names never get
+/// the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ServiceId(pub(crate) u32);
 
 impl ServiceId {
-    /// Its number, never used for two names.
+    /// The number itself, as a key of the rates and the epoll set.
     #[must_use]
     pub fn number(self) -> u32 {
         self.0
     }
 }
 
-/// The place of one live handler; a number that is never used twice.
+/// The place of one live handler in the ledger: a number that is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[must_use = "a ticket that is dropped without being settled is a count that never goes down"]
 pub struct Ticket(pub(crate) u64);
 
 impl Ticket {
-    /// Its number, to be carried through the kernel as a descriptor's epoll data.
+    /// The number itself, which the kernel keeps as a descriptor's epoll data.
     #[must_use]
     pub fn number(self) -> u64 {
         self.0
     }
 
-    /// The ticket that [`Ticket::number`] was asked of.
+    /// The ticket whose [`Ticket::number`] this is.
     pub fn from_number(number: u64) -> Self {
         Self(number)
     }
 }
 
-/// Why a connection was turned away, or a listener paused.
+/// Why a client was refused, or a listener paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Reason {
     /// The administrator has drained the service.
     Drained,
-    /// `allow` and `deny` say no.
+    /// `allow` and `deny` exclude the client's address.
     Access,
-    /// It is none of the `times`.
+    /// The time is outside the service's `times`.
     Times,
     /// The administrator has banned the source.
     Ban,
-    /// The source owes time for what it did before, by `penalties`.
+    /// The source has more penalty time than `penalties.min`.
     Penalty,
-    /// The service is a trap and serves nobody.
+    /// The service is a trap, which serves no client.
     Trap,
-    /// The source has its `per_source.instances` handlers.
+    /// The source has `per_source.instances` handlers already.
     SourceInstances,
-    /// The source comes more often than `per_source.rate` allows.
+    /// The source connects more often than `per_source.rate` allows.
     SourceRate,
-    /// The network has its `per_network.instances` handlers.
+    /// The network has `per_network.instances` handlers already.
     NetworkInstances,
-    /// The network comes more often than `per_network.rate` allows.
+    /// The network connects more often than `per_network.rate` allows.
     NetworkRate,
-    /// Clients come more often than `rate` allows.
+    /// All clients together connect more often than `rate` allows.
     ServiceRate,
-    /// The service has its `instances` handlers.
+    /// The service has `instances` handlers already.
     ServiceInstances,
-    /// The daemon has its `daemon.instances` handlers.
+    /// The daemon has `daemon.instances` handlers already.
     DaemonInstances,
     /// The load average has reached `max_load`.
     Load,
     /// The handler could not be started; the step and errno are in a `spawn_failed` line.
     SpawnFailed,
-    /// No descriptors or memory to accept with.
+    /// There are no descriptors or no memory to accept a connection.
     Resources,
     /// A `wait` handler ended without taking anything from its socket.
     Backoff,
 }
 
 impl Reason {
-    /// Is it about the client alone, so that another may fare otherwise at the same moment?
+    /// Is the reason the client's own, so that another client may be accepted at the same moment?
     #[must_use]
     pub fn is_personal(self) -> bool {
         matches!(
@@ -92,7 +93,7 @@ impl Reason {
         )
     }
 
-    /// The word in logs, status and metrics.
+    /// The word for it in logs, status and metrics.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -120,9 +121,9 @@ impl Reason {
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It called exit(2) with this status, 0 to 255.
+    /// By exit(2), with this status from 0 to 255.
     Exited(i32),
-    /// This signal ended it.
+    /// By this signal.
     Signaled(i32),
 }
 
@@ -134,7 +135,7 @@ macro_rules! steps {
         impl Step {
             /// Every step, in order.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
-            /// The word in logs, status and metrics.
+            /// The word for it in logs, status and metrics.
             #[must_use]
             pub fn word(self) -> &'static str {
                 match self { $(Self::$name => $word,)* }
@@ -144,38 +145,38 @@ macro_rules! steps {
 }
 
 steps! {
-    /// clone(2): no process could be made; the only step that fails in the daemon itself.
+    /// clone(2) could make no process; the only step that fails in the daemon itself.
     Clone = "clone",
-    /// close_range(2), dup2(2): descriptors 0, 1 and 2.
+    /// close_range(2) and dup2(2) set descriptors 0, 1 and 2.
     Descriptors = "descriptors",
-    /// setsid(2).
+    /// setsid(2) makes the handler the leader of a session.
     Session = "setsid",
-    /// prlimit(2).
+    /// prlimit(2) sets the resource limits.
     Rlimits = "rlimits",
-    /// setpriority(2).
+    /// setpriority(2) sets the nice value.
     Nice = "nice",
-    /// chroot(2).
+    /// chroot(2) changes the root directory.
     Chroot = "chroot",
-    /// chdir(2).
+    /// chdir(2) changes the working directory.
     Directory = "directory",
-    /// setgroups(2).
+    /// setgroups(2) sets the supplementary groups.
     Groups = "groups",
-    /// setresgid(2).
+    /// setresgid(2) sets the group.
     Group = "group",
-    /// setresuid(2).
+    /// setresuid(2) sets the user.
     User = "user",
-    /// rt_sigaction(2), rt_sigprocmask(2).
+    /// rt_sigaction(2) and rt_sigprocmask(2) set signals back to their defaults.
     Signals = "signals",
-    /// execve(2).
+    /// execve(2) runs the program.
     Exec = "exec",
 }
 
-/// The same moment on both clocks.
+/// One moment on both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// The clock that never goes back; rates are measured by it.
+    /// The time on the monotonic clock, by which rates and penalties are measured.
     pub monotonic: Duration,
-    /// Since 1970-01-01 00:00 UTC; `times` are judged by it.
+    /// The time since 1970-01-01 00:00 UTC, by which `times` are evaluated.
     pub wall: Duration,
 }
 
@@ -185,14 +186,14 @@ impl Now {
     }
 }
 
-/// The end of a process, with what it and the children it waited for have used.
+/// The end of a process, with the resources that it and the children it waited for have used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// How.
+    /// How the process ended.
     pub ending: Ending,
     /// User and system time together.
     pub cpu: Duration,
-    /// Largest resident set, in bytes.
+    /// The largest resident set in bytes.
     pub rss: u64,
 }
 
@@ -205,17 +206,17 @@ pub struct SpawnFailure {
     pub errno: i32,
 }
 
-/// The signals that end a handler whose time is over.
+/// The signals that end a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum KillSignal {
-    /// It may tidy up.
+    /// SIGTERM, which the handler can catch.
     Term,
-    /// It has no choice.
+    /// SIGKILL, which it cannot catch.
     Kill,
 }
 
 impl KillSignal {
-    /// Its name.
+    /// The signal's name in logs.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

@@ -160,7 +160,7 @@ fn open(path: &Path, group: Option<u32>) -> nix::Result<Open> {
 fn give(file: &SocketFile, group: Option<u32>) -> nix::Result<()> {
     match group {
         // The group first: the file's old one is not to get in for a moment.
-        Some(_) => file.give(None, group).and_then(|()| file.change_mode(0o660)),
+        Some(_) => file.change_owner(None, group).and_then(|()| file.change_mode(0o660)),
         None => file.change_mode(0o600),
     }
 }

@@ -12,14 +12,14 @@ use nix::errno::Errno;
 use super::Daemon;
 use crate::config::{DropBanned, Problem, Service, Table};
 use crate::dispatch::commit::{NewSockets, NewTable};
-use crate::system::{OpenError, Socket};
+use crate::system::{ListenerSocket, OpenSocketError};
 use crate::{admission, control, exit, log};
 
 /// A table that is ready to be put in force.
 pub(super) struct Prepared {
     table: Table,
     services: Vec<Rc<Service>>,
-    sockets: NewSockets<Socket>,
+    sockets: NewSockets<ListenerSocket>,
     admission: admission::Prepared,
     control: control::Prepared,
     /// Places of the log to change to; `None` where they are open already.
@@ -34,7 +34,7 @@ pub(super) enum PrepareError {
     /// There is no memory for the rates and penalties of so many sources.
     Memory(String),
     /// Sockets can't be opened.
-    Sockets(Vec<OpenError>),
+    Sockets(Vec<OpenSocketError>),
     /// The control socket can't be opened: what is wrong, and the reason.
     Control(String, Errno),
     /// The log can't be opened.
@@ -118,7 +118,7 @@ impl Daemon {
         let instances = self.instances;
         let warnings = self.dispatcher.commit(NewTable { services, sockets, instances, admission });
         warnings.into_iter().for_each(|warning| self.warn(warning));
-        self.packet_filter.serve(table.daemon.drop_banned == DropBanned::Kernel, &mut self.dispatcher);
+        self.packet_filter.configure(table.daemon.drop_banned == DropBanned::Kernel, &mut self.dispatcher);
         self.table = table;
     }
 

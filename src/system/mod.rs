@@ -1,15 +1,17 @@
-//! The real kernel, as the dispatcher sees it: Linux by epoll, pidfds and clone(2).
+//! The real kernel of the dispatcher: Linux with epoll, pidfds and clone(2).
 //!
-//! [`System`] implements [`Kernel`] and opens sockets ([`open`]); it decides nothing and counts nothing. The server makes it
-//! and looks after the two epoll sets: its own, in which listeners are polled, and the one of processes, which is readable
-//! when a handler has ended. No call blocks but [`Kernel::wait_for_start`], for as long as it is told.
+//! The server makes a [`System`], and the dispatcher calls it through [`Kernel`]. It decides nothing and counts nothing. It
+//! uses two epoll sets: the server's, in which listeners are polled, and one of its own for processes, which is readable
+//! when a handler has ended. Errors are those of the system. Only [`Kernel::wait_for_start`] waits, at most as long as its
+//! caller says.
 
 mod connection;
 mod open;
 pub mod packet_filter;
+mod table_sockets;
 mod template;
 
-pub use open::{OpenError, Socket};
+pub use open::{ListenerSocket, OpenSocketError};
 pub use template::{HandlerTemplate, PATH};
 
 use std::io;
@@ -36,31 +38,31 @@ use crate::sys::socket::{self, QueuedInput};
 use crate::sys::{bpf, clock};
 use crate::types::{Ended, KillSignal, SpawnFailure, Step, Ticket};
 
-/// So many slots for starts are kept, to be used again; where more are under way, others are made for them.
-const SLOTS_KEPT: usize = 16;
+/// The number of unused slots for starts that are kept. If more starts are under way, more slots are made for them.
+const IDLE_SLOTS_MAX: usize = 16;
 
-/// Linux.
+/// The kernel of this machine, with what the dispatcher needs to start and watch handlers.
 #[derive(Debug)]
 pub struct System {
     log: Log,
     /// The daemon's epoll set.
     poll: Rc<Poll>,
-    /// Processes, in an epoll set of their own.
+    /// The epoll set of the handlers' pidfds.
     processes: Poll,
     ended: ReadyList,
     /// Slots in which no start is under way.
     slots: Vec<Start>,
-    /// For accepting one client when there are no descriptors left.
+    /// Closed to accept one client when there are no descriptors left.
     spare: SpareDescriptor,
     nofile: Nofile,
-    /// The signals that the daemon catches or ignores, which handlers get back.
+    /// The signals that the daemon catches or ignores; a child sets them back to their defaults.
     signals: Vec<i32>,
     /// Sockets from the service manager that no table has claimed yet.
     passed: Vec<OwnedFd>,
 }
 
 impl System {
-    /// Nothing is polled or watched yet.
+    /// A system that polls no listener and watches no process yet.
     ///
     /// # Errors
     /// No descriptors or memory.
@@ -70,19 +72,19 @@ impl System {
         Ok(Self { log, poll, processes, ended, slots, spare, nofile, signals, passed })
     }
 
-    /// Closes the sockets from the service manager that no service wants, and gives their number.
+    /// Closes the sockets from the service manager that no service has claimed, and returns their number.
     pub fn close_unclaimed(&mut self) -> usize {
         std::mem::take(&mut self.passed).len()
     }
 
     fn keep_slot(&mut self, slot: Start) {
-        if self.slots.len() < SLOTS_KEPT {
+        if self.slots.len() < IDLE_SLOTS_MAX {
             self.slots.push(slot);
         }
     }
 }
 
-/// Readable while a handler has ended that has not been collected.
+/// Readable while a handler has ended and has not been reaped.
 impl AsFd for System {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.processes.as_fd()
@@ -90,7 +92,7 @@ impl AsFd for System {
 }
 
 impl Resources for System {
-    type Socket = Socket;
+    type Socket = ListenerSocket;
     type Connection = Inheritable;
     type Process = Inheritable;
     type Start = Start;
@@ -98,12 +100,12 @@ impl Resources for System {
     type Backlog = QueuedInput;
 }
 
-/// The same as plain values, for a program that only looks whether it could take a state over.
+/// The same resources as plain values, for a program that only checks whether it can read a state.
 #[derive(Debug)]
 pub struct Preview;
 
 impl Resources for Preview {
-    type Socket = Socket<RawFd, FileIdentity>;
+    type Socket = ListenerSocket<RawFd, FileIdentity>;
     type Connection = RawFd;
     type Process = RawFd;
     type Start = ();
@@ -111,7 +113,7 @@ impl Resources for Preview {
     type Backlog = ();
 }
 
-/// The descriptors of a handler's record, which must stay open over the execve(2) of an upgrade.
+/// The descriptors in a handler's record, which must stay open over the execve(2) of an upgrade.
 pub fn descriptors_of(handler: &Handler<System>) -> impl Iterator<Item = BorrowedFd<'_>> {
     handler.hand_back.iter().chain([&handler.process]).map(AsFd::as_fd)
 }
@@ -129,45 +131,45 @@ impl Kernel for System {
         HandlerTemplate::new(service, self.nofile, &self.signals)
     }
 
-    fn poll(&mut self, socket: &Socket, id: ListenerId) -> io::Result<()> {
-        // A handler that had the socket may have made it blocking, and an accept that blocks would stop everything.
+    fn poll(&mut self, socket: &ListenerSocket, id: ListenerId) -> io::Result<()> {
+        // A handler that had the socket may have made it blocking, and an accept that blocks would stop the whole daemon.
         let _ = descriptor::set_nonblocking(socket.as_fd(), true);
         self.poll.add(socket, id.number())
     }
 
-    fn stop_polling(&mut self, socket: &Socket) {
+    fn stop_polling(&mut self, socket: &ListenerSocket) {
         // An open descriptor that is in the set can be removed.
         let _ = self.poll.remove(socket);
     }
 
     fn change_options(
         &mut self,
-        socket: &mut Socket,
+        socket: &mut ListenerSocket,
         endpoint: &Endpoint,
         service: &Service,
     ) -> Result<(), &'static str> {
         socket.change_options(endpoint, service).map_err(Errno::desc)
     }
 
-    fn fixed_address(&self, socket: &Socket) -> Option<SocketAddr> {
+    fn fixed_address(&self, socket: &ListenerSocket) -> Option<SocketAddr> {
         socket.fixed_address()
     }
 
-    fn accept(&mut self, socket: &Socket) -> Result<(Inheritable, Peer), AcceptError> {
+    fn accept(&mut self, socket: &ListenerSocket) -> Result<(Inheritable, Peer), AcceptError> {
         let accepted = socket::accept(socket.as_fd()).map_err(|error| accept_error(&error))?;
         if socket.filtered {
             bpf::detach_program(&accepted.socket);
         }
-        let peer = connection::peer_of(&accepted);
+        let peer = connection::identify_peer(&accepted);
         Ok((Inheritable(accepted.socket), peer))
     }
 
-    fn reset_one(&mut self, socket: &Socket) -> bool {
-        let reset = |accepted: socket::Accepted| connection::refuse(&accepted.socket, &Refuse::Reset);
+    fn reset_one(&mut self, socket: &ListenerSocket) -> bool {
+        let reset = |accepted: socket::Accepted| connection::refuse_client(&accepted.socket, &Refuse::Reset);
         self.spare.close_during(|| socket::accept(socket.as_fd()).map(reset).is_ok())
     }
 
-    fn sender(&mut self, socket: &Socket, endpoint: &Endpoint) -> Sender {
+    fn sender(&mut self, socket: &ListenerSocket, endpoint: &Endpoint) -> Sender {
         if !matches!(endpoint, Endpoint::Inet { transport: Transport::Udp, .. }) {
             return Sender::Unknown;
         }
@@ -178,26 +180,26 @@ impl Kernel for System {
         }
     }
 
-    fn discard_datagram(&mut self, socket: &Socket) {
+    fn discard_datagram(&mut self, socket: &ListenerSocket) {
         socket::discard_datagram(socket.as_fd());
     }
 
-    fn lend(&mut self, socket: &Socket) -> Result<(Inheritable, Option<QueuedInput>), SpawnFailure> {
+    fn lend(&mut self, socket: &ListenerSocket) -> Result<(Inheritable, Option<QueuedInput>), SpawnFailure> {
         let before = QueuedInput::of_socket(socket.as_fd());
         let _ = descriptor::set_nonblocking(socket.as_fd(), false);
-        // A copy with a low number: what lies below it is copied for the child.
+        // A copy with a low number: the child copies all descriptors below it.
         match socket.as_fd().try_clone_to_owned() {
             Ok(copy) => Ok((Inheritable(copy), before)),
             Err(error) => Err(SpawnFailure { step: Step::Clone, errno: error.raw_os_error().unwrap_or(libc::EMFILE) }),
         }
     }
 
-    fn is_untouched(&mut self, socket: &Socket, before: &QueuedInput) -> bool {
+    fn is_untouched(&mut self, socket: &ListenerSocket, before: &QueuedInput) -> bool {
         QueuedInput::of_socket(socket.as_fd()).is_some_and(|now| now.still_holds(before))
     }
 
     fn local_address(&self, connection: &Inheritable, endpoint: &Endpoint) -> Option<SocketAddr> {
-        connection::local_of(endpoint, &connection.0)
+        connection::local_address(endpoint, &connection.0)
     }
 
     fn send(&mut self, connection: &Inheritable, text: &[u8]) {
@@ -205,7 +207,7 @@ impl Kernel for System {
     }
 
     fn refuse(&mut self, connection: Inheritable, how: &Refuse) {
-        connection::refuse(&connection.0, how);
+        connection::refuse_client(&connection.0, how);
     }
 
     fn copy(&mut self, connection: &Inheritable) -> Option<Inheritable> {
@@ -236,7 +238,7 @@ impl Kernel for System {
         let Some(mut start) = self.slots.pop() else {
             return Err((SpawnFailure { step: Step::Clone, errno: libc::ENOMEM }, connection));
         };
-        let peer_path = matches!(to.peer, Peer::Unix { .. }).then(|| connection::path_of(&connection.0)).flatten();
+        let peer_path = matches!(to.peer, Peer::Unix { .. }).then(|| connection::peer_path(&connection.0)).flatten();
         let fill = |bytes: &mut Vec<u8>| {
             bytes.extend_from_slice(&template.env);
             template::describe(bytes, to, peer_path.as_deref());
@@ -275,7 +277,7 @@ impl Kernel for System {
     }
 
     fn reap_failed_child(&mut self, process: &Inheritable) {
-        // Microseconds: it is in _exit(2) already. If somebody else has collected it, all the better.
+        // This takes microseconds: the child is in _exit(2) already. If it has been reaped elsewhere, nothing is left to do.
         let _ = pidfd::reap_blocking(&process.0);
     }
 
@@ -284,7 +286,7 @@ impl Kernel for System {
             KillSignal::Term => libc::SIGTERM,
             KillSignal::Kill => libc::SIGKILL,
         };
-        // A group that has gone meanwhile, or that has become somebody we may not signal, needs none.
+        // A group that has gone needs no signal, and one that we may not signal can't be helped.
         let _ = pidfd::signal_group(pid, number);
     }
 
@@ -297,7 +299,7 @@ impl Kernel for System {
     }
 }
 
-/// Errors that belong to the connection are its own end (accept(2), "Error handling").
+/// Distinguishes errors of the one connection from errors of the daemon (accept(2), "Error handling").
 fn accept_error(error: &io::Error) -> AcceptError {
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         Errno::EAGAIN => AcceptError::NobodyWaits,
