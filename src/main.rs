@@ -15,7 +15,7 @@ use oxinetd::arguments::Arguments;
 use oxinetd::builtin;
 use oxinetd::config::{ControlPlace, Loaded, dump};
 use oxinetd::log::Target;
-use oxinetd::server::{self, Inherited, Options, StartError};
+use oxinetd::server::{self, Inherited, ServerOptions, StartError};
 use oxinetd::sys::descriptor;
 use oxinetd::sys::detach::{self, DetachedProcess, StatusPipe};
 use oxinetd::sys::notify::Notify;
@@ -57,7 +57,7 @@ fn from_here(path: &Path) -> PathBuf {
 }
 
 /// What to do about a log on standard error.
-fn unread(options: &Options, loaded: &Loaded) -> Option<String> {
+fn unread(options: &ServerOptions, loaded: &Loaded) -> Option<String> {
     let settings = options.log_settings(&loaded.table);
     let cure = "log to syslog, the journal or a file, in";
     if settings.place.to == Target::Stderr {
@@ -68,7 +68,7 @@ fn unread(options: &Options, loaded: &Loaded) -> Option<String> {
 }
 
 fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode {
-    let options = Options {
+    let options = ServerOptions {
         files,
         dialect: arguments.dialect,
         log: arguments.log.map(target),
@@ -113,11 +113,11 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
 
 /// An upgrade: the process is the daemon already, and all that this program needs to know is in the state.
 fn take_over(state: &str) -> ExitCode {
-    if state == server::PREFLIGHT {
-        return server::preflight().map_or_else(|lines| complain(&lines, exit::CONFIG), |answer| print(&answer));
+    if state == server::PREFLIGHT_VALUE {
+        return server::preflight().map_or_else(|error| complain(&error.lines, error.status), |answer| print(&answer));
     }
     let Ok(number) = state.parse() else {
-        return complain(&[format!("--{}: {state} is no descriptor", server::TAKE_OVER)], exit::USAGE);
+        return complain(&[format!("--{}: {state} is no descriptor", server::TAKE_OVER_OPTION)], exit::USAGE);
     };
     // The limit itself is as high as it was; this finds out where the high numbers begin.
     let _ = descriptor::raise_limit();

@@ -120,10 +120,8 @@ fn has_ipv4_half(endpoint: &Endpoint, service: &Service) -> bool {
 
 fn explain_errno(errno: Errno) -> String {
     let hint = match errno {
-        Errno::EADDRINUSE => {
-            "another program listens there, or a handler that was lent the socket of a removed service"
-        }
-        Errno::EADDRNOTAVAIL => "this machine has no such address; `socket: {freebind: true}` binds all the same",
+        Errno::EADDRINUSE => "another program listens there, or a handler still has the socket of a removed service",
+        Errno::EADDRNOTAVAIL => "this machine has no such address; `socket: {freebind: true}` allows it",
         Errno::EACCES => "ports below 1024 and foreign directories need root or a capability",
         Errno::EPERM => "this option needs root or CAP_NET_ADMIN",
         Errno::ENOENT => "the directory does not exist",

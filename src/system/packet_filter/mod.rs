@@ -153,11 +153,13 @@ impl PacketFilter {
             return None;
         }
         let hint = match error.raw_os_error() {
-            Some(libc::EPERM) => "; it wants CAP_NET_ADMIN",
+            Some(libc::EPERM) => "; it needs CAP_NET_ADMIN",
             Some(libc::ENOMEM) => "; net.core.optmem_max is too low",
             _ => "",
         };
-        Some(format!("daemon.drop_banned: the kernel does not help ({error}{hint}); all are refused here"))
+        Some(format!(
+            "daemon.drop_banned: the kernel takes no packet filter ({error}{hint}); the daemon refuses these clients"
+        ))
     }
 }
 
