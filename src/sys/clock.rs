@@ -9,40 +9,40 @@ use nix::time::ClockId;
 
 /// Time since some moment in the past. It never goes back, also when the wall clock is set (`CLOCK_MONOTONIC`).
 #[must_use]
-pub fn monotonic() -> Duration {
+pub(crate) fn monotonic() -> Duration {
     ClockId::CLOCK_MONOTONIC.now().map_or(Duration::ZERO, Duration::from)
 }
 
 /// Time since 1970-01-01 00:00 UTC.
 #[must_use]
-pub fn wall() -> Duration {
+pub(crate) fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A moment in this machine's time zone, daylight saving time included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CalendarTime {
+pub(crate) struct CalendarTime {
     /// Year of the common era.
-    pub year: i32,
+    pub(crate) year: i32,
     /// Month, 1 to 12.
-    pub month: u8,
+    pub(crate) month: u8,
     /// Day of the month, 1 to 31.
-    pub day: u8,
+    pub(crate) day: u8,
     /// Hour, 0 to 23.
-    pub hour: u8,
+    pub(crate) hour: u8,
     /// Minute, 0 to 59.
-    pub minute: u8,
+    pub(crate) minute: u8,
     /// Second, 0 to 60 because of leap seconds.
-    pub second: u8,
+    pub(crate) second: u8,
     /// Day of the week, where 0 is Sunday.
-    pub weekday: u8,
+    pub(crate) weekday: u8,
     /// Offset from UTC, positive in the east.
-    pub utc_offset_seconds: i32,
+    pub(crate) utc_offset_seconds: i32,
 }
 
 /// The local time of a moment in seconds since 1970-01-01 00:00 UTC (localtime_r(3)).
 #[must_use]
-pub fn local_time(unix_seconds: i64) -> CalendarTime {
+pub(crate) fn local_time(unix_seconds: i64) -> CalendarTime {
     // time_t is 64 bits wide on every supported platform but some 32-bit ones.
     #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
     let moment = unix_seconds.try_into().unwrap_or(0);

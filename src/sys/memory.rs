@@ -8,7 +8,7 @@ use std::ptr;
 
 /// Returns free heap and unused program code to the system. The kernel maps code again from its page cache when it runs
 /// again. Most of an idle daemon's memory is code that has read its table and does not run again.
-pub fn release_unused() {
+pub(crate) fn release_unused() {
     // The C library's own lists of free memory; only glibc keeps any.
     #[cfg(target_env = "gnu")]
     // SAFETY: it touches free memory alone.

@@ -1,21 +1,22 @@
-//! The only door to the kernel, and the only `unsafe`.
+//! The kernel: the only module with `unsafe`.
 //!
-//! Each child wraps one small set of system calls in functions that cannot be misused from safe code. Nothing here
-//! knows what a service is, logs, or decides. What the `nix` crate already offers safely is used from there directly.
+//! Each file wraps one small set of system calls in functions that cannot be misused from safe code. Every module may call
+//! them. Nothing here knows what a service is, logs, or decides, and errors are those of the system. What the `nix` crate
+//! offers safely is used from there directly.
 #![allow(unsafe_code, reason = "the only place where it is allowed; each use has its SAFETY reason")]
 
-pub mod bpf;
-pub mod clock;
+pub(crate) mod bpf;
+pub(crate) mod clock;
 pub mod descriptor;
 pub mod detach;
 pub mod exec;
-pub mod memory;
+pub(crate) mod memory;
 pub mod notify;
-pub mod pidfd;
+pub(crate) mod pidfd;
 pub mod poll;
-pub mod signals;
+pub(crate) mod signals;
 pub mod socket;
-pub mod terminal;
+pub(crate) mod terminal;
 
 use std::io;
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -25,7 +26,7 @@ use nix::errno::Errno;
 /// Takes a descriptor number that the kernel has just given to this process.
 fn adopt(number: i32) -> io::Result<OwnedFd> {
     check(number.into())?;
-    // SAFETY: the number comes straight from a system call that made it, so nobody else owns it.
+    // SAFETY: the number comes straight from a system call that made it, so nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 

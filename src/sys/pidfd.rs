@@ -15,7 +15,7 @@ use crate::types::{Ended, Ending};
 ///
 /// # Errors
 /// `ECHILD` if it is no child of ours or has been reaped already.
-pub fn try_reap(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
+pub(crate) fn try_reap(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
     wait_by_pidfd(pidfd, libc::WNOHANG)
 }
 
@@ -23,7 +23,7 @@ pub fn try_reap(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
 ///
 /// # Errors
 /// As [`try_reap`].
-pub fn reap_blocking(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
+pub(crate) fn reap_blocking(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
     wait_by_pidfd(pidfd, 0)
 }
 
@@ -62,7 +62,7 @@ fn to_duration(value: libc::timeval) -> Duration {
 }
 
 /// Ends a process by SIGKILL, if it has not been reaped.
-pub fn kill_process(process: &OwnedFd) {
+pub(crate) fn kill_process(process: &OwnedFd) {
     let none = ptr::null::<libc::siginfo_t>();
     // SAFETY: a null pointer asks for no further information; a process that has ended needs no signal.
     unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, none, 0) };
@@ -75,7 +75,7 @@ pub fn kill_process(process: &OwnedFd) {
 ///
 /// # Errors
 /// `ESRCH` when the whole group is gone, `EPERM`.
-pub fn signal_group(pid: i32, signal: i32) -> io::Result<()> {
+pub(crate) fn signal_group(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: no memory is involved.
     let result = unsafe { libc::kill(-pid, signal) };
     super::check(result.into()).map(|_| ())
@@ -83,7 +83,7 @@ pub fn signal_group(pid: i32, signal: i32) -> io::Result<()> {
 
 /// The id of some child that has ended. The child is not reaped (`WNOWAIT`).
 #[must_use]
-pub fn find_ended_child() -> Option<i32> {
+pub(crate) fn find_ended_child() -> Option<i32> {
     peek_ended(libc::P_ALL, 0).ok().flatten()
 }
 
@@ -105,7 +105,7 @@ fn peek_ended(whose: libc::idtype_t, id: libc::id_t) -> io::Result<Option<i32>> 
 }
 
 /// Reaps the child with this id, which has ended and is no handler.
-pub fn reap_orphan(pid: i32) {
+pub(crate) fn reap_orphan(pid: i32) {
     // SAFETY: no memory is involved: a null pointer asks for no status.
     unsafe { libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) };
 }

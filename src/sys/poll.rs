@@ -103,7 +103,7 @@ impl Poll {
     ///
     /// # Errors
     /// None that a valid set can have; a signal counts as nothing ready.
-    pub fn wait(&self, ready: &mut ReadyList, timeout: Option<Duration>, signals: &Signals) -> io::Result<()> {
+    pub(crate) fn wait(&self, ready: &mut ReadyList, timeout: Option<Duration>, signals: &Signals) -> io::Result<()> {
         self.wait_masked(ready, timeout, Some(signals.wait_mask()))?;
         if ready.found > 0 {
             // If a descriptor is ready at once, epoll_pwait(2) returns without delivering any signal: while clients keep

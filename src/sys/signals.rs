@@ -15,24 +15,24 @@ use libc::{c_int, c_ulong};
 
 /// The signals that have arrived and that the daemon has not acted on yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PendingSignals {
+pub(crate) struct PendingSignals {
     /// SIGHUP asks for a reload.
-    pub reload: bool,
+    pub(crate) reload: bool,
     /// SIGTERM or SIGINT asks to stop and to leave the handlers alone. The signal's name.
-    pub stop: Option<&'static str>,
+    pub(crate) stop: Option<&'static str>,
     /// SIGQUIT asks to stop and to end the handlers.
-    pub quit: bool,
+    pub(crate) quit: bool,
     /// SIGUSR2 asks for an upgrade to the program on disk.
-    pub upgrade: bool,
+    pub(crate) upgrade: bool,
     /// SIGUSR1 asks for the status in the log.
-    pub status: bool,
+    pub(crate) status: bool,
     /// SIGCHLD, which is caught by process 1 alone: some child has ended.
-    pub child: bool,
+    pub(crate) child: bool,
 }
 
 /// The signals that the daemon catches.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     pipe: UnixStream,
     flags: Vec<(c_int, Arc<AtomicBool>)>,
     /// The signals that stay blocked while the daemon waits: all that it does not catch. SIGCHLD, above all, would end a
@@ -59,7 +59,7 @@ impl Signals {
     ///
     /// # Errors
     /// No descriptors or memory.
-    pub fn install(children: bool) -> io::Result<Self> {
+    pub(crate) fn install(children: bool) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;
@@ -93,7 +93,7 @@ impl Signals {
 
     /// Takes the signals that have arrived since the last call. It empties the pipe first and takes the flags after that:
     /// in the other order a signal that arrives in between would be lost.
-    pub fn take_pending(&mut self) -> PendingSignals {
+    pub(crate) fn take_pending(&mut self) -> PendingSignals {
         let mut bytes = [0; 64];
         while matches!((&self.pipe).read(&mut bytes), Ok(1..)) {}
         let mut pending = PendingSignals::default();
@@ -115,13 +115,13 @@ impl Signals {
 
     /// Has a signal arrived that [`Signals::take_pending`] has not taken yet?
     #[must_use]
-    pub fn any_pending(&self) -> bool {
+    pub(crate) fn any_pending(&self) -> bool {
         self.flags.iter().any(|(_, flag)| flag.load(Ordering::SeqCst))
     }
 
     /// The signals that a child must set back to their default: the caught ones, and SIGPIPE, which Rust ignores.
     #[must_use]
-    pub fn not_default(&self) -> Vec<c_int> {
+    pub(crate) fn not_default(&self) -> Vec<c_int> {
         self.flags.iter().map(|(signal, _)| *signal).chain([libc::SIGPIPE]).collect()
     }
 }
@@ -136,7 +136,7 @@ impl AsFd for Signals {
 /// Forgets what the parent process has ignored, but SIGPIPE: an ignored SIGCHLD would have the kernel collect our
 /// handlers, and what is ignored stays so over execve(2). Straight to the kernel, because the C library refuses the
 /// two signals that it keeps for itself, and its own posix_spawn(3) leaves just those ignored.
-pub fn forget_inherited() {
+pub(crate) fn forget_inherited() {
     /// The last signal of the kernel.
     const LAST: c_int = 64;
     for signal in (1..=LAST).filter(|&signal| signal != libc::SIGPIPE) {
@@ -154,7 +154,7 @@ pub fn forget_inherited() {
 }
 
 /// Blocks every signal in this thread, and in those that it starts from now on.
-pub fn block_all() {
+pub(crate) fn block_all() {
     let all = all_except(&[]);
     // SAFETY: `all` is a set; the old one is not asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, ptr::null_mut()) };

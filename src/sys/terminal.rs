@@ -21,7 +21,7 @@ const LEAVE_SCREEN: &[u8] = b"\x1b[?25h\x1b[?1049l";
 
 /// The result of a wait for input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// A byte that was typed.
     Byte(u8),
     /// The program must end: a signal has arrived, or the input is at its end.
@@ -35,7 +35,7 @@ pub enum Input {
 /// The terminal in full-screen mode. It is restored when this is dropped, after a panic too. SIGTERM, SIGHUP, SIGINT and
 /// SIGQUIT become [`Input::End`].
 #[derive(Debug)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     before: Termios,
     end: Arc<AtomicBool>,
     resized: Arc<AtomicBool>,
@@ -46,7 +46,7 @@ impl Terminal {
     ///
     /// # Errors
     /// Standard input or output is no terminal (`ENOTTY`).
-    pub fn enter_fullscreen() -> io::Result<Self> {
+    pub(crate) fn enter_fullscreen() -> io::Result<Self> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return Err(Errno::ENOTTY.into());
         }
@@ -69,7 +69,7 @@ impl Terminal {
 
     /// The number of columns and lines; 80 and 24 if the terminal does not say.
     #[must_use]
-    pub fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         let mut size = MaybeUninit::<libc::winsize>::zeroed();
         // SAFETY: the pointer is to memory of the type that this request fills; zeroed is a valid winsize.
         let size = unsafe {
@@ -84,14 +84,14 @@ impl Terminal {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;
         out.flush()
     }
 
     /// Waits for input, at most for `time`.
-    pub fn wait_for_input(&self, time: Duration) -> Input {
+    pub(crate) fn wait_for_input(&self, time: Duration) -> Input {
         if self.end.load(Ordering::Relaxed) {
             return Input::End;
         }

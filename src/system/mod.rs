@@ -7,7 +7,7 @@
 
 mod connection;
 mod open;
-pub mod packet_filter;
+pub(crate) mod packet_filter;
 mod table_sockets;
 mod template;
 

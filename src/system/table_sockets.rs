@@ -20,7 +20,7 @@ impl Dispatcher<System> {
     ///
     /// # Errors
     /// All sockets that could not be opened; then none is.
-    pub fn open_sockets(
+    pub(crate) fn open_sockets(
         &mut self,
         services: &[Rc<Service>],
     ) -> Result<NewSockets<ListenerSocket>, Vec<OpenSocketError>> {

@@ -39,7 +39,7 @@ const INSTRUCTIONS_MIN: usize = 32;
 
 /// The programs that are attached, and the sockets that still need a new one.
 #[derive(Debug, Default)]
-pub struct PacketFilter {
+pub(crate) struct PacketFilter {
     enabled: bool,
     /// The number of changes of bans and penalties at the last update, and when the first of them ends.
     seen: Option<(u64, Option<Duration>)>,
@@ -57,7 +57,7 @@ pub struct PacketFilter {
 
 impl PacketFilter {
     /// Starts again with the listeners of a new table, or detaches all programs if the table does not enable the filter.
-    pub fn configure(&mut self, enabled: bool, dispatcher: &mut Dispatcher<System>) {
+    pub(crate) fn configure(&mut self, enabled: bool, dispatcher: &mut Dispatcher<System>) {
         if !enabled {
             detach_all(dispatcher.listeners_and_admission().0);
         }
@@ -67,7 +67,7 @@ impl PacketFilter {
     }
 
     /// Attaches new programs where bans or penalties have changed. Returns a warning if the kernel takes none, once.
-    pub fn refresh(&mut self, dispatcher: &mut Dispatcher<System>, now: Duration) -> Option<String> {
+    pub(crate) fn refresh(&mut self, dispatcher: &mut Dispatcher<System>, now: Duration) -> Option<String> {
         if !self.enabled {
             return None;
         }
@@ -89,7 +89,7 @@ impl PacketFilter {
 
     /// When [`PacketFilter::refresh`] has something to do.
     #[must_use]
-    pub fn deadline(&self, admission: &Admission, now: Duration) -> Option<Duration> {
+    pub(crate) fn deadline(&self, admission: &Admission, now: Duration) -> Option<Duration> {
         let next = self.updated_at.map_or(now, |last| last + UPDATE_INTERVAL_MIN);
         match self.seen {
             _ if !self.enabled => None,
