@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use crate::builtin::{LONGEST_REQUEST, request};
 use crate::compat::{Options, import, load_with};
-use crate::config::machine::{Account, Machine};
 use crate::config::{DIALECTS, Dialect, dump};
+use crate::fake_machine::FakeMachine;
 use crate::log::fuzzed::lines;
 use crate::{api, control};
 use crate::{ctl, server};
@@ -28,52 +28,6 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("log", log),
     ("http", ctl::any_head),
 ];
-
-/// A machine where every name means something, without asking anybody.
-pub(crate) struct Anywhere;
-
-/// Not a number, which means itself.
-fn is_name(name: &str) -> bool {
-    name.starts_with(|first: char| first.is_ascii_alphabetic())
-}
-
-impl Machine for Anywhere {
-    fn user(&self, name: &str) -> Result<Option<Account>, String> {
-        let uid = u32::from(name != "root") * 1000;
-        Ok(is_name(name).then(|| Account { name: name.to_owned(), uid, gid: Some(uid) }))
-    }
-
-    fn user_of(&self, uid: u32) -> Result<Option<Account>, String> {
-        Ok((uid == 0).then(|| Account { name: "root".to_owned(), uid, gid: Some(0) }))
-    }
-
-    fn group(&self, name: &str) -> Result<Option<u32>, String> {
-        Ok(is_name(name).then_some(1000))
-    }
-
-    fn groups(&self, _user: &str, gid: u32) -> Vec<u32> {
-        vec![gid]
-    }
-
-    fn program_fault(&self, _root: Option<&str>, _path: &str) -> Option<String> {
-        None
-    }
-
-    fn directory_fault(&self, _root: Option<&str>, _path: &str) -> Option<String> {
-        None
-    }
-
-    fn interface(&self, name: &str) -> Option<u32> {
-        is_name(name).then_some(2)
-    }
-
-    fn content(&self, path: &str) -> Result<Vec<u8>, String> {
-        match path {
-            "/etc/services" => Ok(b"tcpmux 1/tcp\necho 7/tcp\necho 7/udp\nftp 21/tcp\ntftp 69/udp\n".to_vec()),
-            _ => Err(format!("cannot read {path}: there is nothing")),
-        }
-    }
-}
 
 /// A table in any format: it is read or refused; what `--dump` prints of it reads back to itself.
 fn table(bytes: &[u8]) {
@@ -97,7 +51,7 @@ fn read_old(bytes: &[u8], dialect: Dialect) {
     }
     read_table(bytes, dialect);
     with_file(bytes, |path| {
-        let options = Options { machine: &Anywhere, dialect };
+        let options = Options { machine: &FakeMachine::with_everything(), dialect };
         let Ok(imported) = import::import(std::slice::from_ref(&path), &options) else { return };
         let Ok(original) = load_with(&[path], &options).table else { return };
         match with_file(imported.yaml.as_bytes(), |yaml| load_with(&[yaml], &options).table) {
@@ -111,7 +65,7 @@ fn read_table(bytes: &[u8], dialect: Dialect) {
     if asks_for_much(bytes) {
         return;
     }
-    let options = Options { machine: &Anywhere, dialect };
+    let options = Options { machine: &FakeMachine::with_everything(), dialect };
     let load = |bytes: &[u8]| with_file(bytes, |path| load_with(&[path], &options).loaded());
     match load(bytes) {
         Err(problems) => assert!(!problems.is_empty(), "no table, and nobody says why"),

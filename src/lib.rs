@@ -38,5 +38,12 @@ pub mod arguments;
 pub mod ctl;
 
 #[cfg(any(test, fuzzing))]
+extern crate self as oxinetd;
+#[cfg(any(test, fuzzing))]
+#[allow(dead_code, missing_docs, reason = "for tests and fuzzing alone, each of which uses a part")]
+#[path = "../tests/support/fake_machine.rs"]
+pub mod fake_machine;
+
+#[cfg(any(test, fuzzing))]
 #[allow(missing_docs, reason = "for tests and fuzzing alone")]
 pub mod fuzzed;

@@ -1,8 +1,9 @@
-//! Known bugs, planted on purpose, so that the tests prove that they would notice each of them.
+//! Known bugs, planted on purpose, so that the tests prove that they would notice each of them. More of them are
+//! patches, in `tests/model/bugs/`, which `tests/planted_bugs.rs` plants in a copy of the program.
 //!
-//! The first seven are bugs that some super-server really had; the others are what could go wrong with this one. A place
-//! in the program asks [`planted`] whether it shall have its bug; outside of the unit tests the answer is a constant
-//! `false`, and the question is not compiled in.
+//! The first seven are bugs that some super-server really had; the others are what could go wrong with this one. A
+//! place in the program asks [`planted`] whether it shall have its bug; outside of the unit tests the answer is a
+//! constant `false`, and the question is not compiled in.
 
 /// A bug of the family: a maintained count beside the real set of children.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,14 +35,6 @@ pub(crate) enum Bug {
     TicketsBeginAnew,
     /// What was being started during an upgrade is waited for in vain.
     UnbornForEver,
-    /// Who is refused by a later question has used up an earlier budget.
-    CommittedTooEarly,
-    /// A reload forgets what services have used up of their own rates.
-    RateLostByReload,
-    /// A reload that changes the size of the memory forgets what sources owe.
-    PenaltiesLostByReload,
-    /// Who is refused for what he owes owes more for that.
-    ChargedForOwing,
 }
 
 #[cfg(not(test))]
@@ -58,7 +51,7 @@ mod planting {
     use std::cell::Cell;
 
     impl Bug {
-        pub(crate) const ALL: [Self; 17] = [
+        pub(crate) const ALL: [Self; 13] = [
             Self::PidOnTheQueue,
             Self::QueueClearedLate,
             Self::CountsResetByReload,
@@ -72,10 +65,6 @@ mod planting {
             Self::UnlistedPlacesNotCarried,
             Self::TicketsBeginAnew,
             Self::UnbornForEver,
-            Self::CommittedTooEarly,
-            Self::RateLostByReload,
-            Self::PenaltiesLostByReload,
-            Self::ChargedForOwing,
         ];
     }
 

@@ -38,83 +38,64 @@ impl Ticket {
     }
 }
 
-/// Why a client was refused, or a listener paused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Reason {
-    /// The administrator has drained the service.
-    Drained,
-    /// `allow` and `deny` exclude the client's address.
-    Access,
-    /// The time is outside the service's `times`.
-    Times,
-    /// The administrator has banned the source.
-    Ban,
-    /// The source has more penalty time than `penalties.min`.
-    Penalty,
-    /// The service is a trap, which serves no client.
-    Trap,
-    /// The source has `per_source.instances` handlers already.
-    SourceInstances,
-    /// The source connects more often than `per_source.rate` allows.
-    SourceRate,
-    /// The network has `per_network.instances` handlers already.
-    NetworkInstances,
-    /// The network connects more often than `per_network.rate` allows.
-    NetworkRate,
-    /// All clients together connect more often than `rate` allows.
-    ServiceRate,
-    /// The service has `instances` handlers already.
-    ServiceInstances,
-    /// The daemon has `daemon.instances` handlers already.
-    DaemonInstances,
-    /// The load average has reached `max_load`.
-    Load,
-    /// The handler could not be started; the step and errno are in a `spawn_failed` line.
-    SpawnFailed,
-    /// There are no descriptors or no memory to accept a connection.
-    Resources,
-    /// A `wait` handler ended without taking anything from its socket.
-    Backoff,
+/// Declares an enum whose values each have a word, which is the same in logs, status and metrics.
+macro_rules! words {
+    ($(#[$meta:meta])* pub enum $Name:ident { $($(#[$doc:meta])* $value:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $Name { $($(#[$doc])* $value,)* }
+
+        impl $Name {
+            /// Every value, in order.
+            pub const ALL: &[Self] = &[$(Self::$value,)*];
+
+            /// The word for it in logs, status and metrics.
+            #[must_use]
+            pub fn word(self) -> &'static str {
+                match self { $(Self::$value => $word,)* }
+            }
+        }
+    };
 }
 
-impl Reason {
-    /// Is the reason the client's own, so that another client may be accepted at the same moment?
-    #[must_use]
-    pub fn is_personal(self) -> bool {
-        matches!(
-            self,
-            Self::Access
-                | Self::Ban
-                | Self::Penalty
-                | Self::SourceInstances
-                | Self::SourceRate
-                | Self::NetworkInstances
-                | Self::NetworkRate
-        )
-    }
-
-    /// The word for it in logs, status and metrics.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Drained => "drained",
-            Self::Access => "access",
-            Self::Times => "times",
-            Self::Ban => "ban",
-            Self::Penalty => "penalty",
-            Self::Trap => "trap",
-            Self::SourceInstances => "source_instances",
-            Self::SourceRate => "source_rate",
-            Self::NetworkInstances => "network_instances",
-            Self::NetworkRate => "network_rate",
-            Self::ServiceRate => "service_rate",
-            Self::ServiceInstances => "service_instances",
-            Self::DaemonInstances => "daemon_instances",
-            Self::Load => "load",
-            Self::SpawnFailed => "spawn_failed",
-            Self::Resources => "resources",
-            Self::Backoff => "backoff",
-        }
+words! {
+    /// Why a client was refused, or a listener paused. The reasons of admission's checks come first, in the order of
+    /// the checks; the declaration of a check (`admission::checks`) says more about its reason.
+    pub enum Reason {
+        /// The administrator has drained the service.
+        Drained = "drained",
+        /// `allow` and `deny` exclude the client's address.
+        Access = "access",
+        /// The service is closed at this time, by `times`.
+        Times = "times",
+        /// The administrator has banned the source.
+        Ban = "ban",
+        /// The source has a penalty for what it did before, by `penalties`.
+        Penalty = "penalty",
+        /// The service is a trap, which serves no client.
+        Trap = "trap",
+        /// The source has `per_source.instances` handlers already.
+        SourceInstances = "source_instances",
+        /// The source connects more often than `per_source.rate` allows.
+        SourceRate = "source_rate",
+        /// The network has `per_network.instances` handlers already.
+        NetworkInstances = "network_instances",
+        /// The network connects more often than `per_network.rate` allows.
+        NetworkRate = "network_rate",
+        /// All clients together connect more often than `rate` allows.
+        ServiceRate = "service_rate",
+        /// The service has `instances` handlers already.
+        ServiceInstances = "service_instances",
+        /// The daemon has `daemon.instances` handlers already.
+        DaemonInstances = "daemon_instances",
+        /// The load average has reached `max_load`.
+        Load = "load",
+        /// The handler could not be started; the step and errno are in a `spawn_failed` line.
+        SpawnFailed = "spawn_failed",
+        /// There are no descriptors or no memory to accept a connection.
+        Resources = "resources",
+        /// A `wait` handler ended without taking anything from its socket.
+        Backoff = "backoff",
     }
 }
 
@@ -127,48 +108,34 @@ pub enum Ending {
     Signaled(i32),
 }
 
-macro_rules! steps {
-    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
-        /// The steps from a connection to a running handler, in order.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-        pub enum Step { $($(#[$doc])* $name,)* }
-        impl Step {
-            /// Every step, in order.
-            pub const ALL: &[Self] = &[$(Self::$name,)*];
-            /// The word for it in logs, status and metrics.
-            #[must_use]
-            pub fn word(self) -> &'static str {
-                match self { $(Self::$name => $word,)* }
-            }
-        }
-    };
-}
-
-steps! {
-    /// clone(2) could make no process; the only step that fails in the daemon itself.
-    Clone = "clone",
-    /// close_range(2) and dup2(2) set descriptors 0, 1 and 2.
-    Descriptors = "descriptors",
-    /// setsid(2) makes the handler the leader of a session.
-    Session = "setsid",
-    /// prlimit(2) sets the resource limits.
-    Rlimits = "rlimits",
-    /// setpriority(2) sets the nice value.
-    Nice = "nice",
-    /// chroot(2) changes the root directory.
-    Chroot = "chroot",
-    /// chdir(2) changes the working directory.
-    Directory = "directory",
-    /// setgroups(2) sets the supplementary groups.
-    Groups = "groups",
-    /// setresgid(2) sets the group.
-    Group = "group",
-    /// setresuid(2) sets the user.
-    User = "user",
-    /// rt_sigaction(2) and rt_sigprocmask(2) set signals back to their defaults.
-    Signals = "signals",
-    /// execve(2) runs the program.
-    Exec = "exec",
+words! {
+    /// The steps from a connection to a running handler, in order.
+    pub enum Step {
+        /// clone(2) could make no process; the only step that fails in the daemon itself.
+        Clone = "clone",
+        /// close_range(2) and dup2(2) set descriptors 0, 1 and 2.
+        Descriptors = "descriptors",
+        /// setsid(2) makes the handler the leader of a session.
+        Session = "setsid",
+        /// prlimit(2) sets the resource limits.
+        Rlimits = "rlimits",
+        /// setpriority(2) sets the nice value.
+        Nice = "nice",
+        /// chroot(2) changes the root directory.
+        Chroot = "chroot",
+        /// chdir(2) changes the working directory.
+        Directory = "directory",
+        /// setgroups(2) sets the supplementary groups.
+        Groups = "groups",
+        /// setresgid(2) sets the group.
+        Group = "group",
+        /// setresuid(2) sets the user.
+        User = "user",
+        /// rt_sigaction(2) and rt_sigprocmask(2) set signals back to their defaults.
+        Signals = "signals",
+        /// execve(2) runs the program.
+        Exec = "exec",
+    }
 }
 
 /// One moment on both clocks.

@@ -1,4 +1,4 @@
-//! The rooms stand in an order, and nobody reaches down.
+//! The modules stand in an order, and none uses what stands below it.
 //!
 //! `src/lib.rs` lists its modules in the order in which data flows. A file may name `crate::X` only for a module X that
 //! stands above its own in that list. `server` ties them together and may name all; files that exist for tests alone
@@ -212,7 +212,7 @@ mod the_check_itself {
     }
 
     #[test]
-    fn lets_pass_what_stands_above_and_what_only_looks_like_a_use() {
+    fn accepts_uses_from_above_and_what_only_looks_like_a_use() {
         for source in [
             "use crate::sys::clock; use crate::log::Event; use crate::ledger::inner::Thing;",
             "// use crate::daemon;\n/* crate::daemon /* nested */ */ pub(crate) fn f() {}",
@@ -234,14 +234,14 @@ mod the_check_itself {
     }
 
     #[test]
-    fn knows_who_may_use_all_and_who_is_unknown() {
+    fn knows_the_module_that_may_use_all_and_unknown_ones() {
         assert_eq!(violations("server", "use crate::{sys, log, ledger};", &order()), [] as [&str; 0]);
         assert_eq!(violations("attic", "", &order()), ["attic is no module of lib.rs"]);
         assert_eq!(violations("log", "use crate::attic;", &order()), ["crate::attic, which is no module of lib.rs"]);
     }
 
     #[test]
-    fn sees_who_climbs_out_of_a_module() {
+    fn sees_super_paths_that_leave_a_module() {
         let climbs = |path: &str, source: &str| climbs_out(Path::new(path), source);
         assert!(climbs("log.rs", "use super::ledger::Ledger;"));
         assert!(climbs("log/mod.rs", "pub use super::ledger::Ledger;"));
@@ -251,7 +251,7 @@ mod the_check_itself {
     }
 
     #[test]
-    fn knows_whose_file_it_is() {
+    fn knows_the_module_of_a_file() {
         assert_eq!(module(Path::new("ledger.rs")).as_deref(), Some("ledger"));
         assert_eq!(module(Path::new("table/check/users.rs")).as_deref(), Some("table"));
         assert_eq!(module(Path::new("main.rs")), None);

@@ -36,7 +36,7 @@ unsafe impl GlobalAlloc for Counting {
 static COUNTING: Counting = Counting;
 
 #[test]
-fn no_question_takes_memory() {
+fn admission_allocates_no_memory() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.yaml");
     let limit = "instances: 5, rate: 1000/s, burst: 1, exempt: [192.0.2.0/24, 198.51.100.0/24]";

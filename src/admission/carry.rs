@@ -1,5 +1,5 @@
-//! What admission remembers, as an upgrade hands it to the next program: who has used up which rates, who owes what, the
-//! bans, the drained services and the peaks.
+//! What admission remembers, as an upgrade hands it to the next program: used rates, penalties, bans, drained
+//! services and peaks.
 
 use std::collections::TryReserveError;
 use std::time::Duration;
@@ -7,55 +7,55 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Admission, Now, PeakRate};
-use crate::limits::penalty::{CarriedPenalties, Penalties};
-use crate::limits::rate::{Bucket, CarriedSources, PerFamily, Sources};
-use crate::types::ServiceId;
+use super::state::Admission;
+use crate::limits::meter::PeakRate;
+use crate::limits::penalty::{Penalties, SavedPenalties};
+use crate::limits::rate::{Bucket, PerFamily, SavedSources, Sources};
+use crate::types::{Now, ServiceId};
 
-/// All of it.
+/// The state that an upgrade saves.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Carried {
+pub(crate) struct Carried {
     drained: Vec<ServiceId>,
     bans: Vec<(IpNet, Option<Duration>)>,
-    rates: CarriedSources,
+    rates: SavedSources,
     size: PerFamily<u32>,
-    penalties: CarriedPenalties,
+    penalties: SavedPenalties,
     debtors: PerFamily<u32>,
     peaks: Vec<(ServiceId, PeakRate)>,
     buckets: Vec<(ServiceId, Bucket)>,
 }
 
 impl Admission {
-    /// For the next program.
-    #[must_use]
-    pub fn carry(&self, now: Now) -> Carried {
+    /// Saves the state for the next program.
+    pub(crate) fn carry(&self, now: Now) -> Carried {
         Carried {
             drained: self.drained.iter().copied().collect(),
-            bans: self.bans(now),
-            rates: self.rates.carry(now.nanos()),
-            size: self.size,
-            penalties: self.penalties.carry(now.nanos()),
-            debtors: self.debtors,
+            bans: self.bans.all(now.monotonic),
+            rates: self.rates.save(now.nanos()),
+            size: self.rated_sources,
+            penalties: self.penalties.save(now.nanos()),
+            debtors: self.penalised_sources,
             peaks: self.meter.peaks().collect(),
             buckets: self.services.iter().map(|(&id, rules)| (id, rules.bucket())).collect(),
         }
     }
 
-    /// Takes over from the program before this one, before a table is put in force. The rules of that table then have what
-    /// services had used up of their own rates.
+    /// Restores the state of the program before this one, before a service table is put in force. The rules of that table
+    /// then have what services had used of their own rates.
     ///
     /// # Errors
-    /// No memory.
-    pub fn take_over(&mut self, carried: Carried, now: Now) -> Result<(), TryReserveError> {
+    /// There is no memory.
+    pub(crate) fn take_over(&mut self, carried: Carried, now: Now) -> Result<(), TryReserveError> {
         let Carried { drained, bans, rates, size, penalties, debtors, peaks, buckets } = carried;
-        (self.rates, self.size) = (Sources::from_carried(rates)?, size);
-        (self.penalties, self.debtors) = (Penalties::from_carried(penalties)?, debtors);
+        (self.rates, self.rated_sources) = (Sources::restore(rates)?, size);
+        (self.penalties, self.penalised_sources) = (Penalties::restore(penalties)?, debtors);
         self.drained.extend(drained);
         for (network, until) in bans {
-            // There were no more of them in the program before.
-            let _ = self.ban(network, until, now);
+            // The program before had no more of them than there can be.
+            let _ = self.bans.add(network, until, now.monotonic);
         }
-        self.meter.take_over(peaks);
+        self.meter.restore(peaks);
         self.buckets = buckets.into_iter().collect();
         Ok(())
     }

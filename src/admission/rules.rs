@@ -1,28 +1,26 @@
-//! What the table says of one service, as admission needs it, with the memory of the service's own rate.
-
-use std::time::Duration;
+//! What the service table says of one service, as admission needs it, with the memory of the service's own rate.
+//!
+//! Admission makes one for each service when a table comes into force, and reads it for each client. Nothing here
+//! fails.
 
 use ipnet::IpNet;
 
-use super::{Client, Now, Refusal};
+use super::types::Client;
 use crate::config::{Penalties, PerSource, Service};
-use crate::limits::access::{Access, LocalTime, Rule, Verdict, canonical};
+use crate::limits::access::{Access, Rule, canonical};
 use crate::limits::penalty::{Cause, Charge};
-use crate::limits::rate::{Bucket, Change, Rate};
+use crate::limits::rate::{Bucket, Change, Rate, RetryAfter};
 use crate::net::{Peer, Prefixes};
-use crate::sys::clock;
-use crate::types::{Reason, ServiceId};
+use crate::types::ServiceId;
 
-/// An address with all its bits.
-const HOST: Prefixes = Prefixes { ipv4: 32, ipv6: 128 };
-
-const MINUTE: u64 = 60;
-const MINUTES_PER_WEEK: u64 = 7 * 24 * 60;
+/// The prefixes of a single address.
+const FULL_ADDRESS: Prefixes = Prefixes { ipv4: 32, ipv6: 128 };
 
 #[derive(Debug)]
 pub(super) struct Rules {
-    access: Access,
-    timed: bool,
+    /// `allow`, `deny` and `times`.
+    pub access: Access,
+    pub has_times: bool,
     pub source: Limit,
     pub network: Option<Limit>,
     rate: Option<Rate>,
@@ -30,9 +28,10 @@ pub(super) struct Rules {
     pub instances: Option<u32>,
     pub max_load: Option<f64>,
     penalties: Penalties,
-    unpenalised: Access,
-    /// Is it a trap without a program?
-    pub catches_only: bool,
+    /// `penalties.exempt`.
+    exempt_from_penalties: Access,
+    /// The service is a trap without a program.
+    pub is_bare_trap: bool,
     pub dry_run: bool,
 }
 
@@ -62,7 +61,7 @@ impl Limit {
         self.exemption(peer).is_some()
     }
 
-    /// The entry of `exempt` that a client is in.
+    /// The entry of `exempt` that contains the client.
     pub(super) fn exemption(&self, peer: &Peer) -> Option<Rule> {
         self.exempt.verdict(peer).rule
     }
@@ -74,7 +73,7 @@ impl Rules {
         let number = id.number().wrapping_mul(2);
         Self {
             access: Access::new(&service.allow, &service.deny, &service.times),
-            timed: !service.times.is_empty(),
+            has_times: !service.times.is_empty(),
             source: Limit::new(number, &service.per_source),
             network: service.per_network.as_ref().map(|limits| Limit::new(number.wrapping_add(1), limits)),
             rate: service.rate.map(|limit| limit.rate),
@@ -82,8 +81,8 @@ impl Rules {
             instances: service.instances,
             max_load: service.max_load,
             penalties: service.penalties.clone(),
-            unpenalised: Access::new(&service.penalties.exempt, &[], &[]),
-            catches_only: service.program.is_none(),
+            exempt_from_penalties: Access::new(&service.penalties.exempt, &[], &[]),
+            is_bare_trap: service.program.is_none(),
             dry_run: service.dry_run,
         }
     }
@@ -111,59 +110,40 @@ impl Rules {
 
     pub(super) fn client(&self, peer: Peer) -> Client {
         let exempt = self.source.is_exempt(&peer);
-        let source = peer.source(if exempt { HOST } else { self.source.prefix });
+        let source = peer.source(if exempt { FULL_ADDRESS } else { self.source.prefix });
         let limit = self.network.as_ref().filter(|limit| !limit.is_exempt(&peer));
         Client { peer, source, network: limit.map(|limit| peer.source(limit.prefix)), exempt }
     }
 
-    pub(super) fn access(&self, peer: &Peer) -> Verdict {
-        self.access.verdict(peer)
+    pub(super) fn is_exempt_from_penalties(&self, peer: &Peer) -> bool {
+        self.exempt_from_penalties.verdict(peer).rule.is_some()
     }
 
-    /// Is this client exempt from penalties?
-    pub(super) fn pardons(&self, peer: &Peer) -> bool {
-        self.unpenalised.verdict(peer).rule.is_some()
-    }
-
-    /// Does the service let some in who are penalised elsewhere?
-    pub(super) fn makes_exceptions(&self) -> bool {
+    /// Whether the service admits some clients that other services refuse for a penalty.
+    pub(super) fn has_exemptions(&self) -> bool {
         self.dry_run || !self.penalties.exempt.is_empty()
     }
 
-    /// Is everybody in a network refused who is penalised?
-    pub(super) fn enforces(&self, network: IpNet) -> bool {
-        let meets = |exempt: &IpNet| {
+    /// Whether the service refuses every client of a network that has a penalty.
+    pub(super) fn blocks(&self, network: IpNet) -> bool {
+        let overlaps = |exempt: &IpNet| {
             let exempt = canonical(*exempt);
             exempt.contains(&network) || network.contains(&exempt)
         };
-        !self.dry_run && !self.penalties.exempt.iter().any(meets)
+        !self.dry_run && !self.penalties.exempt.iter().any(overlaps)
     }
 
-    /// What this client is charged for `cause`.
+    /// What this client is charged for an event.
     pub(super) fn charge(&self, cause: Cause, peer: &Peer) -> Option<Charge> {
-        self.penalties.charge(cause).filter(|_| !self.pardons(peer))
+        self.penalties.charge(cause).filter(|_| !self.is_exempt_from_penalties(peer))
     }
 
-    /// Is it one of the times at which the service is open?
-    pub(super) fn times(&self, now: Now) -> Result<(), Refusal> {
-        if !self.timed {
-            return Ok(());
-        }
-        let local = clock::local_time(i64::try_from(now.wall.as_secs()).unwrap_or(0));
-        let minute = u16::from(local.hour) * 60 + u16::from(local.minute);
-        let time = LocalTime { weekday: local.weekday, minute };
-        if self.access.open_at(time) {
-            return Ok(());
-        }
-        let retry = self.access.next_opening(time).map(|next| until(time, next, local.second.min(59)));
-        Err(Refusal { reason: Reason::Times, retry })
-    }
-
-    /// May one more come, as far as the rate of the service goes?
-    pub(super) fn service_rate(&self, now: Now) -> Result<(), Refusal> {
-        let Some(rate) = &self.rate else { return Ok(()) };
-        let answer = self.bucket.check(rate, now.nanos());
-        answer.map_err(|retry| Refusal { reason: Reason::ServiceRate, retry: Some(retry.0) })
+    /// Evaluates the service's own rate.
+    ///
+    /// # Errors
+    /// When it admits the next client.
+    pub(super) fn check_rate(&self, now: u64) -> Result<(), RetryAfter> {
+        self.rate.as_ref().map_or(Ok(()), |rate| self.bucket.check(rate, now))
     }
 
     pub(super) fn bucket(&self) -> Bucket {
@@ -174,36 +154,10 @@ impl Rules {
         self.bucket = bucket;
     }
 
-    /// One has come.
+    /// Counts an admission under the service's own rate.
     pub(super) fn commit(&mut self, now: u64) {
         if let Some(rate) = &self.rate {
             self.bucket.commit(rate, now);
         }
-    }
-}
-
-/// How long it is on the wall from some seconds into one minute to the next beginning of another.
-fn until(now: LocalTime, next: LocalTime, seconds: u8) -> Duration {
-    let of_week = |time: LocalTime| u64::from(time.weekday) * 24 * 60 + u64::from(time.minute);
-    let minutes = match (of_week(next) + MINUTES_PER_WEEK - of_week(now)) % MINUTES_PER_WEEK {
-        0 => MINUTES_PER_WEEK,
-        minutes => minutes,
-    };
-    Duration::from_secs(minutes * MINUTE - u64::from(seconds))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_time_until_a_service_opens() {
-        let at = |weekday, hour: u16, minute| LocalTime { weekday, minute: hour * 60 + minute };
-        let seconds = |now, next, second| until(now, next, second).as_secs();
-        assert_eq!(seconds(at(1, 7, 59), at(1, 8, 0), 59), 1);
-        assert_eq!(seconds(at(1, 7, 59), at(1, 8, 0), 0), 60);
-        assert_eq!(seconds(at(6, 23, 0), at(0, 1, 0), 0), 7_200, "over the end of the week");
-        assert_eq!(seconds(at(5, 9, 0), at(5, 8, 0), 0), (7 * 24 - 1) * 3_600);
-        assert_eq!(seconds(at(5, 9, 0), at(5, 9, 0), 0), 7 * 24 * 3_600);
     }
 }

@@ -5,10 +5,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use nix::unistd::{Gid, getegid, geteuid, getgroups};
-
 use super::Credentials;
-use super::machine::{Account, Machine};
+use super::machine::{Account, Identity, Machine};
 use super::problem::{Problem, Set};
 use super::schema::{Key, ServiceSpec};
 use super::units::digits;
@@ -17,6 +15,7 @@ use super::values::Groups;
 /// The accounts asked for so far.
 pub(crate) struct Accounts<'a> {
     machine: &'a dyn Machine,
+    daemon: Identity,
     users: HashMap<String, Result<Account, String>>,
     groups: HashMap<String, Result<u32, String>>,
     lists: HashMap<(String, u32), Vec<u32>>,
@@ -25,7 +24,7 @@ pub(crate) struct Accounts<'a> {
 impl<'a> Accounts<'a> {
     /// Knows nobody yet.
     pub(crate) fn new(machine: &'a dyn Machine) -> Self {
-        Self { machine, users: HashMap::new(), groups: HashMap::new(), lists: HashMap::new() }
+        Self { machine, daemon: machine.daemon(), users: HashMap::new(), groups: HashMap::new(), lists: HashMap::new() }
     }
 
     /// As whom the handlers of a service run; `None` is the daemon's own user and groups.
@@ -33,15 +32,14 @@ impl<'a> Accounts<'a> {
     /// Without `user` it is the daemon's own user; without `group` the user's primary group; without `groups` the
     /// groups that initgroups(3) would give. A daemon that is not root can only be itself.
     pub(crate) fn credentials(&mut self, spec: &ServiceSpec) -> Result<Option<Credentials>, Problem> {
-        let own = geteuid();
         if spec.user.is_none() && spec.group.is_none() && spec.groups.is_none() {
             return Ok(None);
         }
         let mut account = look_up(&spec.user, |name| self.user(name))?.unwrap_or_else(|| self.own());
         if spec.user.is_none() {
-            account.gid = Some(getegid().as_raw());
+            account.gid = Some(self.daemon.gid);
         }
-        if !is_root() && account.uid == own.as_raw() && spec.group.is_none() && spec.groups.is_none() {
+        if !self.daemon.is_root() && account.uid == self.daemon.uid && spec.group.is_none() && spec.groups.is_none() {
             return Ok(None);
         }
         let gid = look_up(&spec.group, |name| self.group(name))?.or(account.gid);
@@ -52,12 +50,12 @@ impl<'a> Accounts<'a> {
                     .at
                     .problem(format!("user {} has no entry in the user database; add group", user.value)));
             }
-            (None, None) => getegid().as_raw(),
+            (None, None) => self.daemon.gid,
         };
         let groups = self.supplementary(&account, gid, &spec.groups)?;
         let Account { name: user, uid, .. } = account;
         let credentials = Credentials { user, uid, gid, groups };
-        if is_root() { Ok(Some(credentials)) } else { self.only_itself(spec, credentials).map(Some) }
+        if self.daemon.is_root() { Ok(Some(credentials)) } else { self.only_itself(spec, credentials).map(Some) }
     }
 
     /// `USER` or `USER:GROUP`, as user and group id.
@@ -78,7 +76,7 @@ impl<'a> Accounts<'a> {
                 ids.map_err(|message| at.problem(message))
             }
             // Only root can change them, so anybody else keeps its own.
-            None if !is_root() => Ok(own_groups()),
+            None if !self.daemon.is_root() => Ok(self.daemon.groups.clone()),
             _ => Ok(self.initgroups(account, gid)),
         }
     }
@@ -126,7 +124,7 @@ impl<'a> Accounts<'a> {
 
     /// The daemon itself.
     fn own(&self) -> Account {
-        let uid = geteuid().as_raw();
+        let uid = self.daemon.uid;
         self.machine.user_of(uid).ok().flatten().unwrap_or_else(|| stranger(uid))
     }
 
@@ -136,13 +134,13 @@ impl<'a> Accounts<'a> {
         let me = self.own().name;
         let refuse = |what: String| format!("{what}: the daemon runs as {me}, and only root can change that");
         match spec {
-            ServiceSpec { user: Some(user), .. } if credentials.uid != geteuid().as_raw() => {
+            ServiceSpec { user: Some(user), .. } if credentials.uid != self.daemon.uid => {
                 Err(user.at.problem(refuse(format!("handlers cannot run as {}", user.value))))
             }
-            ServiceSpec { group: Some(group), .. } if credentials.gid != getegid().as_raw() => {
+            ServiceSpec { group: Some(group), .. } if credentials.gid != self.daemon.gid => {
                 Err(group.at.problem(refuse(format!("handlers cannot run with group {}", group.value))))
             }
-            ServiceSpec { groups: Some(groups), .. } if set(&credentials.groups) != set(&own_groups()) => {
+            ServiceSpec { groups: Some(groups), .. } if set(&credentials.groups) != set(&self.daemon.groups) => {
                 Err(groups.at.problem(refuse("handlers cannot run with other groups".to_owned())))
             }
             _ => Ok(credentials),
@@ -163,15 +161,6 @@ fn id(text: &str) -> Option<u32> {
 
 fn stranger(uid: u32) -> Account {
     Account { name: uid.to_string(), uid, gid: None }
-}
-
-/// Miri's user is not, and has no groups to ask for.
-fn is_root() -> bool {
-    cfg!(miri) || geteuid().is_root()
-}
-
-fn own_groups() -> Vec<u32> {
-    getgroups().unwrap_or_default().into_iter().map(Gid::as_raw).collect()
 }
 
 #[cfg(test)]

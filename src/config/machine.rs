@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use nix::unistd::{Gid, Group, Uid, User, getegid, geteuid, getgrouplist, getgroups};
 
 use super::{file, program};
 
@@ -23,6 +23,33 @@ pub struct Account {
     pub uid: u32,
     /// The primary group, where there is one.
     pub gid: Option<u32>,
+}
+
+/// As whom the daemon runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Effective user id.
+    pub uid: u32,
+    /// Effective group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl Identity {
+    /// That of this process. Miri has no groups to ask for.
+    #[must_use]
+    pub fn own() -> Self {
+        let groups = if cfg!(miri) { Vec::new() } else { getgroups().unwrap_or_default() };
+        let groups = groups.into_iter().map(Gid::as_raw).collect();
+        Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), groups }
+    }
+
+    /// Can it run handlers as somebody else? Miri's user is not root, and does.
+    #[must_use]
+    pub fn is_root(&self) -> bool {
+        cfg!(miri) || self.uid == 0
+    }
 }
 
 /// Where a table's names get their meaning.
@@ -40,6 +67,11 @@ pub trait Machine {
     ///
     /// Why the user database could not be asked.
     fn user_of(&self, uid: u32) -> Result<Option<Account>, String>;
+
+    /// As whom the daemon runs that the table is for.
+    fn daemon(&self) -> Identity {
+        Identity::own()
+    }
 
     /// The number of the group of this name, if there is one.
     ///

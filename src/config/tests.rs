@@ -290,7 +290,7 @@ fn only_root_can_run_handlers_as_others() {
         }
         Err(problems) => {
             assert_eq!(problems.len(), 1);
-            assert!(problems[0].contains(":2:48: services.a.user: handlers cannot run as nobody: the daemon runs as "));
+            assert!(problems[0].contains(":2:47: services.a.user: handlers cannot run as nobody: the daemon runs as "));
         }
     }
 }

@@ -283,7 +283,7 @@ pub struct Credentials {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// Supplementary groups, exactly these.
+    /// Supplementary groups, exactly these; `gid` need not be among them.
     pub groups: Vec<u32>,
 }
 

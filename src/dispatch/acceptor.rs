@@ -16,7 +16,6 @@ use super::kernel::{AcceptError, Kernel};
 use super::listeners::ListenerId;
 use super::service::Served;
 use crate::admission::{Client, Decision, Refusal};
-use crate::config::WhenFull;
 use crate::limits::penalty::Cause;
 use crate::log::Event;
 use crate::net::Peer;
@@ -31,12 +30,6 @@ const ACCEPT_TIME_MAX: Duration = Duration::from_millis(4);
 
 /// How long a listener is left alone when descriptors, memory or processes are lacking.
 pub(super) const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a listener is left alone when nobody knows for how long: the load average is too high.
-const UNKNOWN_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long a listener is left alone at most until its service opens: the clock on the wall may be set.
-const TIMES_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// May there be more to be had from a listener in this turn?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,8 +74,7 @@ impl<K: Kernel> Dispatcher<K> {
             return self.offer_socket(id, &served);
         }
         if let Err(refusal) = self.admission.room(&self.ledger, served.id, self.now) {
-            // A client that comes too soon for the service as a whole has done nothing wrong: it is left waiting.
-            if served.config.when_full == WhenFull::Queue || refusal.reason == Reason::ServiceRate {
+            if refusal.keeps_backlog(served.config.when_full) {
                 self.leave_waiting(id, &served, refusal);
                 return Next::Enough;
             }
@@ -102,12 +94,7 @@ impl<K: Kernel> Dispatcher<K> {
 
     /// Leaves the clients of a service in its backlog, until a handler ends or time has passed.
     pub(super) fn leave_waiting(&mut self, id: ListenerId, served: &Served<K>, refusal: Refusal) {
-        let time = match refusal.reason {
-            Reason::DaemonInstances | Reason::ServiceInstances | Reason::Drained => None,
-            Reason::Times => Some(refusal.retry.unwrap_or(TIMES_PAUSE_MAX).min(TIMES_PAUSE_MAX)),
-            _ => Some(refusal.retry.unwrap_or(UNKNOWN_PAUSE)),
-        };
-        self.pause_logged(id, served, refusal, time);
+        self.pause_logged(id, served, refusal, refusal.pause_time());
     }
 
     /// Pauses a listener, and says so once in a while.
@@ -169,7 +156,7 @@ impl<K: Kernel> Dispatcher<K> {
         self.ledger.note_refusal(served.id, refusal.reason);
         self.log_refusal(served, client, refusal, false);
         // A service that lends its sockets charges nobody.
-        self.charge(served, client.peer, Cause::of_refusal(refusal.reason));
+        self.charge(served, client.peer, refusal.penalty());
     }
 
     /// Charges a client for something, if the service does, and says so if its source is refused from now on.

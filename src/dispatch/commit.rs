@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Dispatcher;
-use super::kernel::Kernel;
+use super::kernel::{Kernel, Resources};
 use super::listeners::ListenerId;
 use super::service::Served;
 use super::tcpmux;
@@ -32,11 +32,11 @@ pub type NewSockets<S> = HashMap<Endpoint, NewSocket<S>>;
 
 /// A table that is ready to be put in force.
 #[derive(Debug)]
-pub struct NewTable<S> {
-    /// The enabled services.
-    pub services: Vec<Rc<Service>>,
+pub struct NewTable<R: Resources> {
+    /// The enabled services, each with what its handlers have in common.
+    pub services: Vec<(Rc<Service>, R::Template)>,
     /// A socket for each of their endpoints that is not open yet.
-    pub sockets: NewSockets<S>,
+    pub sockets: NewSockets<R::Socket>,
     /// The most handlers that may live at one time.
     pub instances: u32,
     /// What admission has prepared for the table.
@@ -45,21 +45,21 @@ pub struct NewTable<S> {
 
 impl<K: Kernel> Dispatcher<K> {
     /// Puts a table in force. Gives warnings of options that the kernel would not change on a socket that was kept.
-    pub fn commit(&mut self, table: NewTable<K::Socket>) -> Vec<String> {
+    pub fn commit(&mut self, table: NewTable<K>) -> Vec<String> {
         let NewTable { services, sockets, instances, admission } = table;
+        let (services, templates): (Vec<_>, Vec<_>) = services.into_iter().unzip();
         let ids = self.ledger.list(services.iter().map(|service| service.name.as_str()));
         let warnings = self.commit_listeners(&services, &ids, sockets);
         let rules = ids.iter().zip(&services).map(|(&id, service)| (id, service.as_ref()));
         self.admission.serve(rules, instances, admission, self.now);
-        let served = ids.into_iter().zip(services).map(|(id, config)| self.serve(id, config));
-        self.services = served.map(|served| (served.id, Rc::new(served))).collect();
+        let served = ids.into_iter().zip(services).zip(templates).map(|((id, config), template)| {
+            let name = Arc::from(config.name.as_str());
+            (id, Rc::new(Served { id, name, config, template }))
+        });
+        self.services = served.collect();
         self.mux_targets = self.services.values().flat_map(|served| tcpmux::names(served)).collect();
         self.update_all_polling();
         warnings
-    }
-
-    fn serve(&self, id: ServiceId, config: Rc<Service>) -> Served<K> {
-        Served { id, name: Arc::from(config.name.as_str()), template: self.kernel.template(&config), config }
     }
 
     fn commit_listeners(

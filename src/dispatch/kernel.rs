@@ -42,9 +42,6 @@ pub trait Kernel: Resources {
     /// Writes an event to the log, without waiting.
     fn log(&self, event: Event);
 
-    /// Prepares the handlers of a service.
-    fn template(&self, service: &Service) -> Self::Template;
-
     /// Reports the socket under the number of its listener from now on, when a client waits. A socket that comes back from
     /// a handler is made non-blocking again.
     ///

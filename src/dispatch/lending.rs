@@ -39,7 +39,7 @@ impl<K: Kernel> Dispatcher<K> {
         }
         match self.admit(served, &client) {
             Ok(()) => self.lend_socket(id, served, client),
-            Err(refusal) if sender.is_some() && refusal.reason.is_personal() => {
+            Err(refusal) if sender.is_some() && refusal.is_personal() => {
                 if let Some(listener) = self.listeners.get(id) {
                     self.kernel.discard_datagram(&listener.socket);
                 }

@@ -28,7 +28,8 @@ use std::collections::{HashMap, TryReserveError};
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::admission::{Admission, Finding};
+use crate::admission::Admission;
+use crate::api::Question;
 use crate::limits::ledger::Ledger;
 use crate::log::{Burst, Event};
 use crate::net::Peer;
@@ -124,7 +125,7 @@ impl<K: Kernel> Dispatcher<K> {
     }
 
     /// Asks all checks about a client of a service, for the administrator. Changes nothing.
-    pub fn explain(&mut self, served: &Served<K>, peer: Peer, now: Now) -> Vec<Finding> {
+    pub fn explain(&mut self, served: &Served<K>, peer: Peer, now: Now) -> Vec<Question> {
         self.admission.explain(&self.ledger, served.id, &served.config, peer, now)
     }
 

@@ -1,7 +1,8 @@
 //! The networks that the administrator has banned, each for a time or until further notice.
 //!
-//! A look-up costs as many steps as there are different lengths of networks, whatever their number. Bans that are over
-//! are forgotten when another comes.
+//! Admission alone uses this; time is an argument. A look-up costs as many steps as there are different prefix lengths,
+//! whatever the number of networks. Expired bans are removed when another is added or taken back. Only one ban too many
+//! fails.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -12,16 +13,15 @@ use ipnet::IpNet;
 
 use crate::limits::access::canonical;
 
-/// The most that there can be at one time.
-const MOST: usize = 65_536;
+const MAX_BANS: usize = 65_536;
 
-/// No more networks can be banned: those that are take as much memory as the daemon is willing to spend on them.
+/// There is no room for another ban: those in force take as much memory as the daemon is willing to spend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyBans;
+pub(crate) struct TooManyBans;
 
 impl fmt::Display for TooManyBans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{MOST} networks are banned, and that is the most there can be")
+        write!(f, "{MAX_BANS} networks are banned, and that is the most there can be")
     }
 }
 
@@ -29,82 +29,83 @@ impl std::error::Error for TooManyBans {}
 
 #[derive(Debug, Default)]
 pub(crate) struct Bans {
-    /// When each is over; never, for `None`.
+    /// The end of each ban on the monotonic clock; none if it holds until further notice.
     networks: HashMap<IpNet, Option<Duration>>,
-    /// How many there are of each length, IPv4 and IPv6 apart.
+    /// How many networks there are of each prefix length, IPv4 and IPv6 apart.
     lengths: BTreeMap<(bool, u8), usize>,
     changes: u64,
 }
 
-fn in_force(until: Option<Duration>, now: Duration) -> bool {
+fn is_in_force(until: Option<Duration>, now: Duration) -> bool {
     until.is_none_or(|until| until > now)
 }
 
-fn kind(network: &IpNet) -> (bool, u8) {
+fn family_and_length(network: &IpNet) -> (bool, u8) {
     (matches!(network, IpNet::V6(_)), network.prefix_len())
 }
 
 impl Bans {
     pub(crate) fn add(&mut self, network: IpNet, until: Option<Duration>, now: Duration) -> Result<(), TooManyBans> {
         let network = canonical(network).trunc();
-        self.forget_past(now);
-        if self.networks.len() >= MOST && !self.networks.contains_key(&network) {
+        self.remove_expired(now);
+        if self.networks.len() >= MAX_BANS && !self.networks.contains_key(&network) {
             return Err(TooManyBans);
         }
         self.changes += 1;
         if self.networks.insert(network, until).is_none() {
-            *self.lengths.entry(kind(&network)).or_default() += 1;
+            *self.lengths.entry(family_and_length(&network)).or_default() += 1;
         }
         Ok(())
     }
 
-    /// `false` if it was not in force.
+    /// Takes back the ban of exactly this network. `false` if there was none in force.
     pub(crate) fn remove(&mut self, network: IpNet, now: Duration) -> bool {
-        self.forget_past(now);
+        self.remove_expired(now);
         let network = canonical(network).trunc();
         let found = self.networks.remove(&network).is_some();
         if found {
             self.changes += 1;
-            self.one_less(&network);
+            self.decrement_length(&network);
         }
         found
     }
 
-    fn one_less(&mut self, network: &IpNet) {
-        if let Some(count) = self.lengths.get_mut(&kind(network)) {
+    fn decrement_length(&mut self, network: &IpNet) {
+        if let Some(count) = self.lengths.get_mut(&family_and_length(network)) {
             *count -= 1;
             if *count == 0 {
-                self.lengths.remove(&kind(network));
+                self.lengths.remove(&family_and_length(network));
             }
         }
     }
 
-    fn forget_past(&mut self, now: Duration) {
-        let over = self.networks.iter().filter(|(_, until)| !in_force(**until, now));
-        let over: Vec<_> = over.map(|(network, _)| *network).collect();
-        for network in over {
+    fn remove_expired(&mut self, now: Duration) {
+        let expired = self.networks.iter().filter(|(_, until)| !is_in_force(**until, now));
+        let expired: Vec<_> = expired.map(|(network, _)| *network).collect();
+        for network in expired {
             self.networks.remove(&network);
-            self.one_less(&network);
+            self.decrement_length(&network);
         }
     }
 
-    /// The ban that holds for an address; of several, the one that ends last.
+    /// The ban in force that contains an address; of several, the one that ends last.
     pub(crate) fn find(&self, address: IpAddr, now: Duration) -> Option<(IpNet, Option<Duration>)> {
         let address = address.to_canonical();
         let lengths = self.lengths.keys().filter(|(v6, _)| *v6 == address.is_ipv6());
         let networks = lengths.filter_map(|&(_, length)| IpNet::new(address, length).ok().map(|net| net.trunc()));
         let found = networks.filter_map(|network| Some((network, *self.networks.get(&network)?)));
-        found.filter(|(_, until)| in_force(*until, now)).max_by_key(|(_, until)| until.unwrap_or(Duration::MAX))
+        found.filter(|(_, until)| is_in_force(*until, now)).max_by_key(|(_, until)| until.unwrap_or(Duration::MAX))
     }
 
+    /// All bans in force, in the order of the networks.
     pub(crate) fn all(&self, now: Duration) -> Vec<(IpNet, Option<Duration>)> {
         let mut all: Vec<_> = self.networks.iter().map(|(network, until)| (*network, *until)).collect();
-        all.retain(|(_, until)| in_force(*until, now));
+        all.retain(|(_, until)| is_in_force(*until, now));
         all.sort();
         all
     }
 
-    /// Grows with every change but the passing of time.
+    /// Grows with every change except the passing of time.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
@@ -163,10 +164,10 @@ mod tests {
     fn there_is_room_for_so_many_and_always_for_another_end() {
         let mut bans = Bans::default();
         let nth = |number: usize| IpNet::from(IpAddr::from((number as u32).to_be_bytes()));
-        bans.networks = (0..MOST).map(|number| (nth(number), None)).collect();
-        let refused = bans.add(nth(MOST), None, NOW).unwrap_err();
-        assert!(refused.to_string().contains(&MOST.to_string()), "{refused}");
+        bans.networks = (0..MAX_BANS).map(|number| (nth(number), None)).collect();
+        let refused = bans.add(nth(MAX_BANS), None, NOW).unwrap_err();
+        assert!(refused.to_string().contains(&MAX_BANS.to_string()), "{refused}");
         bans.add(nth(0), Some(NOW), NOW).unwrap();
-        bans.add(nth(MOST), None, NOW).expect("one is over");
+        bans.add(nth(MAX_BANS), None, NOW).expect("one is over");
     }
 }

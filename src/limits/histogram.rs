@@ -1,13 +1,13 @@
-//! How many of a kind lasted how long: counts in fixed ranges, and their sum.
+//! Durations counted in fixed ranges, with their sum.
 //!
-//! Who measures something holds one and is its only owner. It allocates nothing and cannot fail.
+//! The code that measures something owns its histogram. A histogram allocates nothing and cannot fail.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The upper ends of the ranges for the life of a handler: most last for a moment, a session for hours.
-pub const LIVES: [Duration; 8] = [
+/// Upper ends of the ranges for the lifetime of a handler: most last for a moment, a session for hours.
+pub(crate) const LIVES: [Duration; 8] = [
     Duration::from_millis(10),
     Duration::from_millis(100),
     Duration::from_secs(1),
@@ -18,8 +18,8 @@ pub const LIVES: [Duration; 8] = [
     Duration::from_secs(86_400),
 ];
 
-/// The upper ends of the ranges for a turn of the daemon's loop, which begins new turns before it is slow.
-pub const TURNS: [Duration; 5] = [
+/// Upper ends of the ranges for a turn of the daemon's loop, which begins new turns before it is slow.
+pub(crate) const TURNS: [Duration; 5] = [
     Duration::from_micros(100),
     Duration::from_millis(1),
     Duration::from_millis(10),
@@ -37,13 +37,13 @@ pub struct Histogram<const N: usize> {
 }
 
 impl<const N: usize> Histogram<N> {
-    /// Nothing measured yet. `ends` are the upper ends of the ranges, themselves included, in rising order.
+    /// An empty histogram. `ends` are the upper ends of the ranges, inclusive, in rising order.
     #[must_use]
     pub fn new(ends: &'static [Duration; N]) -> Self {
         Self { ends, counts: [0; N], count: 0, sum: Duration::ZERO }
     }
 
-    /// One more has lasted so long.
+    /// Counts one duration.
     pub fn add(&mut self, time: Duration) {
         let range = self.ends.partition_point(|end| *end < time);
         if let Some(count) = self.counts.get_mut(range) {
@@ -53,19 +53,15 @@ impl<const N: usize> Histogram<N> {
         self.sum = self.sum.saturating_add(time);
     }
 
-    /// How many have been measured.
-    #[must_use]
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// How long they lasted together.
-    #[must_use]
-    pub fn sum(&self) -> Duration {
+    pub(crate) fn sum(&self) -> Duration {
         self.sum
     }
 
-    /// For each range its upper end, and how many lasted at most so long.
+    /// For each range its upper end, and the number of durations up to it: cumulative, as Prometheus wants them.
     pub fn up_to(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
         let mut all = 0;
         self.ends.iter().zip(self.counts).map(move |(&end, count)| {
@@ -75,7 +71,7 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
-/// As counts, their number and their sum: what the ranges are is the program's.
+/// The ranges themselves are not saved: they belong to the program.
 impl<const N: usize> Serialize for Histogram<N> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         (&self.counts[..], self.count, self.sum).serialize(serializer)

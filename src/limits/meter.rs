@@ -1,8 +1,9 @@
-//! How often the busiest source of each service comes, so that an administrator who chooses a limit knows what there has
-//! been.
+//! The connections per minute of the busiest source of each service, so that administrators who choose a limit know
+//! what there has been.
 //!
-//! All connections count, refused ones too. The memory is small and of fixed size: when it is full, the source that has
-//! come least in this minute goes, so that the busiest stays.
+//! Admission tells it of each connection, refused ones too. The memory is small and of fixed size, and is taken at
+//! the start: when it is full, the source with the fewest connections in this minute is forgotten, so that the
+//! busiest stays.
 
 use std::collections::{HashMap, TryReserveError};
 
@@ -12,34 +13,32 @@ use crate::limits::rate::{Key, PerFamily, Slot, Slots};
 use crate::net::Source;
 use crate::types::{Now, ServiceId};
 
-/// How many sources are told apart at one time, over all services: 43 KiB of each family.
-const SOURCES: u32 = 1024;
+/// The most pairs of service and source that are counted at one time: 43 KiB for each family.
+const MAX_SOURCES: u32 = 1024;
 
-const MINUTE: u64 = 60_000_000_000;
+const MINUTE_NS: u64 = 60_000_000_000;
 
-/// The most that one source has come in a minute.
+/// The most connections of one source in one minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeakRate {
-    /// Who.
+pub(crate) struct PeakRate {
     pub source: Source,
-    /// How many connections.
     pub connections: u32,
 }
 
 #[derive(Debug)]
 pub(crate) struct Meter {
-    slots: Slots<Seen>,
+    slots: Slots<Arrivals>,
     peaks: HashMap<ServiceId, PeakRate>,
 }
 
 impl Meter {
     pub(crate) fn new() -> Result<Self, TryReserveError> {
-        Ok(Self { slots: Slots::new(PerFamily { ipv4: SOURCES, ipv6: SOURCES })?, peaks: HashMap::new() })
+        Ok(Self { slots: Slots::new(PerFamily { ipv4: MAX_SOURCES, ipv6: MAX_SOURCES })?, peaks: HashMap::new() })
     }
 
-    /// One more has come.
-    pub(crate) fn note(&mut self, service: ServiceId, source: Source, now: Now) {
-        let connections = self.slots.claim(service.number(), source, now.nanos()).one_more(now.nanos());
+    /// Counts a connection of a source to a service.
+    pub(crate) fn note_arrival(&mut self, service: ServiceId, source: Source, now: Now) {
+        let connections = self.slots.claim(service.number(), source, now.nanos()).count_arrival(now.nanos());
         let peak = self.peaks.entry(service).or_insert(PeakRate { source, connections });
         if connections > peak.connections {
             *peak = PeakRate { source, connections };
@@ -50,12 +49,12 @@ impl Meter {
         self.peaks.get(&service).copied()
     }
 
-    /// All peaks, for an upgrade; who comes how often in this very minute is not carried.
+    /// All peaks, for an upgrade. The counts of the current minute are not saved.
     pub(crate) fn peaks(&self) -> impl Iterator<Item = (ServiceId, PeakRate)> {
         self.peaks.iter().map(|(&id, &peak)| (id, peak))
     }
 
-    pub(crate) fn take_over(&mut self, peaks: Vec<(ServiceId, PeakRate)>) {
+    pub(crate) fn restore(&mut self, peaks: Vec<(ServiceId, PeakRate)>) {
         self.peaks.extend(peaks);
     }
 
@@ -65,32 +64,32 @@ impl Meter {
     }
 }
 
-/// How often one source has come to one service.
+/// The connections of one source to one service in its latest minute.
 #[derive(Clone, Copy, Debug, Default)]
-struct Seen {
+struct Arrivals {
     source: u64,
     service: u32,
     v6: bool,
-    /// In which minute of the monotonic clock, from 1.
+    /// The minute of the monotonic clock, from 1; 0 in an unused slot.
     minute: u64,
     connections: u32,
 }
 
-fn minute(now: u64) -> u64 {
-    now / MINUTE + 1
+fn minute_of(now: u64) -> u64 {
+    now / MINUTE_NS + 1
 }
 
-impl Seen {
-    fn one_more(&mut self, now: u64) -> u32 {
+impl Arrivals {
+    fn count_arrival(&mut self, now: u64) -> u32 {
         if self.is_idle(now) {
-            (self.minute, self.connections) = (minute(now), 0);
+            (self.minute, self.connections) = (minute_of(now), 0);
         }
         self.connections = self.connections.saturating_add(1);
         self.connections
     }
 }
 
-impl Slot for Seen {
+impl Slot for Arrivals {
     type Weight = (u64, u32);
 
     fn of(key: &Key) -> Self {
@@ -102,7 +101,7 @@ impl Slot for Seen {
     }
 
     fn is_idle(&self, now: u64) -> bool {
-        self.minute != minute(now)
+        self.minute != minute_of(now)
     }
 
     fn weight(&self) -> Self::Weight {
@@ -130,15 +129,15 @@ mod tests {
     fn the_peak_is_that_of_one_source_in_one_minute_and_service() {
         let (mut meter, ids) = (Meter::new().unwrap(), Ledger::default().list(["one", "two"]));
         assert_eq!(meter.peak(ids[0]), None);
-        (0..3).for_each(|_| meter.note(ids[0], v4(1), at(59)));
-        (0..3).for_each(|_| meter.note(ids[0], v4(1), at(60)));
-        (0..4).for_each(|_| meter.note(ids[1], v4(1), at(60)));
-        meter.note(ids[0], v4(2), at(60));
+        (0..3).for_each(|_| meter.note_arrival(ids[0], v4(1), at(59)));
+        (0..3).for_each(|_| meter.note_arrival(ids[0], v4(1), at(60)));
+        (0..4).for_each(|_| meter.note_arrival(ids[1], v4(1), at(60)));
+        meter.note_arrival(ids[0], v4(2), at(60));
         assert_eq!(meter.peak(ids[0]), Some(PeakRate { source: v4(1), connections: 3 }));
         assert_eq!(meter.peak(ids[1]), Some(PeakRate { source: v4(1), connections: 4 }));
-        (0..5).for_each(|_| meter.note(ids[0], v4(2), at(600)));
+        (0..5).for_each(|_| meter.note_arrival(ids[0], v4(2), at(600)));
         assert_eq!(meter.peak(ids[0]), Some(PeakRate { source: v4(2), connections: 5 }));
-        (0..5).for_each(|_| meter.note(ids[0], v4(3), at(600)));
+        (0..5).for_each(|_| meter.note_arrival(ids[0], v4(3), at(600)));
         assert_eq!(meter.peak(ids[0]).unwrap().source, v4(2), "who came as often later is not named");
         meter.retain(|id| id == ids[1]);
         assert_eq!((meter.peak(ids[0]), meter.peak(ids[1]).is_some()), (None, true));
@@ -149,11 +148,11 @@ mod tests {
         let (mut meter, id) = (Meter::new().unwrap(), Ledger::default().list(["one"])[0]);
         let v6 = |number| Source::V6(Ipv6Addr::from_bits(u128::from(number) << 64), 64);
         for seconds in [0, 59] {
-            meter.note(id, v4(1), at(seconds));
-            meter.note(id, v6(1_u64), at(seconds));
+            meter.note_arrival(id, v4(1), at(seconds));
+            meter.note_arrival(id, v6(1_u64), at(seconds));
         }
         assert_eq!(meter.peak(id), Some(PeakRate { source: v4(1), connections: 2 }));
-        meter.note(id, v6(1), at(59));
+        meter.note_arrival(id, v6(1), at(59));
         assert_eq!(meter.peak(id), Some(PeakRate { source: v6(1), connections: 3 }));
     }
 
@@ -161,9 +160,9 @@ mod tests {
     fn a_crowd_that_comes_once_does_not_hide_the_one_who_comes_often() {
         let (mut meter, id) = (Meter::new().unwrap(), Ledger::default().list(["one"])[0]);
         for crowd in 0..100_000 {
-            meter.note(id, v4(1_000 + crowd), at(1));
+            meter.note_arrival(id, v4(1_000 + crowd), at(1));
             if crowd % 100 == 0 {
-                meter.note(id, v4(7), at(1));
+                meter.note_arrival(id, v4(7), at(1));
             }
         }
         let peak = meter.peak(id).unwrap();

@@ -18,6 +18,8 @@ pub(super) enum PrepareError {
     Table(Vec<Problem>),
     /// There is no memory for the rates and penalties of so many sources.
     Memory(String),
+    /// The settings of services make no plan for their handlers: one line for each service.
+    Handlers(Vec<String>),
     /// Sockets cannot be opened.
     Sockets(Vec<OpenSocketError>),
     /// The control socket cannot be opened: the line for the administrator and the error number.
@@ -32,6 +34,7 @@ impl PrepareError {
         match self {
             Self::Table(problems) => problems.iter().map(ToString::to_string).collect(),
             Self::Sockets(errors) => errors.iter().map(ToString::to_string).collect(),
+            Self::Handlers(lines) => lines.clone(),
             Self::Memory(line) | Self::Control(line, _) => vec![line.clone()],
             Self::Log(error) => vec![error.to_string()],
         }
@@ -43,7 +46,7 @@ impl PrepareError {
         let is_denied = |errno: &Errno| matches!(errno, Errno::EACCES | Errno::EPERM);
         match self {
             Self::Table(_) => exit::CONFIG,
-            Self::Memory(_) => exit::SYSTEM,
+            Self::Memory(_) | Self::Handlers(_) => exit::SYSTEM,
             Self::Sockets(errors) => {
                 unless_denied(errors.iter().all(|error| is_denied(&error.errno)), exit::UNAVAILABLE)
             }

@@ -10,13 +10,13 @@ use super::Server;
 use super::error::PrepareError;
 use crate::config::{DropBanned, Service, Table};
 use crate::dispatch::commit::{NewSockets, NewTable};
-use crate::system::ListenerSocket;
+use crate::system::{HandlerTemplate, ListenerSocket};
 use crate::{admission, control, log};
 
 /// A table that is ready to be put in force.
 pub(super) struct PreparedTable {
     table: Table,
-    services: Vec<Rc<Service>>,
+    services: Vec<(Rc<Service>, HandlerTemplate)>,
     sockets: NewSockets<ListenerSocket>,
     admission: admission::Prepared,
     control: control::Prepared,
@@ -42,12 +42,30 @@ impl Server {
         let services: Vec<_> = enabled.cloned().map(Rc::new).collect();
         let admission = self.dispatcher.admission().prepare(table.daemon.sources, services.iter().map(AsRef::as_ref));
         let admission = admission.map_err(|error| PrepareError::Memory(format!("daemon.sources: {error}")))?;
+        let templates = self.prepare_handlers(&services)?;
         let sockets = self.dispatcher.open_sockets(&services).map_err(PrepareError::Sockets)?;
         let control = self.prepare_control(&table, occasion)?;
         let settings = self.options.log_settings(&table);
         let log = (occasion == Occasion::Reload).then(|| log::Log::prepare(&settings));
         let log = log.transpose().map_err(PrepareError::Log)?;
+        let services = services.into_iter().zip(templates).collect();
         Ok(PreparedTable { table, services, sockets, admission, control, log })
+    }
+
+    /// What the handlers of each service have in common.
+    fn prepare_handlers(&mut self, services: &[Rc<Service>]) -> Result<Vec<HandlerTemplate>, PrepareError> {
+        let system = self.dispatcher.kernel_mut();
+        system.refresh_state();
+        let (mut templates, mut problems) = (Vec::new(), Vec::new());
+        for service in services {
+            match system.template(service) {
+                Ok(template) => templates.push(template),
+                Err(error) => {
+                    problems.push(format!("services.{}: handlers cannot be started: {error:?}", service.name));
+                }
+            }
+        }
+        if problems.is_empty() { Ok(templates) } else { Err(PrepareError::Handlers(problems)) }
     }
 
     fn prepare_control(&self, table: &Table, occasion: Occasion) -> Result<control::Prepared, PrepareError> {

@@ -9,8 +9,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::Server;
-use crate::admission::{Finding, TooManyBans};
-use crate::api::{Audit, Bans, Changed, Code, Explanation, Outcome, Question, Refused, Reloaded, Request, Sources};
+use crate::admission::TooManyBans;
+use crate::api::{Audit, Bans, Changed, Code, Explanation, Outcome, Refused, Reloaded, Request, Sources};
 use crate::api::{Snapshot, Upgrades};
 use crate::config;
 use crate::control::gather::{self, Facts};
@@ -112,14 +112,7 @@ impl Server {
         let peer = read_peer(address)?;
         let served = self.dispatcher.service(id).ok_or_else(|| no_entry(service))?;
         let source = self.dispatcher.admission().client(id, peer).source.to_string();
-        let findings = self.dispatcher.explain(&served, peer, on_both_clocks(now));
-        let question = |finding: Finding| Question {
-            question: finding.question.word().to_owned(),
-            yes: finding.answer.is_ok(),
-            retry_seconds: finding.answer.err().and_then(|refusal| Some(refusal.retry?.as_secs_f64())),
-            rule: finding.rule,
-        };
-        let questions: Vec<_> = findings.into_iter().map(question).collect();
+        let questions = self.dispatcher.explain(&served, peer, on_both_clocks(now));
         let (yes, dry_run) = (questions.iter().all(|question| question.yes), served.config.dry_run);
         let service = service.to_owned();
         Ok(Outcome::Explain(Explanation {

@@ -22,7 +22,8 @@ use crate::log::{Event, Log};
 use crate::sys::descriptor;
 use crate::sys::poll::{Poll, ReadyList};
 use crate::sys::signals::{self, Signals};
-use crate::sys::{clock, exec, memory};
+use crate::sys::spawn::{self, ProcessState};
+use crate::sys::{clock, memory};
 use crate::system::System;
 use crate::system::packet_filter::PacketFilter;
 use crate::types::Now;
@@ -67,17 +68,19 @@ impl Server {
     pub(super) fn new(options: ServerOptions, table: &Table, inherited: Inherited) -> Result<Self, StartError> {
         let Inherited { sockets, notify, nofile } = inherited;
         let failed = |what: &'static str| move |error: io::Error| StartError::from_io(what, &error);
-        exec::supported().map_err(failed("this kernel is too old, Linux 5.9 or newer is needed"))?;
+        spawn::supported().map_err(failed("this kernel is too old, Linux 5.9 or newer is needed"))?;
         descriptor::null_stdin().map_err(failed("/dev/null"))?;
         signals::forget_inherited();
         signals::block_all();
         let handlers = u64::from(table.daemon.instances).min(nofile.hard / 2);
         descriptor::grow_table(handlers + table.services.len() as u64 + 1024);
+        let signals = Signals::install(std::process::id() == 1).map_err(failed("signals"))?;
+        // While there is one thread: the log has its own.
+        let process = ProcessState::read();
         let settings = options.log_settings(table);
         let log = Log::start(&settings).map_err(|error| StartError::from_io(&error.key, &error.error))?;
-        let signals = Signals::install(std::process::id() == 1).map_err(failed("signals"))?;
         let poll = Rc::new(Poll::new().map_err(failed("epoll"))?);
-        let system = System::new(log.clone(), Rc::clone(&poll), nofile, signals.not_default(), sockets);
+        let system = System::new(log.clone(), Rc::clone(&poll), nofile, process, sockets);
         let system = system.map_err(failed("epoll"))?;
         poll.add(&signals, POLL_SIGNALS).and_then(|()| poll.add(&system, POLL_PROCESSES)).map_err(failed("epoll"))?;
         let no_memory = |_| failed("memory")(io::ErrorKind::OutOfMemory.into());

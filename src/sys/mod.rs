@@ -9,13 +9,13 @@ pub(crate) mod bpf;
 pub(crate) mod clock;
 pub mod descriptor;
 pub mod detach;
-pub mod exec;
 pub(crate) mod memory;
 pub mod notify;
 pub(crate) mod pidfd;
 pub mod poll;
 pub(crate) mod signals;
 pub mod socket;
+pub mod spawn;
 pub(crate) mod terminal;
 
 use std::io;

@@ -118,12 +118,6 @@ impl Signals {
     pub(crate) fn any_pending(&self) -> bool {
         self.flags.iter().any(|(_, flag)| flag.load(Ordering::SeqCst))
     }
-
-    /// The signals that a child must set back to their default: the caught ones, and SIGPIPE, which Rust ignores.
-    #[must_use]
-    pub(crate) fn not_default(&self) -> Vec<c_int> {
-        self.flags.iter().map(|(signal, _)| *signal).chain([libc::SIGPIPE]).collect()
-    }
 }
 
 /// Readable when a signal has arrived.
@@ -133,24 +127,44 @@ impl AsFd for Signals {
     }
 }
 
-/// Forgets what the parent process has ignored, but SIGPIPE: an ignored SIGCHLD would have the kernel collect our
-/// handlers, and what is ignored stays so over execve(2). Straight to the kernel, because the C library refuses the
-/// two signals that it keeps for itself, and its own posix_spawn(3) leaves just those ignored.
+/// Size in bytes of the kernel's signal set: 64 signals.
+pub(super) const KERNEL_SIGSET: libc::c_long = 8;
+
+/// The kernel's struct sigaction is not longer than this, and begins with the handler; all zero is SIG_DFL without flags.
+type Action = [c_ulong; 8];
+
+/// The disposition of a signal, straight from the kernel: the C library refuses the two signals that it keeps for itself.
+fn disposition(signal: c_int) -> libc::sighandler_t {
+    let mut now: Action = [0; 8];
+    let none = ptr::null::<c_ulong>();
+    // SAFETY: the structure is longer than the kernel's; nothing is set.
+    unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, none, now.as_mut_ptr(), KERNEL_SIGSET) };
+    now[0] as libc::sighandler_t
+}
+
+/// Sets the signals that the parent process has ignored back to their defaults, except SIGPIPE: with SIGCHLD ignored the
+/// kernel would reap our handlers, and an ignored signal stays ignored over execve(2). It goes straight to the kernel,
+/// because the C library's own posix_spawn(3) leaves those two ignored that the library keeps for itself.
 pub(crate) fn forget_inherited() {
-    /// The last signal of the kernel.
-    const LAST: c_int = 64;
-    for signal in (1..=LAST).filter(|&signal| signal != libc::SIGPIPE) {
-        // The kernel's struct sigaction, of which the handler comes first; all zero is SIG_DFL.
-        let (mut now, default) = ([0 as c_ulong; 8], [0 as c_ulong; 8]);
-        // SAFETY: both structures are longer than the kernel's; the default runs no code of ours.
-        unsafe {
-            let (change, size) = (libc::SYS_rt_sigaction, super::exec::KERNEL_SIGSET);
-            libc::syscall(change, signal, ptr::null::<c_ulong>(), now.as_mut_ptr(), size);
-            if now[0] as usize == libc::SIG_IGN {
-                libc::syscall(change, signal, default.as_ptr(), ptr::null_mut::<c_ulong>(), size);
-            }
-        }
+    let ignored = |signal: &c_int| *signal != libc::SIGPIPE && disposition(*signal) == libc::SIG_IGN;
+    for signal in all_that_can_be_caught().filter(ignored) {
+        let (default, none): (Action, _) = ([0; 8], ptr::null_mut::<c_ulong>());
+        // SAFETY: the structure is longer than the kernel's; the default runs no code of ours.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, KERNEL_SIGSET) };
     }
+}
+
+/// The signals that this process ignores or catches: those of [`Signals`], SIGPIPE, which Rust ignores, and SIGSEGV and
+/// SIGBUS, which it catches.
+pub(super) fn not_default() -> Vec<c_int> {
+    all_that_can_be_caught().filter(|signal| disposition(*signal) != libc::SIG_DFL).collect()
+}
+
+/// Every signal of the kernel whose disposition can be changed.
+pub(super) fn all_that_can_be_caught() -> impl Iterator<Item = c_int> {
+    /// The last signal of the kernel.
+    const SIGNAL_MAX: c_int = 64;
+    (1..=SIGNAL_MAX).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal))
 }
 
 /// Blocks every signal in this thread, and in those that it starts from now on.

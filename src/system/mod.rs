@@ -31,10 +31,10 @@ use crate::log::{Event, Log};
 use crate::net::socket_file::FileIdentity;
 use crate::net::{Endpoint, Peer, Transport};
 use crate::sys::descriptor::{self, Inheritable, Nofile, SpareDescriptor};
-use crate::sys::exec::{Child, Start};
 use crate::sys::pidfd;
 use crate::sys::poll::{Poll, ReadyList};
 use crate::sys::socket::{self, QueuedInput};
+use crate::sys::spawn::{Child, PlanError, ProcessState, SpawnSlot};
 use crate::sys::{bpf, clock};
 use crate::types::{Ended, KillSignal, SpawnFailure, Step, Ticket};
 
@@ -51,12 +51,12 @@ pub struct System {
     processes: Poll,
     ended: ReadyList,
     /// Slots in which no start is under way.
-    slots: Vec<Start>,
+    slots: Vec<SpawnSlot>,
     /// Closed to accept one client when there are no descriptors left.
     spare: SpareDescriptor,
     nofile: Nofile,
-    /// The signals that the daemon catches or ignores; a child sets them back to their defaults.
-    signals: Vec<i32>,
+    /// The state of this process that handlers inherit.
+    state: ProcessState,
     /// Sockets from the service manager that no table has claimed yet.
     passed: Vec<OwnedFd>,
 }
@@ -66,10 +66,35 @@ impl System {
     ///
     /// # Errors
     /// No descriptors or memory.
-    pub fn new(log: Log, poll: Rc<Poll>, nofile: Nofile, signals: Vec<i32>, passed: Vec<OwnedFd>) -> io::Result<Self> {
+    pub fn new(
+        log: Log,
+        poll: Rc<Poll>,
+        nofile: Nofile,
+        state: ProcessState,
+        passed: Vec<OwnedFd>,
+    ) -> io::Result<Self> {
         let (processes, ended) = (Poll::new()?, ReadyList::new(EXIT_BATCH));
-        let (slots, spare) = (vec![Start::new()?], SpareDescriptor::new()?);
-        Ok(Self { log, poll, processes, ended, slots, spare, nofile, signals, passed })
+        let (slots, spare) = (vec![SpawnSlot::new()?], SpareDescriptor::new()?);
+        Ok(Self { log, poll, processes, ended, slots, spare, nofile, state, passed })
+    }
+
+    /// The state of this process that handlers inherit.
+    #[must_use]
+    pub fn state(&self) -> &ProcessState {
+        &self.state
+    }
+
+    /// Reads again the state of this process that other programs may have changed.
+    pub fn refresh_state(&mut self) {
+        self.state.refresh();
+    }
+
+    /// Prepares the handlers of a service.
+    ///
+    /// # Errors
+    /// The settings of the service make no plan.
+    pub fn template(&self, service: &Service) -> Result<HandlerTemplate, PlanError> {
+        HandlerTemplate::new(service, self.nofile, &self.state)
     }
 
     /// Closes the sockets from the service manager that no service has claimed, and returns their number.
@@ -77,7 +102,7 @@ impl System {
         std::mem::take(&mut self.passed).len()
     }
 
-    fn keep_slot(&mut self, slot: Start) {
+    fn keep_slot(&mut self, slot: SpawnSlot) {
         if self.slots.len() < IDLE_SLOTS_MAX {
             self.slots.push(slot);
         }
@@ -95,7 +120,7 @@ impl Resources for System {
     type Socket = ListenerSocket;
     type Connection = Inheritable;
     type Process = Inheritable;
-    type Start = Start;
+    type Start = SpawnSlot;
     type Template = HandlerTemplate;
     type Backlog = QueuedInput;
 }
@@ -125,10 +150,6 @@ impl Kernel for System {
 
     fn log(&self, event: Event) {
         self.log.write(event);
-    }
-
-    fn template(&self, service: &Service) -> HandlerTemplate {
-        HandlerTemplate::new(service, self.nofile, &self.signals)
     }
 
     fn poll(&mut self, socket: &ListenerSocket, id: ListenerId) -> io::Result<()> {
@@ -224,7 +245,7 @@ impl Kernel for System {
 
     fn has_slot(&mut self) -> bool {
         if self.slots.is_empty() {
-            self.slots.extend(Start::new());
+            self.slots.extend(SpawnSlot::new());
         }
         !self.slots.is_empty()
     }
@@ -234,7 +255,7 @@ impl Kernel for System {
         template: &HandlerTemplate,
         connection: Inheritable,
         to: &ConnectionInfo<'_>,
-    ) -> Result<Spawned<Inheritable, Start>, (SpawnFailure, Inheritable)> {
+    ) -> Result<Spawned<Inheritable, SpawnSlot>, (SpawnFailure, Inheritable)> {
         let Some(mut start) = self.slots.pop() else {
             return Err((SpawnFailure { step: Step::Clone, errno: libc::ENOMEM }, connection));
         };
@@ -243,7 +264,7 @@ impl Kernel for System {
             bytes.extend_from_slice(&template.env);
             template::describe(bytes, to, peer_path.as_deref());
         };
-        match start.go(&template.child, connection.0, fill) {
+        match start.spawn(&template.plan, connection.0, fill) {
             Ok(Child { pid, pidfd }) => Ok(Spawned { pid, process: Inheritable(pidfd), start }),
             Err((failure, connection)) => {
                 self.keep_slot(start);
@@ -252,11 +273,11 @@ impl Kernel for System {
         }
     }
 
-    fn wait_for_start(&mut self, start: &Start, limit: Duration) -> bool {
-        if limit.is_zero() { start.landed() } else { start.wait(limit) }
+    fn wait_for_start(&mut self, start: &SpawnSlot, limit: Duration) -> bool {
+        if limit.is_zero() { start.has_exec_or_exited() } else { start.wait(limit) }
     }
 
-    fn finish_start(&mut self, mut start: Start) -> Option<(SpawnFailure, Inheritable)> {
+    fn finish_start(&mut self, mut start: SpawnSlot) -> Option<(SpawnFailure, Inheritable)> {
         let (connection, failure) = start.finish()?;
         self.keep_slot(start);
         failure.map(|failure| (failure, Inheritable(connection)))

@@ -8,11 +8,11 @@ use std::io::Write;
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::config::{Resource, Service, Stderr};
+use crate::config::{Credentials, Resource, Service, Stderr};
 use crate::dispatch::kernel::ConnectionInfo;
 use crate::net::{Endpoint, Peer, Transport};
 use crate::sys::descriptor::Nofile;
-use crate::sys::exec::{self, Limit, Strings};
+use crate::sys::spawn::{ChildStep, ExecPlan, PlanError, ProcessState, Strings};
 
 /// The search path that handlers get, unless `env` or `pass_env` says otherwise.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -24,49 +24,51 @@ const NOFILE_MIN: u64 = 1024;
 /// What all handlers of a service have in common.
 #[derive(Debug)]
 pub struct HandlerTemplate {
-    pub(super) child: Rc<exec::Recipe>,
+    pub(super) plan: Rc<ExecPlan>,
     /// The part of the environment that is the same for all: `NAME=value` and a NUL byte each.
     pub(super) env: Vec<u8>,
 }
 
 impl HandlerTemplate {
-    /// Prepares the handlers of `service`; `signals` are those that the daemon catches or ignores. Reads the daemon's own
-    /// variables that `pass_env` names.
-    #[must_use]
-    pub fn new(service: &Service, nofile: Nofile, signals: &[i32]) -> Self {
-        let child = exec::Recipe {
-            stderr: match service.stderr {
-                Stderr::Daemon => exec::Stderr::Keep,
-                Stderr::Connection => exec::Stderr::Connection,
-                Stderr::Null => exec::Stderr::Null,
-            },
-            rlimits: limits(service, nofile),
-            nice: service.nice,
-            umask: service.umask,
-            chroot: service.chroot.clone(),
-            directory: service.directory.clone(),
-            credentials: service.credentials.as_ref().map(|who| (who.uid, who.gid, who.groups.clone())),
-            path: service.program.path.clone(),
-            argv: Strings::of(service.program.argv.iter().map(AsRef::as_ref)),
-            signals: signals.to_vec(),
-        };
-        Self { child: Rc::new(child), env: environment(service) }
+    /// Prepares the handlers of `service`; `nofile` is the limit on open files that the daemon was started with, `process`
+    /// what it is now. Reads the daemon's own variables that `pass_env` names.
+    ///
+    /// # Errors
+    /// What the service wants of its handlers makes no plan.
+    pub fn new(service: &Service, nofile: Nofile, process: &ProcessState) -> Result<Self, PlanError> {
+        let argv = Strings::of(service.program.argv.iter().map(AsRef::as_ref));
+        let plan = ExecPlan::compile(wishes(service, nofile), process, service.program.path.clone(), argv)?;
+        Ok(Self { plan: Rc::new(plan), env: environment(service) })
     }
 }
 
-fn limits(service: &Service, nofile: Nofile) -> Vec<Limit> {
-    let own = Limit {
-        resource: number(Resource::Nofile),
-        soft: nofile.soft.max(NOFILE_MIN).min(nofile.hard),
-        hard: nofile.hard,
-    };
-    let asked = service.rlimits.iter().map(|limit| Limit {
-        resource: number(limit.resource),
-        soft: limit.soft,
-        hard: limit.hard,
-    });
-    // In order: what the table says of open files overrides the limit that the daemon was started with.
-    std::iter::once(own).chain(asked).collect()
+/// The world that the handlers of a service find, as steps of a child. All are named that may differ from the daemon's own
+/// world; the plan knows which of them do.
+fn wishes(service: &Service, nofile: Nofile) -> Vec<ChildStep> {
+    let mut wishes = vec![ChildStep::SetUmask(service.umask), ChildStep::ChangeDirectory(service.directory.clone())];
+    match service.stderr {
+        Stderr::Daemon => {}
+        Stderr::Connection => wishes.push(ChildStep::ConnectionToStderr),
+        Stderr::Null => wishes.push(ChildStep::NullToStderr),
+    }
+    wishes.extend(limits(service, nofile));
+    wishes.extend(service.nice.map(ChildStep::SetNice));
+    wishes.extend(service.chroot.clone().map(ChildStep::ChangeRoot));
+    if let Some(Credentials { uid, gid, groups, .. }) = &service.credentials {
+        wishes.push(ChildStep::SetGroups(groups.as_slice().into()));
+        wishes.extend([ChildStep::SetGid(*gid), ChildStep::SetUid(*uid)]);
+    }
+    wishes
+}
+
+/// The limits of the table, and the limit on open files that the daemon was started with unless the table has another.
+fn limits(service: &Service, nofile: Nofile) -> Vec<ChildStep> {
+    let set = |resource, soft, hard| ChildStep::SetRlimit { resource: number(resource), value: [soft, hard] };
+    let mut limits: Vec<_> = service.rlimits.iter().map(|limit| set(limit.resource, limit.soft, limit.hard)).collect();
+    if !service.rlimits.iter().any(|limit| limit.resource == Resource::Nofile) {
+        limits.push(set(Resource::Nofile, nofile.soft.max(NOFILE_MIN).min(nofile.hard), nofile.hard));
+    }
+    limits
 }
 
 fn number(resource: Resource) -> i32 {

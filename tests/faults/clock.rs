@@ -70,7 +70,7 @@ const A: [u8; 4] = [127, 0, 0, 1];
 const B: [u8; 4] = [127, 0, 0, 2];
 
 #[test]
-fn the_clock_is_set_back_and_forth() {
+fn clock_is_set_back_and_forth() {
     let ([timed, rated, trap, cat], table) = services([
         ("timed", "program: /bin/cat, times: 'Mon-Sun 10:00-11:00'"),
         ("rated", "program: /bin/cat, per_source: { rate: 1/h, burst: 1 }"),
@@ -87,7 +87,7 @@ fn the_clock_is_set_back_and_forth() {
         world.set(days, hour, 30);
         assert_eq!(is_served(A, timed), open, "{days} days, {hour}:30");
         assert!(!is_served(A, rated), "an hour has not passed");
-        assert!(!is_served(B, cat), "nor has it for who owes one");
+        assert!(!is_served(B, cat), "nor has it for a source that has one");
         echo(&mut session, "still here\n");
     }
     daemon.wait_log(&["refuse", "service=timed", "reason=times"]);

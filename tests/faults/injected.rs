@@ -1,13 +1,17 @@
 //! System calls that fail on demand, at one place or at all.
 
-use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
+use std::{fs, io};
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::support::{Daemon, ask_text, children_of, field, installed, is_root, listeners, skip, wait_until};
+use super::support::{
+    Daemon, Setup, ask_text, children_of, field, installed, is_root, listeners, services, skip, wait_until,
+};
 use super::{pair, settle, start_below, try_ask};
 
 /// A daemon whose system calls fail as `fault` says (strace(1), "Tampering"). `None` where that can't be had.
@@ -26,7 +30,7 @@ pub(super) fn start_with(fault: &str, table: &str) -> Option<Daemon> {
 }
 
 #[test]
-fn no_process_can_be_made() {
+fn clone_fails() {
     let (ports, table) = pair("");
     let Some(daemon) = start_with("clone:error=EAGAIN:when=2", &table) else { return };
     let before = daemon.settled_descriptors();
@@ -40,7 +44,7 @@ fn no_process_can_be_made() {
 }
 
 #[test]
-fn no_descriptor_for_a_connection() {
+fn accept_fails_for_lack_of_descriptors() {
     let (ports, table) = pair("");
     let Some(daemon) = start_with("accept4:error=EMFILE:when=1", &table) else { return };
     let before = daemon.settled_descriptors();
@@ -52,14 +56,14 @@ fn no_descriptor_for_a_connection() {
 }
 
 #[test]
-fn groups_that_cannot_be_set() {
+fn setgroups_fails() {
     if !is_root() {
-        return skip("only root becomes somebody else");
+        return skip("only root can run handlers as another user");
     }
     let (ports, table) = pair("user: nobody");
     let Some(daemon) = start_with("setgroups:error=EPERM", &table) else { return };
     for _ in 0..3 {
-        assert_eq!(try_ask(ports[0]), b"", "with the daemon's groups nobody may be served");
+        assert_eq!(try_ask(ports[0]), b"", "no client may be served with the daemon's groups");
     }
     daemon.wait_log(&["spawn_failed", "service=one", "step=groups", "errno=1"]);
     let status = settle(&daemon, &ports[1..]);
@@ -68,7 +72,7 @@ fn groups_that_cannot_be_set() {
 }
 
 #[test]
-fn a_table_of_descriptors_that_cannot_be_closed() {
+fn close_range_fails() {
     // The second call of each child; the daemon itself makes one, at its start.
     let (ports, table) = pair("");
     let Some(daemon) = start_with("close_range:error=ENOMEM:when=2", &table) else { return };
@@ -82,7 +86,7 @@ fn a_table_of_descriptors_that_cannot_be_closed() {
 }
 
 #[test]
-fn no_memory_to_watch_a_listener() {
+fn epoll_ctl_fails_for_a_listener() {
     // The first two calls are for the signals and the reaper.
     let (ports, table) = pair("");
     let Some(daemon) = start_with("epoll_ctl:error=ENOMEM:when=3", &table) else { return };
@@ -91,7 +95,7 @@ fn no_memory_to_watch_a_listener() {
 }
 
 #[test]
-fn no_memory_to_watch_a_handler() {
+fn epoll_ctl_fails_for_a_handler() {
     let (ports, table) = pair("");
     let Some(daemon) = start_with("epoll_ctl:error=ENOMEM:when=5", &table) else { return };
     assert_eq!(ask_text(ports[0], "unwatched"), "unwatched");
@@ -100,7 +104,7 @@ fn no_memory_to_watch_a_handler() {
 }
 
 #[test]
-fn a_handler_that_somebody_else_has_collected() {
+fn handler_was_collected_by_another() {
     let (ports, table) = pair("");
     let Some(daemon) = start_with("waitid:error=ECHILD:when=1", &table) else { return };
     assert_eq!(ask_text(ports[0], "stolen"), "stolen");
@@ -147,13 +151,13 @@ fn visit(ports: &[u16; 2]) -> [usize; 2] {
 }
 
 #[test]
-fn whatever_the_daemon_asks_of_the_kernel_may_fail() {
+fn any_system_call_of_the_daemon_may_fail() {
     let (ports, table) = pair("");
     let daemon = Daemon::start(&table);
     visit(&ports);
     settle(&daemon, &ports);
     let before = daemon.settled_descriptors();
-    // What fails, at which call, and how many clients that may cost. A reset connection is retried by nobody here.
+    // What fails, at which call, and how many clients that may cost. No client here retries a reset connection.
     let calls: [(&str, &[u32], usize); 15] = [
         ("clone:error=EAGAIN", &[1, 2, 5], 1),
         ("clone:error=ENOMEM", &[1, 3], 1),
@@ -186,13 +190,26 @@ fn whatever_the_daemon_asks_of_the_kernel_may_fail() {
     assert!(daemon.descriptors() <= before, "{before}: descriptors have been leaked");
 }
 
+/// The daemon's soft limit on open files is not the hard one.
+fn halve_open_files() -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, hard / 2, hard)?)
+}
+
 #[test]
-fn whatever_a_child_asks_of_the_kernel_may_fail() {
+fn any_system_call_of_a_child_may_fail() {
     if !is_root() {
-        return skip("only root becomes somebody else");
+        return skip("only root can run handlers as another user");
     }
-    let (ports, table) = pair("user: nobody, umask: '077', nice: 1, rlimits: { core: 0 }");
-    let daemon = Daemon::start(&table);
+    // Where the daemon is as a handler shall be, a child asks for nothing: neither its directory nor its limit on open
+    // files is.
+    let keys = "program: /bin/cat, directory: /usr";
+    let more = format!("{keys}, user: nobody, umask: '077', nice: 1, rlimits: {{ core: 0 }}");
+    let (ports, table) = services([("one", &more), ("other", keys)]);
+    let mut setup = Setup::new(&table);
+    // SAFETY: two system calls and nothing else.
+    unsafe { setup.command.pre_exec(halve_open_files) };
+    let daemon = setup.start();
     visit(&ports);
     settle(&daemon, &ports);
     let before = daemon.settled_descriptors();
@@ -229,7 +246,7 @@ fn whatever_a_child_asks_of_the_kernel_may_fail() {
 }
 
 #[test]
-fn ends_that_are_lost_cost_nobody_his_place() {
+fn lost_exits_leave_no_place_taken() {
     let (ports, table) = pair("instances: 3, when_full: refuse");
     let daemon = Daemon::start(&table);
     for (lost, position) in [1, 2, 4].into_iter().enumerate() {
@@ -238,7 +255,7 @@ fn ends_that_are_lost_cost_nobody_his_place() {
         visit(&ports);
         wait_until("all places to be free", || daemon.status()["handlers"] == 0);
         drop(injected);
-        // As far as the daemon knows somebody else has collected it; in truth nobody has.
+        // As far as the daemon knows another process has collected it; in truth none has.
         wait_until("the others to be collected", || children_of(daemon.pid).len() == lost + 1);
         assert_eq!(daemon.status()["audit"], json!([]));
         for port in ports {

@@ -68,7 +68,7 @@ fn inherited() -> usize {
 }
 
 #[test]
-fn few_descriptors_are_enough_to_start_with() {
+fn start_with_few_descriptors() {
     let (ports, table) = pair("");
     let limit = format!("--nofile={}", 24 + inherited());
     let daemon = Setup::run_by(&["prlimit", &limit, OXINETD], &table).start();
@@ -94,7 +94,7 @@ fn listeners_may_have_more_than_half_of_the_descriptors() {
 }
 
 #[test]
-fn sockets_that_were_promised_and_not_passed() {
+fn passed_sockets_are_missing() {
     let (_, table) = pair("");
     // One of the last must be missing, whatever is inherited.
     for count in [2_147_483_647, 1_000_000, inherited() + 2] {
@@ -105,7 +105,7 @@ fn sockets_that_were_promised_and_not_passed() {
     }
 }
 
-/// Not a page more than it has, nor for its handlers, who have the limit too: cat does with less.
+/// Not a page more than it has, nor for its handlers, which have the limit too: cat does with less.
 fn limit_memory_to_what_it_has(daemon: &Daemon) {
     let status = fs::read_to_string(format!("/proc/{}/status", daemon.pid)).unwrap();
     let size: u64 = field(&status, "VmSize").trim_end_matches(" kB").parse().unwrap();
@@ -113,7 +113,7 @@ fn limit_memory_to_what_it_has(daemon: &Daemon) {
 }
 
 #[test]
-fn a_daemon_that_gets_no_more_memory_serves_on() {
+fn daemon_without_more_memory_goes_on_serving() {
     let (ports, table) = pair("instances: unlimited");
     let daemon = Daemon::start(&table);
     let crowd = || drop((0..40).map(|_| hold(ports[0])).collect::<Vec<_>>());
@@ -132,12 +132,12 @@ fn a_daemon_that_gets_no_more_memory_serves_on() {
 }
 
 #[test]
-fn where_there_is_no_memory_for_another_start_one_follows_the_other() {
+fn starts_follow_one_another_without_memory_for_more() {
     let (ports, table) = pair("instances: unlimited");
     let daemon = Daemon::start(&table);
     settle(&daemon, &ports);
     limit_memory_to_what_it_has(&daemon);
-    // Eight who come at once. Where processors are busy a start may take longer than it is waited for.
+    // Eight clients that come at once. Where processors are busy a start may take longer than it is waited for.
     wait_until("all of them to be served", || {
         daemon.stand_still();
         let clients: Vec<_> = (0..8).map(|_| connect(ports[0])).collect();

@@ -1,4 +1,4 @@
-//! A log that can't be written, is not read, or is not there: what it loses is counted, and nobody waits for it.
+//! A log that can't be written, is not read, or is not there: what it loses is counted, and no client waits for it.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -13,7 +13,7 @@ use super::support::{Daemon, OXINETD, Setup, ask_text, children_of, installed, i
 use super::{ctl, pair, settle};
 
 #[test]
-fn a_log_on_a_full_disk() {
+fn log_on_a_full_disk() {
     let (ports, table) = pair("");
     let setup = Setup::new(&table);
     let log = setup.folder.path().join("log");
@@ -31,7 +31,7 @@ fn a_log_on_a_full_disk() {
 }
 
 #[test]
-fn a_log_pipe_that_nobody_reads() {
+fn log_pipe_that_is_not_read() {
     let (ports, table) = pair("");
     let setup = Setup::new(&table);
     let log = setup.folder.path().join("log");
@@ -83,7 +83,7 @@ fn start_with_own_dev(log: &str, table: &str) -> Option<Daemon> {
     start_in_namespace(&script.replace("LOG", log), table)
 }
 
-/// Nobody is left, asked without the log.
+/// No handler is left, asked without the log.
 fn settle_quietly(daemon: &Daemon) {
     wait_until("all handlers to be gone", || {
         children_of(daemon.pid).is_empty() && ctl(daemon, "status")["handlers"] == 0
@@ -92,7 +92,7 @@ fn settle_quietly(daemon: &Daemon) {
 }
 
 #[test]
-fn a_disk_that_fills_up_and_is_emptied() {
+fn disk_fills_up_and_is_emptied() {
     let (ports, table) = pair("");
     let script =
         "mkdir FOLDER/disk; mount -t tmpfs -o size=96k none FOLDER/disk; head -c 32768 /dev/zero > FOLDER/disk/ballast;
@@ -123,7 +123,7 @@ fn a_disk_that_fills_up_and_is_emptied() {
 }
 
 #[test]
-fn a_syslog_that_is_absent_then_stuck_then_restarted() {
+fn syslog_is_absent_then_stuck_then_restarted() {
     let (ports, table) = pair("");
     let Some(daemon) = start_with_own_dev("syslog", &table) else { return };
     let path = daemon.path("dev").join("log");
@@ -140,7 +140,7 @@ fn a_syslog_that_is_absent_then_stuck_then_restarted() {
             serve("heard");
             syslog.recv(&mut bytes).is_ok_and(|size| bytes[..size].starts_with(b"<30>"))
         });
-        // Nobody reads any more: the queue of the socket fills.
+        // It is not read any more: the queue of the socket fills.
         let before = lines_lost(&daemon);
         wait_until("lines to be lost", || {
             serve("stuck");
@@ -153,7 +153,7 @@ fn a_syslog_that_is_absent_then_stuck_then_restarted() {
 }
 
 #[test]
-fn a_service_with_a_facility_of_its_own() {
+fn service_with_a_facility_of_its_own() {
     let (ports, table) = pair("log: { to: syslog, facility: local3 }");
     let Some(daemon) = start_with_own_dev("\"$4\"", &table) else { return };
     let syslog = UnixDatagram::bind(daemon.path("dev").join("log")).unwrap();

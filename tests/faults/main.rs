@@ -1,4 +1,4 @@
-//! What the kernel refuses, one connection pays for: it is turned away and reported, and everything else goes on.
+//! What the kernel refuses, one connection pays for: it is refused and reported, and everything else goes on.
 //!
 //! strace(1) makes system calls fail on demand; descriptors, process ids, memory, a disk and a pipe really run out; the
 //! clock is set; a handler is stopped before it is one, and the daemon itself under load. Afterwards the books are as if
@@ -35,12 +35,12 @@ fn pair(keys: &str) -> ([u16; 2], String) {
     services([("one", &format!("program: /bin/cat, {keys}")), ("other", "program: /bin/cat")])
 }
 
-/// What a client gets to hear; nothing if it is turned away.
+/// What a client is sent; nothing if it is refused.
 fn try_ask(port: u16) -> Vec<u8> {
     ask(connect(port), b"x").unwrap_or_default()
 }
 
-/// Both services work (again), and the books agree with the kernel's: nobody is left.
+/// Both services work (again), and the books agree with the kernel's: no handler is left.
 fn settle(daemon: &Daemon, ports: &[u16]) -> Value {
     for &port in ports {
         assert_eq!(ask_text(port, "after"), "after");

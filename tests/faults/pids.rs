@@ -49,7 +49,7 @@ fn is_modern() -> bool {
     (numbers.next(), numbers.next()) >= (Some(6), Some(14))
 }
 
-/// A connection to a `cat` that has said something; nothing if it was turned away.
+/// A connection to a `cat` that has said something; nothing if it was refused.
 fn greet(source: u8, port: u16) -> Option<TcpStream> {
     let mut stream = connect_from([127, 0, 0, source], port).ok()?;
     let mut byte = [0];
@@ -80,7 +80,7 @@ fn ids_come_back(connections: u64) {
         }
     }
     let live = held.len();
-    wait_until("those who have left to be gone", || daemon.count("cat") == live as u64);
+    wait_until("the handlers of clients that have left to be gone", || daemon.count("cat") == live as u64);
     drop(held);
     daemon.wait_idle();
     let status = daemon.status();
@@ -91,18 +91,18 @@ fn ids_come_back(connections: u64) {
 }
 
 #[test]
-fn every_id_comes_back_several_times() {
+fn every_pid_is_reused_several_times() {
     ids_come_back(2_000);
 }
 
 #[test]
 #[ignore = "a minute; CI_FULL=1 runs it"]
-fn every_id_comes_back_two_hundred_times() {
+fn every_pid_is_reused_two_hundred_times() {
     ids_come_back(20_000);
 }
 
 #[test]
-fn ids_run_out_and_come_back() {
+fn pids_run_out_and_come_back() {
     let (port, other) = (free_port(), free_port());
     let table = format!(
         "services: {{ cat: {{ listen: {port}, program: /bin/cat, instances: unlimited }}, other: {{ listen: {other}, program: /bin/cat }} }}"
@@ -121,7 +121,7 @@ fn ids_run_out_and_come_back() {
         wait_until("the listeners to be left alone", || full("cat") || full("other"));
         assert_eq!((daemon.count("cat"), &daemon.status()["audit"]), (held.len() as u64, &json!([])));
         held.pop();
-        wait_until("one to be let in for the one who has left", || greet(2, other).is_some());
+        wait_until("a client to be served in place of the one that has left", || greet(2, other).is_some());
         drop(held);
         daemon.wait_idle();
         assert!(greet(1, port).is_some() && greet(2, other).is_some());
@@ -165,7 +165,7 @@ impl Drop for Group {
 }
 
 #[test]
-fn a_control_group_is_full_and_has_room_again() {
+fn control_group_is_full_and_has_room_again() {
     let Some(group) = Group::new("full") else { return };
     let (ports, table) = pair("instances: unlimited");
     let daemon = Daemon::start(&table);
@@ -178,7 +178,7 @@ fn a_control_group_is_full_and_has_room_again() {
         held.iter_mut().for_each(|session| echo(session, "still here\n"));
         assert_eq!((daemon.count("one"), &daemon.status()["audit"]), (5, &json!([])));
         held.pop();
-        wait_until("one to be let in for the one who has left", || try_ask(ports[1]) == b"x");
+        wait_until("a client to be served in place of the one that has left", || try_ask(ports[1]) == b"x");
         drop(held);
         group.write("pids.max", "max");
         settle(&daemon, &ports);
@@ -188,7 +188,7 @@ fn a_control_group_is_full_and_has_room_again() {
 }
 
 #[test]
-fn a_user_has_as_many_processes_as_he_may_and_fewer_again() {
+fn user_reaches_the_nproc_limit_and_has_room_again() {
     if !is_root() {
         return skip("to become another user needs root");
     }
@@ -196,18 +196,18 @@ fn a_user_has_as_many_processes_as_he_may_and_fewer_again() {
     let (ports, table) = pair("user: 61234, group: 61234, groups: none, rlimits: { nproc: 3 }, instances: unlimited");
     let daemon = Daemon::start(&table);
     for _ in 0..2 {
-        // The kernel lets one more become that user, and says no to his program (execve(2), EAGAIN). Some kernels count the
+        // The kernel lets one more process become that user, and refuses its program (execve(2), EAGAIN). Some kernels count the
         // limit itself in, some do not.
         let mut held: Vec<_> = std::iter::from_fn(|| greet(1, ports[0])).take(5).collect();
         assert!((3..5).contains(&held.len()), "{} of 3", held.len());
         daemon.wait_log(&["spawn_failed", "service=one", "step=exec", "errno=11"]);
-        assert_eq!(try_ask(ports[1]), b"x", "that is nobody else's concern");
+        assert_eq!(try_ask(ports[1]), b"x", "that concerns no other service");
         held.iter_mut().for_each(|session| echo(session, "still here\n"));
         assert_eq!((daemon.count("one"), &daemon.status()["audit"]), (held.len() as u64, &json!([])));
         held.pop();
-        wait_until("one to be let in for the one who has left", || try_ask(ports[0]) == b"x");
+        wait_until("a client to be served in place of the one that has left", || try_ask(ports[0]) == b"x");
         drop(held);
-        // As long as they live, the others are not let in.
+        // As long as they live, the others are not served.
         daemon.wait_idle();
         settle(&daemon, &ports);
     }

@@ -15,7 +15,7 @@ use super::support::{
 use super::{pair, settle, start_below, try_ask};
 
 #[test]
-fn a_program_that_has_gone() {
+fn program_is_removed() {
     let (ports, table) = pair("");
     let setup = Setup::new(&table.replacen("/bin/cat", "FOLDER/program", 1));
     symlink("/bin/cat", setup.folder.path().join("program")).unwrap();
@@ -29,30 +29,41 @@ fn a_program_that_has_gone() {
 }
 
 #[test]
-fn a_child_that_is_stopped_before_it_is_a_handler() {
-    // As whom it is to run can do so at any moment. Nobody waits for it: others are served, also of its own service, and
-    // it counts as the live process that it is.
-    let (ports, table) = pair("nice: 1, lifetime: 2s, per_source: { instances: 2 }");
-    let Some(daemon) = start_with("setpriority:signal=SIGSTOP", &table) else { return };
+fn child_is_stopped_before_exec() {
+    // A busy machine may need longer for the questions than the children live.
+    assert!([2, 10, 50].into_iter().any(stopped_children_are_counted), "never in time");
+}
+
+/// The user of a service can stop its children at any moment. Nobody waits for them: others are served, also of the same
+/// service, and they count as the live processes that they are. False if they were ended before all questions were asked.
+fn stopped_children_are_counted(lifetime: u32) -> bool {
+    let (ports, table) = pair(&format!("nice: 1, lifetime: {lifetime}s, per_source: {{ instances: 2 }}"));
+    let Some(daemon) = start_with("setpriority:signal=SIGSTOP", &table) else { return true };
+    let killed = || daemon.log().lines().any(|line| line.contains(" kill ") && line.contains("service=one"));
     let stopped = [connect(ports[0]), connect(ports[0])];
-    wait_until("both to be started", || daemon.count("one") == 2);
+    wait_until("both to be started", || daemon.count("one") == 2 || killed());
     for _ in 0..50 {
         assert_eq!(ask_text(ports[1], "meanwhile"), "meanwhile");
     }
-    assert_eq!(try_ask(ports[0]), b"", "two is the limit");
+    let refused = try_ask(ports[0]);
     assert_eq!(daemon.status()["audit"], json!([]));
     for _ in 0..2 {
         daemon.reload().unwrap();
     }
+    if killed() {
+        return false;
+    }
+    assert_eq!(refused, b"", "two is the limit");
     daemon.wait_log(&["kill", "service=one", "signal=SIGKILL"]);
     wait_until("their end", || daemon.count("one") == 0);
     drop(stopped);
     let status = settle(&daemon, &ports[1..]);
     assert_eq!(status["services"]["one"]["exits"]["signal"], 2);
+    true
 }
 
 #[test]
-fn a_crowd_of_orphans_of_process_1() {
+fn process_1_collects_many_orphans() {
     if !is_root() || installed("unshare").is_none() {
         return skip("to be process 1 needs root and unshare");
     }
@@ -71,7 +82,7 @@ fn a_crowd_of_orphans_of_process_1() {
     assert_eq!(try_ask(port), b"");
     wait_until("the orphans", || daemon.children().len() == CROWD + 1 && daemon.count("crowd") == 0);
     daemon.signal(Signal::SIGSTOP);
-    // Whoever opens it meanwhile finds a reader gone or the end of the file: all come through.
+    // An orphan that opens it meanwhile finds a reader gone or the end of the file: all come through.
     drop(File::options().read(true).write(true).open(daemon.path("gate")).unwrap());
     wait_until("their end", || daemon.zombies() == CROWD);
     daemon.signal(Signal::SIGCONT);
@@ -82,7 +93,7 @@ fn a_crowd_of_orphans_of_process_1() {
 }
 
 #[test]
-fn a_socket_file_that_has_become_a_link_to_another() {
+fn socket_file_became_a_link_to_another() {
     let table = |mode: &str| {
         format!(
             "services: {{ cat: {{ listen: 'unix:FOLDER/socket', socket: {{ mode: '{mode}' }}, program: /bin/cat }} }}"
@@ -100,7 +111,7 @@ fn a_socket_file_that_has_become_a_link_to_another() {
 }
 
 #[test]
-fn clients_who_are_gone_before_they_are_accepted() {
+fn clients_leave_before_they_are_accepted() {
     let [tcp, other] = [free_port(), free_port()];
     let keys = "program: /bin/cat, per_source: { instances: 40 }, per_network: { instances: 40 }";
     let daemon = Daemon::start(&format!(
@@ -109,7 +120,7 @@ fn clients_who_are_gone_before_they_are_accepted() {
     for _ in 0..3 {
         daemon.stand_still();
         for _ in 0..15 {
-            // A reset, before anybody has looked who is there: getpeername(2) says ENOTCONN from now on.
+            // A reset, before the daemon has asked for the address: getpeername(2) says ENOTCONN from now on.
             let stream = connect(tcp);
             let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
             nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();

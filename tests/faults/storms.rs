@@ -12,7 +12,7 @@ use serde_json::json;
 use super::support::{Daemon, Setup, ask, connect_from, echo, hold, wait_until};
 use super::{pair, settle};
 
-/// Runs `storm` while clients come to both services, none of whom may be lost. Gives how many came.
+/// Runs `storm` while clients come to both services, none of which may be lost. Gives how many came.
 fn in_traffic(ports: [u16; 2], storm: impl FnOnce()) -> u64 {
     let (over, served) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
@@ -37,7 +37,7 @@ fn in_traffic(ports: [u16; 2], storm: impl FnOnce()) -> u64 {
 }
 
 #[test]
-fn a_daemon_that_is_stopped_and_goes_on() {
+fn daemon_is_stopped_and_continued() {
     let (ports, table) = pair("lifetime: 1h");
     let daemon = Daemon::start(&table);
     let mut session = hold(ports[0]);
@@ -60,7 +60,7 @@ fn a_daemon_that_is_stopped_and_goes_on() {
 }
 
 #[test]
-fn reloads_without_end_while_the_table_is_being_written() {
+fn reloads_while_the_table_is_being_written() {
     let (ports, table) = pair("");
     // In braces, so that no beginning of it is a table.
     let services = table.trim_start_matches("services:\n").trim_end().replace('\n', ",\n");

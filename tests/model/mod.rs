@@ -1,11 +1,13 @@
 //! The books under a fake kernel that has four process ids: whatever the order of arrivals, deaths, failed starts,
 //! reloads and upgrades, counts are exact, and so is what admission says of rates and penalties.
 //!
-//! The ledger, the reaper, admission with rates and penalties, the birth of a handler, who waits for room, and what an
-//! upgrade carries are the real ones; only the kernel is not. Random histories are judged by two oracles: after every step
-//! the counts equal the kernel's own list of processes, and when all processes have ended, one turn later all counts are
-//! zero. Both are needed: each finds bugs that the other misses. Ids are few, because bugs of reused ids hide when there
-//! are many. That the oracles see at all is shown by planting known bugs (`planted.rs`): each must be found.
+//! The ledger, the reaper, admission with rates and penalties, the birth of a handler, who waits for room, and what
+//! an upgrade carries are the real ones; only the kernel is not. Random histories are judged by two oracles: after
+//! every step the counts equal the kernel's own list of processes, and when all processes have ended, one turn later
+//! all counts are zero. Both are needed: each finds bugs that the other misses. Ids are few, because bugs of reused
+//! ids hide when there are many. That the oracles see at all is shown by planting known bugs: each must be found.
+//! Those of `planted.rs` are planted here; those of `bugs/` are patches, which `tests/planted_bugs.rs` plants in a
+//! copy of the program.
 
 mod barred;
 mod histories;

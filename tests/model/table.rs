@@ -140,6 +140,7 @@ pub(super) fn entry(id: ServiceId, line: &Line) -> Entry {
         socket: SocketOptions::default(),
         log: LogChoice { accept: false, exit: false, refuse: false, own: OwnLog::default() },
     };
-    let recipe = Recipe::new(&service, Nofile { soft: 1024, hard: 1024 }, &[]);
-    Entry { id, name: Arc::from(name), service, recipe }
+    let nofile = Nofile { soft: 1024, hard: 1024 };
+    let template = HandlerTemplate::new(&service, nofile, &ProcessState::unknown()).expect("a plan");
+    Entry { id, name: Arc::from(name), service, template }
 }

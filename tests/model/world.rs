@@ -203,7 +203,7 @@ impl World {
             (Decision::Refuse(refusal), Err(reason)) if refusal.reason == reason => {
                 self.saw(&format!("refused: {reason:?}"));
                 self.ledger.note_refusal(id, reason);
-                self.charge(place, address, Cause::of_refusal(reason));
+                self.charge(place, address, refusal.penalty());
                 if line.penalties && matches!(reason, Reason::SourceInstances | Reason::SourceRate) {
                     self.truth.charge(address, COST_OF_REFUSAL);
                 }

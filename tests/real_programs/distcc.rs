@@ -9,7 +9,7 @@ use super::{all_gone, books, client, give_to, have, path_of, serve, succeed};
 const PROGRAM: &str = "#include <stdio.h>\nint main(void) { printf(\"%d\\n\", 6 * 7); return 0; }\n";
 
 #[test]
-fn distcc_compiles_elsewhere() {
+fn distcc_compiles_on_the_server() {
     if !have(&["distccd", "distcc", "gcc"]) {
         return;
     }

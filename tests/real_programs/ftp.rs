@@ -11,7 +11,7 @@ fn prepare(daemon: &Daemon, passive: u16) {
     for name in ["empty", "ftp", "ftp/incoming"] {
         fs::create_dir(daemon.path(name)).unwrap();
     }
-    // vsftpd wants a user whose home exists, which that of nobody does not everywhere.
+    // vsftpd wants a user whose home exists; the one of `nobody` does not everywhere.
     give_to("daemon", &daemon.path("ftp/incoming"));
     fs::write(
         daemon.path("vsftpd.conf"),
@@ -32,7 +32,7 @@ fn curl(daemon: &Daemon) -> Command {
 }
 
 #[test]
-fn ftp_both_ways() {
+fn ftp_uploads_and_downloads() {
     if !have_as_root(&["vsftpd", "curl"]) {
         return;
     }

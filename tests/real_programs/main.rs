@@ -105,7 +105,7 @@ fn assert_file(path: &Path, bytes: &[u8]) {
     assert!(found == bytes, "{} of {} bytes is not what was sent: {} bytes", path.display(), found.len(), bytes.len());
 }
 
-/// Gives a file or folder to the user under whom handlers run.
+/// Gives a file or folder to the user of the handlers.
 fn give_to(user: &str, path: &Path) {
     if is_root() {
         succeed(Command::new("chown").args(["-R", user]).arg(path));

@@ -6,7 +6,7 @@ use super::support::{free_port, is_root};
 use super::{all_gone, assert_file, client, have, have_ipv6, path_of, random_file, serve, succeed};
 
 #[test]
-fn rsync_takes_and_gives_a_hundred_megabytes() {
+fn rsync_uploads_and_downloads_a_hundred_megabytes() {
     if !have(&["rsync"]) {
         return;
     }

@@ -25,7 +25,7 @@ fn echo(to: SocketAddr, bytes: &[u8]) {
 }
 
 #[test]
-fn cat_gives_five_megabytes_back_after_a_half_close() {
+fn cat_returns_five_megabytes_after_a_half_close() {
     let port = free_port();
     let daemon = serve(&format!("  cat: {{ listen: {port}, program: /bin/cat }}"));
     let bytes = random(5_000_000);
@@ -75,7 +75,7 @@ fn busybox_has_httpd() -> bool {
 }
 
 #[test]
-fn busybox_serves_the_web() {
+fn busybox_httpd_serves_files() {
     if !have(&["busybox", "curl"]) || !busybox_has_httpd() {
         return;
     }
@@ -88,7 +88,7 @@ fn busybox_serves_the_web() {
 
 /// tcpd runs what argv\[0\] says, which therefore must come as it stands in the table.
 #[test]
-fn tcpd_hands_on_to_the_program_in_its_name() {
+fn tcpd_starts_the_program_in_argv0() {
     let rules = fs::read_to_string("/etc/hosts.deny").unwrap_or_default();
     if rules.lines().any(|line| !line.trim().is_empty() && !line.starts_with('#')) {
         return skip("/etc/hosts.deny has rules of its own");

@@ -53,7 +53,7 @@ fn ask(socket: &UdpSocket, port: u16, version: u8, kind: u8) -> [u8; 3] {
 }
 
 #[test]
-fn talk_is_served_while_its_handler_stays_and_after_it_was_ended() {
+fn talk_works_while_its_handler_lives_and_after_it_was_ended() {
     if !have(&["in.ntalkd"]) {
         return;
     }

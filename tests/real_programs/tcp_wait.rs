@@ -9,7 +9,7 @@ const SERVER: &str =
     r#"for (1..2) { accept(my $c, *STDIN) or die; my $word = <$c>; syswrite($c, "$$ $word"); close($c) }"#;
 
 #[test]
-fn a_handler_that_accepts_for_itself() {
+fn wait_handler_accepts_and_serves_several_clients() {
     if !have(&["perl"]) {
         return;
     }

@@ -19,7 +19,7 @@ fn table(listen: &str) -> String {
 }
 
 #[test]
-fn tftp_is_served_while_its_handler_stays_and_after_it_has_left() {
+fn tftp_works_while_its_handler_lives_and_after_it_has_ended() {
     if !have_as_root(&["in.tftpd", "tftp"]) {
         return;
     }
@@ -46,7 +46,7 @@ fn tftp_is_served_while_its_handler_stays_and_after_it_has_left() {
 }
 
 #[test]
-fn tftp_over_both_families_has_a_handler_for_each() {
+fn tftp_over_ipv4_and_ipv6_has_a_handler_each() {
     if !have_as_root(&["in.tftpd", "tftp"]) || !have_ipv6() {
         return;
     }

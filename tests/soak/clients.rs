@@ -1,4 +1,4 @@
-//! The clients: those who come and go, those who stay, and those who mean no good.
+//! The clients: some come and go, some stay, and some attack.
 
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
@@ -74,7 +74,7 @@ pub(super) fn come_and_go(world: &World, seed: u64) {
             8 => kill_one(world, source, &mut dice),
             _ => command_one(world, source, &mut dice),
         };
-        one_more(if served { &world.deeds.served } else { &world.deeds.turned_away });
+        one_more(if served { &world.deeds.served } else { &world.deeds.refused });
         thread::sleep(Duration::from_millis(dice.below(10)));
     }
 }
@@ -124,7 +124,7 @@ pub(super) fn stay(world: &World, seed: u64) {
     }
 }
 
-/// One source, or one network, that comes as often as it can for a moment; and one who tries what is a trap, and pays for
+/// One source, or one network, that comes as often as it can for a moment; and one that tries what is a trap, and pays for
 /// what its handlers do.
 pub(super) fn flood(world: &World, seed: u64) {
     let mut dice = Dice::new(seed);

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::{Daemon, Setup, field, free_port, put_program, wait_for, wait_until};
+use support::{Daemon, Setup, field, free_port, is_root, own_user, put_program, wait_for, wait_until};
 
 /// Without `OXINETD_SOAK`.
 const SHORT: Duration = Duration::from_secs(12);
@@ -56,8 +56,8 @@ services:
   datagrams: { listen: udp4/127.0.0.1:DATAGRAMS, builtin: echo, lifetime: 1s }
 ";
 
-/// Comes and goes with reloads.
-const VISITOR: &str = "  visitor: { listen: VISITOR, program: /bin/cat, user: nobody }\n";
+/// Comes and goes with reloads, and runs as another user where that is possible.
+const VISITOR: &str = "  visitor: { listen: VISITOR, program: /bin/cat, user: USER }\n";
 
 const NAMES: [&str; 8] = ["CAT", "OBEDIENT", "NARROW", "RATED", "BROKEN", "TRAP", "DATAGRAMS", "VISITOR"];
 
@@ -65,7 +65,7 @@ const NAMES: [&str; 8] = ["CAT", "OBEDIENT", "NARROW", "RATED", "BROKEN", "TRAP"
 #[derive(Debug, Default)]
 struct Deeds {
     served: AtomicU64,
-    turned_away: AtomicU64,
+    refused: AtomicU64,
     floods: AtomicU64,
     killed: AtomicU64,
     datagrams: AtomicU64,
@@ -80,7 +80,7 @@ impl Deeds {
         let now = |count: &AtomicU64| count.load(Ordering::Relaxed);
         [
             ("served", now(&self.served)),
-            ("turned away", now(&self.turned_away)),
+            ("refused", now(&self.refused)),
             ("floods", now(&self.floods)),
             ("handlers killed", now(&self.killed)),
             ("datagrams answered", now(&self.datagrams)),
@@ -133,7 +133,7 @@ impl World {
             scope.spawn(move || clients::flood(self, number * 16 + 5));
             let operator = scope.spawn(move || operator::work(self, number * 16 + 6, upgrades));
             let end = Instant::now() + time;
-            // Who fails ends the round.
+            // A client that fails ends the round.
             while Instant::now() < end && !operator.is_finished() {
                 thread::sleep(Duration::from_millis(20));
             }
@@ -141,7 +141,7 @@ impl World {
         });
     }
 
-    /// Everybody has left: nothing may be left of them. Gives what the daemon has then.
+    /// All clients have left: nothing may be left of them. Gives what the daemon has then.
     fn rest(&self) -> Rest {
         wait_until("the last handlers to be gone", || {
             support::children_of(self.daemon.pid).is_empty() && self.ask(&["status"])["handlers"] == 0
@@ -170,7 +170,7 @@ impl World {
         File::options().write(true).truncate(true).open(self.daemon.path("log")).unwrap();
     }
 
-    /// Who was accepted has ended.
+    /// Every handler that was started has ended.
     fn compare_counts(&self, status: &Value) {
         for (name, service) in status["services"].as_object().unwrap() {
             let exits = ["success", "failure", "signal"].map(|how| service["exits"][how].as_u64().unwrap());
@@ -180,7 +180,7 @@ impl World {
     }
 }
 
-/// What a daemon has when it serves nobody.
+/// What a daemon has when it serves no client.
 #[derive(Clone, Copy, Debug)]
 struct Rest {
     /// Resident memory in KiB.
@@ -195,7 +195,8 @@ fn table(ports: &[u16; NAMES.len()], limit: u32, visitor: bool) -> String {
             .replace(&format!(": {name},"), &format!(": {port},"))
             .replace(&format!(":{name},"), &format!(":{port},"));
     }
-    table.replace("LIMIT", &limit.to_string())
+    let user = if is_root() { "nobody".to_owned() } else { own_user() };
+    table.replace("LIMIT", &limit.to_string()).replace("USER", &user)
 }
 
 /// `90s`, `30m`, `8h`.
@@ -211,7 +212,7 @@ fn duration(text: &str) -> Option<Duration> {
 }
 
 #[test]
-fn nothing_is_left_of_anybody() {
+fn nothing_is_left_after_mixed_traffic() {
     let wanted = std::env::var("OXINETD_SOAK").ok();
     let time = wanted.map_or(SHORT, |text| duration(&text).expect("OXINETD_SOAK is a number with s, m or h"));
     let round = ROUND.min(time / 4);

@@ -1,6 +1,6 @@
 //! A machine on which every user, every group and every program is, and all else as on another.
 
-use crate::config::machine::{Account, Machine};
+use crate::config::machine::{Account, Identity, Machine};
 
 /// What a table would be if what it names were there.
 pub(super) struct Hopeful<'a>(pub &'a dyn Machine);
@@ -22,6 +22,10 @@ impl Machine for Hopeful<'_> {
 
     fn user_of(&self, uid: u32) -> Result<Option<Account>, String> {
         self.0.user_of(uid)
+    }
+
+    fn daemon(&self) -> Identity {
+        self.0.daemon()
     }
 
     fn group(&self, group: &str) -> Result<Option<u32>, String> {

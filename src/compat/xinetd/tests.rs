@@ -9,6 +9,7 @@ use super::attributes::ATTRIBUTES;
 use super::values::{FLAGS, KINDS};
 use crate::compat::{Options, load_with};
 use crate::config::dump::dump;
+use crate::fake_machine::FakeMachine;
 
 /// Where a line stands.
 #[derive(Clone, Copy)]
@@ -124,7 +125,7 @@ fn outcome(text: &str) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.conf");
     std::fs::write(&path, text).unwrap();
-    let reading = load_with(&[path], &Options::default());
+    let reading = load_with(&[path], &Options { machine: &FakeMachine::default(), ..Options::default() });
     let said = |kind: &str, message: &str| format!("{kind}: {message}\n");
     let mut outcome: String = reading.warnings.iter().map(|warning| said("warning", &warning.message)).collect();
     match reading.table {

@@ -8,8 +8,6 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::time::Duration;
 
-use nix::unistd::geteuid;
-
 use super::super::problem::{At, Set};
 use super::super::schema::{ServiceSpec, or};
 use super::super::{Endpoint, MuxName, Program, Service, Transport};
@@ -169,7 +167,7 @@ impl Checker<'_> {
     /// The service as it is to be run: nobody's, where it would be root's for no reason.
     pub(crate) fn as_nobody(&self, spec: &ServiceSpec) -> Option<ServiceSpec> {
         let at = &spec.builtin.as_ref()?.at;
-        if spec.user.is_some() || !geteuid().is_root() {
+        if spec.user.is_some() || self.machine.daemon().uid != 0 {
             return None;
         }
         let known = matches!(self.machine.user(NOBODY.0), Ok(Some(_)));

@@ -1,18 +1,18 @@
-//! Who may come, by address and by time of day, and which rule of the administrator's says so.
+//! Which clients are accepted by address and by time of day, and which entry of `allow` or `deny` decides.
 //!
-//! [`Access`] is made by admission when a table comes into force, and asked for each connection. It is a value: it
-//! reads no clock and no file, logs nothing, and every question has an answer.
+//! Admission makes an [`Access`] when a table comes into force, and asks it for each connection. It is a value: it
+//! reads no clock and no file, logs nothing, and never fails.
 //!
-//! The most specific network that contains an address decides; of two that are equally long, the one in `deny`. Who is
-//! in no network may come, unless there is an `allow`. The networks are flattened once into ranges that don't overlap,
-//! each with the rule that decides there, so a decision is one binary search whatever the number of networks. Networks
-//! of IPv4-mapped addresses (`::ffff:10.0.0.0/104`) are IPv4 networks, and others of IPv6 contain no IPv4 address, `::/0`
-//! included. Peers that aren't IP are not subject to networks.
+//! The most specific network that contains an address decides; of two that are equally long, the one in `deny`. An
+//! address in no network is accepted, unless there is an `allow`. The networks are flattened once into ranges that
+//! don't overlap, each with the rule that decides there, so a decision is one binary search whatever the number of
+//! networks. Networks of IPv4-mapped addresses (`::ffff:10.0.0.0/104`) are IPv4 networks, and others of IPv6 contain
+//! no IPv4 address, `::/0` included. Peers that aren't IP are not subject to networks.
 
 mod ranges;
 mod times;
 
-pub use times::{LocalTime, Span, next_opening, open_at};
+pub(crate) use times::{LocalTime, Span};
 
 use std::net::IpAddr;
 
@@ -21,7 +21,7 @@ use ipnet::{IpNet, Ipv4Net};
 use crate::net::Peer;
 use ranges::{Network, Ranges};
 
-/// The entry that decided: its place in the list that [`Access::new`] was given.
+/// The entry that decided, by its index in the list that [`Access::new`] was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
     // The order matters: of equally long networks, the first in this order decides.
@@ -31,12 +31,12 @@ pub enum Rule {
     Allow(u32),
 }
 
-/// May this peer come, and why.
+/// Whether a peer is accepted, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Yes or no.
+    /// The peer is accepted.
     pub allowed: bool,
-    /// What decided; `None` where no network contains the peer: yes without an `allow`, no with one.
+    /// The entry that decided. None where no network contains the peer, which is accepted unless there is an `allow`.
     pub rule: Option<Rule>,
 }
 
@@ -45,14 +45,14 @@ pub struct Verdict {
 pub struct Access {
     v4: Ranges<u32>,
     v6: Ranges<u128>,
-    /// There is an `allow`, so strangers are not welcome.
-    allow_listed: bool,
+    /// There is an `allow`, so an address in no network is refused.
+    has_allow_list: bool,
     times: Vec<Span>,
 }
 
 impl Access {
-    /// From the lists as written, in any order, repetitions allowed (the first of two equal entries is the one named).
-    /// An empty `allow` is none; empty `times` are always.
+    /// Takes the lists as written, in any order. Of two equal entries the first is the one that is named. An empty
+    /// `allow` is the same as none; without `times` the service is always open.
     #[must_use]
     pub fn new(allow: &[IpNet], deny: &[IpNet], times: &[Span]) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
@@ -64,10 +64,10 @@ impl Access {
                 IpNet::V6(net) => v6.push(Network::new(net.network(), net.broadcast(), rule)),
             }
         }
-        Self { v4: Ranges::new(v4), v6: Ranges::new(v6), allow_listed: !allow.is_empty(), times: times.to_vec() }
+        Self { v4: Ranges::new(v4), v6: Ranges::new(v6), has_allow_list: !allow.is_empty(), times: times.to_vec() }
     }
 
-    /// May `peer` come, as far as networks go?
+    /// Whether the networks accept `peer`.
     #[must_use]
     pub fn verdict(&self, peer: &Peer) -> Verdict {
         let Peer::Inet(address, _) = peer else {
@@ -80,21 +80,19 @@ impl Access {
         let allowed = match rule {
             Some(Rule::Allow(_)) => true,
             Some(Rule::Deny(_)) => false,
-            None => !self.allow_listed,
+            None => !self.has_allow_list,
         };
         Verdict { allowed, rule }
     }
 
-    /// Is the service open at this local time?
-    #[must_use]
-    pub fn open_at(&self, now: LocalTime) -> bool {
-        open_at(&self.times, now)
+    /// Whether the service is open at this local time.
+    pub(crate) fn is_open_at(&self, now: LocalTime) -> bool {
+        times::is_open_at(&self.times, now)
     }
 
-    /// The local time at which the service is open next, `now` if it is; `None` if it never will be.
-    #[must_use]
-    pub fn next_opening(&self, now: LocalTime) -> Option<LocalTime> {
-        next_opening(&self.times, now)
+    /// The next local time at which the service is open, which may be `now`. None if it never will be.
+    pub(crate) fn next_opening(&self, now: LocalTime) -> Option<LocalTime> {
+        times::next_opening(&self.times, now)
     }
 }
 

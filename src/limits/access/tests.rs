@@ -97,7 +97,7 @@ fn times_are_asked_apart_from_networks() {
     let sundays = Span { days: 1, from: 0, to: 1440 };
     let rules = Access::new(&[], &[], &[sundays]);
     let monday = LocalTime { weekday: 1, minute: 600 };
-    assert!(!rules.open_at(monday));
+    assert!(!rules.is_open_at(monday));
     assert_eq!(rules.next_opening(monday), Some(LocalTime { weekday: 0, minute: 0 }));
 }
 

@@ -1,15 +1,15 @@
 //! Times of day at which a service is open.
 //!
 //! The week here is the one on the wall: what the local clock shows, as day and minute. Daylight saving needs no rule
-//! of its own. When the clock jumps forward, the minutes that it skips don't happen: a span that lies within them is not
-//! open that day, and one that begins within them is open from the jump on. When it jumps back, minutes happen twice,
-//! and a span that holds them is open both times.
+//! of its own. When the clock jumps forward, the minutes that it skips don't happen: a span that lies within them is
+//! not open that day, and one that begins within them is open from the jump on. When it jumps back, minutes happen
+//! twice, and a span that holds them is open both times.
 
 const MINUTES_PER_DAY: u16 = 24 * 60;
 
-/// What the clock on the wall shows.
+/// The day and the minute that the wall clock shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalTime {
+pub(crate) struct LocalTime {
     /// Sunday is 0, Saturday 6 (`tm_wday` of localtime(3)).
     pub weekday: u8,
     /// Minutes since midnight, 0 to 1439.
@@ -19,11 +19,11 @@ pub struct LocalTime {
 /// A time of day on some days of the week: `Mon-Fri 08:00-18:00`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// The days on which it begins, one bit each: Sunday is bit 0, Saturday bit 6.
+    /// The days on which the span begins, one bit each: Sunday is bit 0, Saturday bit 6.
     pub days: u8,
     /// The first minute since midnight, 0 to 1439.
     pub from: u16,
-    /// The first minute that is no longer part of it, 0 to 1440 (24:00). If it is not after `from`, it is of the next day.
+    /// The first minute after the span, 0 to 1440 (24:00). If it is not after `from`, it is on the next day.
     pub to: u16,
 }
 
@@ -38,8 +38,8 @@ impl Span {
         if self.to > self.from { today && begun && !ended } else { today && begun || yesterday && !ended }
     }
 
-    /// How many minutes on the wall from `now` to each of its beginnings, at most a week.
-    fn beginnings(self, now: LocalTime) -> impl Iterator<Item = u16> {
+    /// The minutes on the wall clock from `now` to each beginning of the span, at most a week.
+    fn minutes_to_beginnings(self, now: LocalTime) -> impl Iterator<Item = u16> {
         (0..=7).filter(move |ahead| self.begins_on(now.weekday + ahead)).filter_map(move |ahead| {
             let begin = u16::from(ahead) * MINUTES_PER_DAY + self.from;
             begin.checked_sub(now.minute)
@@ -47,20 +47,18 @@ impl Span {
     }
 }
 
-/// Is it within one of the spans? Without any, always.
-#[must_use]
-pub fn open_at(spans: &[Span], now: LocalTime) -> bool {
+/// Whether a time is within one of the spans; always, if there is none.
+pub(super) fn is_open_at(spans: &[Span], now: LocalTime) -> bool {
     spans.is_empty() || spans.iter().any(|span| span.contains(now))
 }
 
-/// When it is within one of the spans next: `now`, if it is; `None` if the spans have no days. The clock may skip that
-/// minute (daylight saving); whoever waits for it asks again.
-#[must_use]
-pub fn next_opening(spans: &[Span], now: LocalTime) -> Option<LocalTime> {
-    if open_at(spans, now) {
+/// The next time within one of the spans, which may be `now`. None if the spans have no days. The clock may skip that
+/// minute (daylight saving), so ask again then.
+pub(super) fn next_opening(spans: &[Span], now: LocalTime) -> Option<LocalTime> {
+    if is_open_at(spans, now) {
         return Some(now);
     }
-    let wait = spans.iter().flat_map(|span| span.beginnings(now)).min()?;
+    let wait = spans.iter().flat_map(|span| span.minutes_to_beginnings(now)).min()?;
     let minute = now.minute + wait;
     let days = u16::from(now.weekday) + minute / MINUTES_PER_DAY;
     Some(LocalTime { weekday: (days % 7) as u8, minute: minute % MINUTES_PER_DAY })
@@ -95,42 +93,42 @@ mod tests {
             (6, 12, 0, false),
             (0, 12, 0, false),
         ] {
-            assert_eq!(open_at(&office, at(weekday, hour, minute)), open, "{weekday} {hour}:{minute}");
+            assert_eq!(is_open_at(&office, at(weekday, hour, minute)), open, "{weekday} {hour}:{minute}");
         }
     }
 
     #[test]
     fn a_night_belongs_to_the_day_on_which_it_begins() {
         let nights = [span(SATURDAY, (22, 0), (6, 0))];
-        assert!(!open_at(&nights, at(6, 5, 59)), "that night began on Friday");
-        assert!(!open_at(&nights, at(6, 21, 59)));
-        assert!(open_at(&nights, at(6, 22, 0)));
-        assert!(open_at(&nights, at(0, 0, 0)), "the week's end is no end");
-        assert!(open_at(&nights, at(0, 5, 59)));
-        assert!(!open_at(&nights, at(0, 6, 0)));
-        assert!(!open_at(&nights, at(0, 22, 0)));
+        assert!(!is_open_at(&nights, at(6, 5, 59)), "that night began on Friday");
+        assert!(!is_open_at(&nights, at(6, 21, 59)));
+        assert!(is_open_at(&nights, at(6, 22, 0)));
+        assert!(is_open_at(&nights, at(0, 0, 0)), "the week's end is no end");
+        assert!(is_open_at(&nights, at(0, 5, 59)));
+        assert!(!is_open_at(&nights, at(0, 6, 0)));
+        assert!(!is_open_at(&nights, at(0, 22, 0)));
     }
 
     #[test]
     fn midnight_as_a_beginning_and_as_an_end() {
         for all_day in [span(SUNDAY, (0, 0), (24, 0)), span(SUNDAY, (0, 0), (0, 0))] {
-            assert!(open_at(&[all_day], at(0, 0, 0)) && open_at(&[all_day], at(0, 23, 59)));
-            assert!(!open_at(&[all_day], at(6, 23, 59)) && !open_at(&[all_day], at(1, 0, 0)));
+            assert!(is_open_at(&[all_day], at(0, 0, 0)) && is_open_at(&[all_day], at(0, 23, 59)));
+            assert!(!is_open_at(&[all_day], at(6, 23, 59)) && !is_open_at(&[all_day], at(1, 0, 0)));
         }
         for evening in [span(SUNDAY, (20, 0), (24, 0)), span(SUNDAY, (20, 0), (0, 0))] {
-            assert!(open_at(&[evening], at(0, 23, 59)) && !open_at(&[evening], at(1, 0, 0)));
+            assert!(is_open_at(&[evening], at(0, 23, 59)) && !is_open_at(&[evening], at(1, 0, 0)));
         }
         let day_and_night = [span(SUNDAY, (8, 0), (8, 0))];
-        assert!(open_at(&day_and_night, at(0, 8, 0)) && open_at(&day_and_night, at(1, 7, 59)));
-        assert!(!open_at(&day_and_night, at(0, 7, 59)) && !open_at(&day_and_night, at(1, 8, 0)));
+        assert!(is_open_at(&day_and_night, at(0, 8, 0)) && is_open_at(&day_and_night, at(1, 7, 59)));
+        assert!(!is_open_at(&day_and_night, at(0, 7, 59)) && !is_open_at(&day_and_night, at(1, 8, 0)));
     }
 
     #[test]
     fn without_spans_it_is_always_open_and_without_days_never() {
-        assert!(open_at(&[], at(3, 4, 5)));
+        assert!(is_open_at(&[], at(3, 4, 5)));
         assert_eq!(next_opening(&[], at(3, 4, 5)), Some(at(3, 4, 5)));
         let never = [span(0, (8, 0), (18, 0))];
-        assert!(!open_at(&never, at(3, 9, 0)));
+        assert!(!is_open_at(&never, at(3, 9, 0)));
         assert_eq!(next_opening(&never, at(3, 9, 0)), None);
     }
 
@@ -156,7 +154,7 @@ mod tests {
         let week = 7 * MINUTES_PER_DAY;
         let on_wall = |minute: u16| LocalTime { weekday: (minute / 1440 % 7) as u8, minute: minute % MINUTES_PER_DAY };
         for now in 0..week {
-            let first = (now..now + week).map(on_wall).find(|time| open_at(&spans, *time));
+            let first = (now..now + week).map(on_wall).find(|time| is_open_at(&spans, *time));
             assert_eq!(next_opening(&spans, on_wall(now)), first, "{now}");
         }
     }
@@ -167,7 +165,7 @@ mod tests {
     }
 
     fn open_minutes(span: Span, day: impl Iterator<Item = LocalTime>) -> usize {
-        day.filter(|time| open_at(&[span], *time)).count()
+        day.filter(|time| is_open_at(&[span], *time)).count()
     }
 
     #[test]

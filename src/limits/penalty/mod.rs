@@ -1,10 +1,10 @@
-//! What sources owe for what they did: time, in which they are refused.
+//! Penalties of sources for what their clients did: time for which they are refused.
 //!
-//! A handler that crashes or fails, a refusal, a visit to a trap cost the source of the client a time that the service
-//! sets. While a source owes more than `min`, it is refused, and not longer than `max`; what it owes goes by as time
-//! does. Each time that a source comes to be refused anew, everything costs it twice as much as the time before, until
-//! it has owed nothing for as long as `max`. A debt holds in the whole daemon, under the address or the /64 that a
-//! source is everywhere ([`Prefixes::SOURCE`]), whatever the prefixes of a service.
+//! A handler that crashes or fails, a refusal or a visit to a trap adds a time that the service sets to the debt of
+//! the client's source. A source whose debt exceeds `min` is refused; no debt grows beyond `max`; a debt shrinks by
+//! one second each second. Each time that a source becomes refused again, every event costs it twice as much as
+//! before, until it has had no debt for as long as `max`. A debt holds in the whole daemon, under the address or the
+//! /64 ([`Prefixes::SOURCE`]), whatever the prefixes of a service.
 //!
 //! Admission alone uses this. The memory is of fixed size; when it is full of debtors, the debt that ends first is
 //! forgotten, and counted. Nothing here reads a clock, logs or fails: time is an argument, nanoseconds of the monotonic
@@ -15,26 +15,25 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::limits::rate::{Carried, Key, PerFamily, Slot, Slots, source_of};
+use crate::limits::rate::{Key, PerFamily, SavedSlots, Slot, Slots, source_of};
 use crate::net::{Peer, Prefixes, Source};
-use crate::planted::{Bug, planted};
-use crate::types::{Ending, Reason};
+use crate::types::Ending;
 
-/// What a source is charged for.
+/// An event that a source is charged for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// A handler was ended by a signal that speaks of a fault in it (signal(7), those that dump core by themselves).
+    /// A signal of [`FAULTS`] ended a handler.
     Crash,
     /// A handler exited with a status other than 0.
     Exit,
-    /// The client was turned away by `allow` and `deny` or by a limit of the source's own.
+    /// The client was refused by `allow` and `deny` or by a limit of its source.
     Refused,
     /// The client came to a trap.
     Trap,
 }
 
-/// The signals that end a process for a fault of its own (signal(7), those that leave a core dump, but for SIGQUIT,
-/// which somebody has sent). A handler that writes to a client who has gone ends by SIGPIPE, and that is no fault.
+/// The signals that end a process for a fault of its own: those that leave a core dump (signal(7)), except for SIGQUIT,
+/// which somebody has sent. SIGPIPE is none of them: it ends a handler whose client has gone.
 const FAULTS: [i32; 8] = [
     libc::SIGABRT,
     libc::SIGBUS,
@@ -47,9 +46,8 @@ const FAULTS: [i32; 8] = [
 ];
 
 impl Cause {
-    /// What the client of a handler that ended so may be charged for.
-    #[must_use]
-    pub fn of_ending(ending: Ending) -> Option<Self> {
+    /// What the client of a handler may be charged for, by how the handler ended.
+    pub(crate) fn of_ending(ending: Ending) -> Option<Self> {
         match ending {
             Ending::Exited(0) => None,
             Ending::Exited(_) => Some(Self::Exit),
@@ -57,20 +55,8 @@ impl Cause {
         }
     }
 
-    /// What a client who was refused may be charged for: only what was about himself, and not that he owes already.
-    #[must_use]
-    pub fn of_refusal(reason: Reason) -> Option<Self> {
-        match reason {
-            Reason::Access | Reason::SourceInstances | Reason::SourceRate => Some(Self::Refused),
-            Reason::Trap => Some(Self::Trap),
-            Reason::Penalty if planted(Bug::ChargedForOwing) => Some(Self::Refused),
-            _ => None,
-        }
-    }
-
-    /// The key in the table, and the word in logs.
-    #[must_use]
-    pub fn word(self) -> &'static str {
+    /// The key in the service table, and the word in logs.
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Crash => "crash",
             Self::Exit => "exit",
@@ -80,12 +66,12 @@ impl Cause {
     }
 }
 
-/// What something costs.
+/// The cost of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Charge {
     /// The time that is added to the debt, for a source that has not been refused before.
     pub cost: Duration,
-    /// A debt up to this has no effect.
+    /// A source is refused while its debt is greater than this.
     pub min: Duration,
     /// No debt grows beyond this.
     pub max: Duration,
@@ -93,46 +79,45 @@ pub struct Charge {
 
 /// A source that is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Penalised {
-    /// Who.
+pub(crate) struct Penalised {
     pub source: Source,
-    /// For how long, from now.
+    /// The time from now for which it is refused.
     pub left: Duration,
-    /// The how many-th time it is.
+    /// How often it has become refused, this time included.
     pub times: u32,
 }
 
-/// What all of them owe.
+/// The debts of all sources.
 #[derive(Debug)]
-pub struct Penalties {
+pub(crate) struct Penalties {
     slots: Slots<Debt>,
     changes: u64,
 }
 
 /// The same, as an upgrade hands it to the next program.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct CarriedPenalties {
-    slots: Carried<Debt>,
+pub(crate) struct SavedPenalties {
+    slots: SavedSlots<Debt>,
     changes: u64,
 }
 
 impl Penalties {
-    /// The most debtors of a family that are remembered, whatever the size of the tables of rates: as many as sshd(8)
-    /// has by default.
-    pub const MOST: u32 = 65_536;
+    /// The most debtors of a family that are remembered, whatever the size of the tables of rates: the default of
+    /// sshd(8).
+    pub(crate) const MAX_DEBTORS: u32 = 65_536;
 
-    /// Room for so many debtors, up to [`MOST`](Self::MOST): 43 bytes each.
+    /// Memory for this many debtors, up to [`MAX_DEBTORS`](Self::MAX_DEBTORS): 43 bytes each.
     ///
     /// # Errors
-    /// There is no room for so many.
-    pub fn new(entries: PerFamily<u32>) -> Result<Self, TryReserveError> {
-        let most = |count: u32| count.min(Self::MOST);
-        let slots = Slots::new(PerFamily { ipv4: most(entries.ipv4), ipv6: most(entries.ipv6) })?;
+    /// There is no memory for so many.
+    pub(crate) fn new(entries: PerFamily<u32>) -> Result<Self, TryReserveError> {
+        let capped = |count: u32| count.min(Self::MAX_DEBTORS);
+        let slots = Slots::new(PerFamily { ipv4: capped(entries.ipv4), ipv6: capped(entries.ipv6) })?;
         Ok(Self { slots, changes: 0 })
     }
 
-    /// Adds to what `source` owes at `now`. If this is what brings it to be refused, gives the time for which it is.
-    pub fn charge(&mut self, source: Source, charge: &Charge, now: u64) -> Option<Duration> {
+    /// Adds to the debt of `source` at `now`. If this is what makes it refused, gives the time for which it is.
+    pub(crate) fn charge(&mut self, source: Source, charge: &Charge, now: u64) -> Option<Duration> {
         let debt = self.slots.claim(0, source, now);
         if debt.is_idle(now) {
             *debt = Debt { source: debt.source, v6: debt.v6, ..Debt::default() };
@@ -147,83 +132,78 @@ impl Penalties {
         Some(Duration::from_nanos(debt.refused_until - now))
     }
 
-    /// For how long `source` is refused, if it is, and the how many-th time that is.
-    #[must_use]
-    pub fn find(&self, source: Source, now: u64) -> Option<Penalised> {
-        // Most daemons charge nobody.
+    /// The penalty of `source`, if it is refused.
+    pub(crate) fn find(&self, source: Source, now: u64) -> Option<Penalised> {
+        // Most service tables have no penalties.
         (self.changes > 0).then(|| self.slots.get(0, source))??.penalised(now)
     }
 
-    /// All that are refused, in no order. Looks at every slot: about a millisecond for all that there can be.
-    pub fn iter(&self, now: u64) -> impl Iterator<Item = Penalised> {
+    /// All sources that are refused, in no order. Reads every slot: about a millisecond for all that there can be.
+    pub(crate) fn iter(&self, now: u64) -> impl Iterator<Item = Penalised> {
         self.slots.busy(now).filter_map(move |debt| debt.penalised(now))
     }
 
-    /// Forgives those of whom `whom` says so, and gives their number.
-    pub fn pardon(&mut self, whom: impl Fn(Source) -> bool, now: u64) -> usize {
-        let debtors = self.slots.busy_mut(now).filter(|debt| whom(debt.source()));
-        let pardoned = debtors.map(|debt| *debt = Debt::default()).count();
-        self.changes += pardoned as u64;
-        pardoned
+    /// Forgets the debts of all sources that `whose` selects, and gives their number.
+    pub(crate) fn forgive(&mut self, whose: impl Fn(Source) -> bool, now: u64) -> usize {
+        let debtors = self.slots.busy_mut(now).filter(|debt| whose(debt.source()));
+        let forgiven = debtors.map(|debt| *debt = Debt::default()).count();
+        self.changes += forgiven as u64;
+        forgiven
     }
 
-    /// Takes over what is owed in another memory.
-    pub fn take_over(&mut self, other: &Self, now: u64) {
+    /// Takes over the debts of another memory.
+    pub(crate) fn copy_from(&mut self, other: &Self, now: u64) {
         for debt in other.slots.busy(now) {
             *self.slots.claim(0, debt.source(), now) = *debt;
         }
         self.changes = self.changes.max(other.changes) + 1;
     }
 
-    /// For the next program.
-    #[must_use]
-    pub fn carry(&self, now: u64) -> CarriedPenalties {
-        CarriedPenalties { slots: self.slots.carry(now), changes: self.changes }
+    /// The state for the next program.
+    pub(crate) fn save(&self, now: u64) -> SavedPenalties {
+        SavedPenalties { slots: self.slots.save(now), changes: self.changes }
     }
 
-    /// What the program before this one knew, in memory of the same size.
+    /// The state of the program before this one, in memory of the same size.
     ///
     /// # Errors
-    /// There is no room for so many.
-    pub fn from_carried(carried: CarriedPenalties) -> Result<Self, TryReserveError> {
-        Ok(Self { slots: Slots::from_carried(carried.slots)?, changes: carried.changes })
+    /// There is no memory for so many.
+    pub(crate) fn restore(saved: SavedPenalties) -> Result<Self, TryReserveError> {
+        Ok(Self { slots: Slots::restore(saved.slots)?, changes: saved.changes })
     }
 
-    /// Grows with every change but the passing of time.
-    #[must_use]
-    pub fn changes(&self) -> u64 {
+    /// Grows with every change except the passing of time.
+    pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
 
     /// How many debtors were forgotten to make room for others, since the start.
-    #[must_use]
-    pub fn forgotten(&self) -> PerFamily<u64> {
+    pub(crate) fn forgotten(&self) -> PerFamily<u64> {
         self.slots.evicted()
     }
 }
 
-/// The key of a source that is penalised.
-#[must_use]
-pub fn debtor(peer: &Peer) -> Source {
+/// The source that a peer's penalties are counted under.
+pub(crate) fn debtor(peer: &Peer) -> Source {
     peer.source(Prefixes::SOURCE)
 }
 
-/// What one source owes.
+/// The debt of one source.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Debt {
     source: u64,
-    /// When nothing is owed any more.
+    /// The end of the debt.
     until: u64,
-    /// When no more than `min` is.
+    /// When the debt falls to `min`.
     refused_until: u64,
-    /// When it is forgotten that there was a debt, in seconds, rounded up.
+    /// When the doubling is forgotten, in seconds, rounded up.
     forget: u32,
-    /// How often the source has come to be refused.
+    /// How often the source has become refused.
     times: u16,
     v6: bool,
 }
 
-const SECOND: u64 = 1_000_000_000;
+const SECOND_NS: u64 = 1_000_000_000;
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
@@ -238,7 +218,7 @@ impl Debt {
         let owed = before.saturating_add(cost).min(nanos(*max)).max(before);
         self.until = now.saturating_add(owed);
         self.refused_until = self.refused_until.max(self.until.saturating_sub(nanos(*min)));
-        let forget = self.until.saturating_add(nanos(*max)).div_ceil(SECOND);
+        let forget = self.until.saturating_add(nanos(*max)).div_ceil(SECOND_NS);
         self.forget = self.forget.max(u32::try_from(forget).unwrap_or(u32::MAX));
     }
 
@@ -253,7 +233,7 @@ impl Debt {
 }
 
 impl Slot for Debt {
-    /// Whose debt ends first, goes first.
+    /// The debt that ends first is forgotten first.
     type Weight = (u64, u32);
 
     fn of(key: &Key) -> Self {
@@ -265,7 +245,7 @@ impl Slot for Debt {
     }
 
     fn is_idle(&self, now: u64) -> bool {
-        u64::from(self.forget).saturating_mul(SECOND) <= now
+        u64::from(self.forget).saturating_mul(SECOND_NS) <= now
     }
 
     fn weight(&self) -> Self::Weight {

@@ -1,12 +1,12 @@
-//! How often somebody may come: the generic cell rate algorithm (ITU-T I.371, annex A, virtual scheduling) without
+//! How often clients may connect: the generic cell rate algorithm (ITU-T I.371, annex A, virtual scheduling) without
 //! rounding.
 //!
-//! A [`Rate`] is a rule. What it needs to remember is one time, the *theoretical arrival time* (TAT): in a
-//! [`Bucket`] for a service as a whole, in a table of fixed size ([`Sources`]) for its sources. The table of services
-//! makes the rules; only admission uses them: it asks every question with `check`, and when all have said yes it calls
-//! `commit` for each, so that who is refused by a later question has used up nothing. Nothing here reads a clock, logs
-//! or fails: time is an argument, nanoseconds of the monotonic clock, and any value from 0 to `u64::MAX` is right, also
-//! twice the same.
+//! A [`Rate`] is a rule. What it needs to remember is one time, the *theoretical arrival time* (TAT): in a [`Bucket`]
+//! for a service as a whole, in a table of fixed size ([`Sources`]) for its sources. The table of services makes the
+//! rules; only admission uses them: it evaluates every limit with `check`, and when all admit the client it calls
+//! `commit` for each, so that a client refused by a later check has used up nothing. Nothing here reads a clock, logs
+//! or fails: time is an argument, nanoseconds of the monotonic clock, and any value from 0 to `u64::MAX` is right,
+//! also twice the same.
 //!
 //! **Exactness.** A seventh of a second is no whole number of nanoseconds, and rounding it would one day admit one too
 //! many or one too few. But every TAT is a whole number of nanoseconds plus a whole number of `1/events` ns, because
@@ -20,15 +20,16 @@ mod slots;
 mod table;
 
 pub use slots::PerFamily;
-pub(crate) use slots::{Carried, Key, Slot, Slots, source_of};
-pub use table::{CarriedSources, Change, Sources};
+pub(crate) use slots::{Key, SavedSlots, Slot, Slots, source_of};
+pub(crate) use table::SavedSources;
+pub use table::{Change, Sources};
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// So many events in a time, and how many of them may come at once.
+/// A number of events in a period, and how many of them may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
     /// In lowest terms against the period; a fraction of a nanosecond is counted in `1/events`. Below 2^31.
@@ -41,7 +42,7 @@ pub struct Rate {
     capacity: Moment,
 }
 
-/// Why a [`Rate`] can't be.
+/// What is wrong with the terms of a [`Rate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidRate {
     /// No events, no time or no burst.
@@ -64,7 +65,7 @@ impl fmt::Display for InvalidRate {
 
 impl std::error::Error for InvalidRate {}
 
-/// Not now: after this time, with nothing else happening, the answer will be yes. Exact: a nanosecond less is too early.
+/// The time after which the event is allowed, if no other comes before. Exact: a nanosecond less is too early.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryAfter(pub Duration);
 
@@ -86,7 +87,7 @@ impl Rate {
         if rate.capacity.ns > u128::from(u64::MAX) { Err(InvalidRate::TooSlow) } else { Ok(rate) }
     }
 
-    /// May an event come at `now`, when the next is expected at `tat`?
+    /// Whether an event is allowed at `now`, when the next is expected at `tat`.
     fn check(&self, tat: Moment, now: u64) -> Result<(), RetryAfter> {
         let latest = self.sum(Moment::at(now), self.tolerance);
         if tat <= latest {
@@ -96,15 +97,15 @@ impl Rate {
         Err(RetryAfter(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))))
     }
 
-    /// The TAT after an event at `now`. An event that was not allowed leaves the burst used up and no
-    /// more, so that nobody pays later for what was never refused.
-    fn after(&self, tat: Moment, now: u64) -> Moment {
+    /// The TAT after an event at `now`. An event that was not allowed leaves the burst used up and no more, so that it
+    /// costs nothing later.
+    fn tat_after(&self, tat: Moment, now: u64) -> Moment {
         let now = Moment::at(now);
         self.sum(tat.max(now), self.step).min(self.sum(now, self.capacity))
     }
 
     /// The TAT when this rate becomes `new` at `now`: the same part of the burst is used. Rounded down by less than
-    /// two nanoseconds of the old rate, in the source's favour: who had half of the burst left has half left.
+    /// two nanoseconds of the old rate, in the source's favour: a source that had half of the burst left has half left.
     fn carry_over(&self, tat: Moment, now: u64, new: &Self) -> Moment {
         let (now, whole) = (u128::from(now), self.capacity.ns_up());
         let debt = tat.ns.saturating_sub(now).min(whole);
@@ -125,7 +126,7 @@ impl Rate {
 struct Moment {
     /// Whole nanoseconds, below 2^65.
     ns: u128,
-    /// And so many times `1/events` of one, less than `events` of the rate that it belongs to.
+    /// The rest, in `1/events` of a nanosecond, less than `events` of the rate that it belongs to.
     fraction: u32,
 }
 
@@ -134,7 +135,7 @@ impl Moment {
         Self { ns: now.into(), fraction: 0 }
     }
 
-    /// So many times `1/events` ns; `events` is below 2^31, so the remainder fits.
+    /// `ticks` times `1/events` ns; `events` is below 2^31, so the remainder fits.
     fn from_ticks(ticks: u128, events: u32) -> Self {
         let events = u128::from(events);
         Self { ns: ticks / events, fraction: (ticks % events) as u32 }
@@ -157,20 +158,20 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    /// May an event come at `now`? Changes nothing.
+    /// Whether an event is allowed at `now`. Changes nothing.
     ///
     /// # Errors
-    /// When it may.
+    /// When it is.
     pub fn check(&self, rate: &Rate, now: u64) -> Result<(), RetryAfter> {
         rate.check(self.tat, now)
     }
 
-    /// An event has come at `now`.
+    /// Counts an event at `now`.
     pub fn commit(&mut self, rate: &Rate, now: u64) {
-        self.tat = rate.after(self.tat, now);
+        self.tat = rate.tat_after(self.tat, now);
     }
 
-    /// The rate was `old` and is `new` from `now`; the same part of the burst stays used.
+    /// Changes the rate from `old` to `new` at `now`; the same part of the burst stays used.
     pub fn adjust(&mut self, old: &Rate, new: &Rate, now: u64) {
         self.tat = old.carry_over(self.tat, now, new);
     }

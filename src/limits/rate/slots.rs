@@ -1,13 +1,13 @@
-//! Memory of fixed size for what is known of many sources, whatever that is: a rate, a penalty, how often one comes.
+//! Memory of fixed size for something about each of many sources: a rate, a penalty, a number of connections.
 //!
-//! Two tables, so that a flood over IPv6 forgets nothing about IPv4. Each is set-associative: SipHash with a random key
-//! (std's) gives a source one set in the left half and one in the right, of eight slots each, and its slot is in either.
-//! A newcomer goes where more slots are idle, on a tie to the left, which spreads sources so evenly that sets which are
-//! meant to be six eighths full hold all of as many sources as the table has entries, but for one in two million (Vöcking,
-//! "How asymmetry helps load balancing", 2003; with a single set it would be one in twenty).
+//! Two tables, so that a flood over IPv6 forgets nothing about IPv4. Each is set-associative: SipHash with a random
+//! key (std's) gives a source one set in the left half and one in the right, of eight slots each, and its slot is in
+//! either. A new source goes where more slots are idle, on a tie to the left, which spreads sources so evenly that
+//! sets which are meant to be six eighths full hold all of as many sources as the table has entries, but for one in
+//! two million (Vöcking, "How asymmetry helps load balancing", 2003; with a single set it would be one in twenty).
 //!
-//! When all sixteen are in use, the one that matters least goes. A newcomer always gets a slot: otherwise whoever fills
-//! a table would switch a limit off for everybody else.
+//! When all sixteen are in use, the slot of the least weight is taken. A new source always gets a slot: otherwise a
+//! flood that fills a table would switch a limit off for all other sources.
 //!
 //! Nothing is allocated after the start, and all of it is written then: a machine that hasn't the memory says so before
 //! the first client, not in the middle of a flood.
@@ -23,10 +23,10 @@ use siphasher::sip::SipHasher13;
 use crate::net::Source;
 
 const WAYS: usize = 8;
-/// How many entries a set is there for; the difference to [`WAYS`] is the room for chance.
+/// The entries that a set is meant for; the difference to [`WAYS`] is the room for chance.
 pub(super) const ENTRIES_PER_SET: usize = 6;
 
-/// One for IPv4 (Unix users and the unknown peer among them), one for IPv6.
+/// One value for IPv4 (with Unix users and the unknown peer), one for IPv6.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PerFamily<T> {
     /// IPv4 and what isn't IP.
@@ -35,36 +35,34 @@ pub struct PerFamily<T> {
     pub ipv6: T,
 }
 
-/// What is remembered of one source under one number. The default is idle, and known of nobody.
+/// What is remembered of one source under one number. The default is idle and belongs to no source.
 pub(crate) trait Slot: Copy + Default {
-    /// How much would be lost with it; the least goes first.
+    /// How much would be lost with the slot; the slot of the least weight is taken first.
     type Weight: Ord + Default;
 
-    /// A new one.
+    /// An idle slot of a source and number.
     fn of(key: &Key) -> Self;
 
-    /// Is it that one?
+    /// Whether the slot belongs to a source and number.
     fn is(&self, key: &Key) -> bool;
 
-    /// Is it as good as absent?
+    /// Whether the slot equals an absent one.
     fn is_idle(&self, now: u64) -> bool;
 
-    /// Against the others in its set.
     fn weight(&self) -> Self::Weight;
 }
 
-/// What a slot is found by.
+/// What a slot is found by: a source and a number.
 pub(crate) struct Key {
     /// The source in 64 bits, of its family.
     pub source: u64,
-    /// Is it one of IPv6?
     pub v6: bool,
-    /// What it is remembered for.
+    /// The number of a limit or a service.
     pub number: u32,
     hash: u64,
 }
 
-/// The slots of both families.
+/// The slots of both address families.
 #[derive(Debug)]
 pub(crate) struct Slots<S> {
     pub(super) v4: Table<S>,
@@ -72,8 +70,8 @@ pub(crate) struct Slots<S> {
     secret: Secret,
 }
 
-/// The key of the hash. It is of our own making, where std's would do but for an upgrade: the next program goes on with
-/// the same slots, and must find them.
+/// The key of the hash. std's hasher hides its key, and an upgrade has to save it: the next program goes on with the
+/// same slots, and must find them.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Secret(u64, u64);
 
@@ -96,42 +94,42 @@ impl Secret {
 const NO_NUMBER: u32 = u32::MAX;
 
 impl<S: Slot> Slots<S> {
-    /// Room for so many entries of each family, in steps of six, at least twelve.
+    /// Memory for this many entries of each family, in steps of six, at least twelve.
     pub(crate) fn new(entries: PerFamily<u32>) -> Result<Self, TryReserveError> {
         Ok(Self { v4: Table::new(entries.ipv4)?, v6: Table::new(entries.ipv6)?, secret: Secret::random() })
     }
 
-    /// What is known of `source` under a number; it may be idle.
+    /// The slot of `source` under a number, if it has one; it may be idle.
     pub(crate) fn get(&self, number: u32, source: Source) -> Option<&S> {
         let table = if is_v6(source) { &self.v6 } else { &self.v4 };
         table.find(&self.key(number, source))
     }
 
-    /// The slot of `source` under a number: its own, or a new one in place of what mattered least.
+    /// The slot of `source` under a number: its own, or a new one in place of the slot of the least weight.
     pub(crate) fn claim(&mut self, number: u32, source: Source, now: u64) -> &mut S {
         let key = self.key(number, source);
         let table = if is_v6(source) { &mut self.v6 } else { &mut self.v4 };
         table.claim(&key, now)
     }
 
-    /// All that are not idle, in no order. Looks at every slot.
+    /// All slots that are not idle, in no order. Reads every slot.
     pub(crate) fn busy(&self, now: u64) -> impl Iterator<Item = &S> {
         let slots = self.v4.sets.iter().chain(&self.v6.sets).flat_map(|set| &set.0);
         slots.filter(move |slot| !slot.is_idle(now))
     }
 
-    /// The same, to be changed. Which source and number a slot has must stay.
+    /// The same, to be changed. A slot must keep its source and number.
     pub(crate) fn busy_mut(&mut self, now: u64) -> impl Iterator<Item = &mut S> {
         let slots = self.v4.sets.iter_mut().chain(&mut self.v6.sets).flat_map(|set| &mut set.0);
         slots.filter(move |slot| !slot.is_idle(now))
     }
 
-    /// How many are not idle.
+    /// The number of slots that are not idle.
     pub(crate) fn count(&self, now: u64) -> PerFamily<usize> {
         PerFamily { ipv4: self.v4.count(now), ipv6: self.v6.count(now) }
     }
 
-    /// How many were lost that were not idle.
+    /// The number of slots that were taken although they were not idle.
     pub(crate) fn evicted(&self) -> PerFamily<u64> {
         PerFamily { ipv4: self.v4.evicted, ipv6: self.v6.evicted }
     }
@@ -143,7 +141,7 @@ impl<S: Slot> Slots<S> {
     }
 
     /// The source in 64 bits. That loses nothing but from an IPv6 prefix longer than 64, which is hashed: two of them
-    /// share a slot once in 2^64 pairs, and nobody who doesn't know the key can bring that about.
+    /// share a slot once in 2^64 pairs, and a client that doesn't know the key can't bring that about.
     fn bits(&self, source: Source) -> u64 {
         match source {
             Source::V4(address, length) => u64::from(length) << 32 | u64::from(address.to_bits()),
@@ -168,7 +166,7 @@ pub(crate) fn source_of(bits: u64, v6: bool) -> Source {
     }
 }
 
-/// What makes a source: its kind, the length of its prefix, and its bits.
+/// The parts of a source: its kind, the length of its prefix, and its bits.
 fn parts(source: Source) -> (u8, u8, u128) {
     match source {
         Source::V4(address, length) => (4, length, address.to_bits().into()),
@@ -182,16 +180,16 @@ fn is_v6(source: Source) -> bool {
     matches!(source, Source::V6(..))
 }
 
-/// All that is known, as an upgrade hands it to the next program.
+/// All slots that are not idle, as an upgrade hands them to the next program.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Carried<S> {
+pub(crate) struct SavedSlots<S> {
     secret: Secret,
-    v4: CarriedTable<S>,
-    v6: CarriedTable<S>,
+    v4: SavedTable<S>,
+    v6: SavedTable<S>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct CarriedTable<S> {
+struct SavedTable<S> {
     sets: usize,
     evicted: u64,
     /// Slots that are not idle, by their set and their place in it.
@@ -199,18 +197,18 @@ struct CarriedTable<S> {
 }
 
 impl<S: Slot> Slots<S> {
-    /// For the next program.
-    pub(crate) fn carry(&self, now: u64) -> Carried<S> {
-        Carried { secret: self.secret, v4: self.v4.carry(now), v6: self.v6.carry(now) }
+    /// The state for the next program.
+    pub(crate) fn save(&self, now: u64) -> SavedSlots<S> {
+        SavedSlots { secret: self.secret, v4: self.v4.save(now), v6: self.v6.save(now) }
     }
 
-    /// What the program before this one knew, in memory of the same size.
+    /// The state of the program before this one, in memory of the same size.
     ///
     /// # Errors
-    /// There is no room for so many.
-    pub(crate) fn from_carried(carried: Carried<S>) -> Result<Self, TryReserveError> {
-        let Carried { secret, v4, v6 } = carried;
-        Ok(Self { v4: Table::from_carried(v4)?, v6: Table::from_carried(v6)?, secret })
+    /// There is no memory for so many.
+    pub(crate) fn restore(saved: SavedSlots<S>) -> Result<Self, TryReserveError> {
+        let SavedSlots { secret, v4, v6 } = saved;
+        Ok(Self { v4: Table::restore(v4)?, v6: Table::restore(v6)?, secret })
     }
 }
 
@@ -224,7 +222,7 @@ impl<S: Slot> Set<S> {
         self.0.iter().filter(|slot| slot.is_idle(now)).count()
     }
 
-    /// The slot that matters least, and how much it does.
+    /// The slot of the least weight, and that weight.
     fn least(&self) -> (S::Weight, usize) {
         let all = self.0.iter().enumerate().map(|(way, slot)| (slot.weight(), way));
         all.min().unwrap_or_default()
@@ -249,17 +247,17 @@ impl<S: Slot> Table<S> {
         Ok(Self { sets: sets.into_boxed_slice(), evicted: 0 })
     }
 
-    fn carry(&self, now: u64) -> CarriedTable<S> {
+    fn save(&self, now: u64) -> SavedTable<S> {
         let all = self.sets.iter().enumerate();
         let all = all.flat_map(|(set, slots)| slots.0.iter().enumerate().map(move |(way, slot)| (set, way, *slot)));
         let busy = all.filter(|(_, _, slot)| !slot.is_idle(now)).collect();
-        CarriedTable { sets: self.sets.len(), evicted: self.evicted, busy }
+        SavedTable { sets: self.sets.len(), evicted: self.evicted, busy }
     }
 
-    fn from_carried(carried: CarriedTable<S>) -> Result<Self, TryReserveError> {
-        let mut table = Self::of_sets(carried.sets.max(2))?;
-        table.evicted = carried.evicted;
-        for (set, way, slot) in carried.busy {
+    fn restore(saved: SavedTable<S>) -> Result<Self, TryReserveError> {
+        let mut table = Self::of_sets(saved.sets.max(2))?;
+        table.evicted = saved.evicted;
+        for (set, way, slot) in saved.busy {
             if let Some(place) = table.sets.get_mut(set).and_then(|set| set.0.get_mut(way)) {
                 *place = slot;
             }
@@ -293,7 +291,7 @@ impl<S: Slot> Table<S> {
         slot
     }
 
-    /// What matters least in the emptier of the two sets; in full ones, of both.
+    /// The slot of the least weight in the emptier of the two sets; of full ones, in both.
     fn make_room(&mut self, key: &Key, now: u64) -> (usize, usize) {
         let [left, right] = self.homes(key);
         let least = |set: usize| self.sets[set].least();

@@ -1,23 +1,23 @@
 //! The rates of many sources in memory of fixed size: 32 bytes a source (eight slots of 24 bytes for six entries).
 //!
-//! When both sets of a newcomer are full of debtors, the one with the least debt goes, and is counted.
+//! When both sets of a new source are full of debtors, the one with the least debt is forgotten, and counted.
 
 use std::collections::{BTreeMap, TryReserveError};
 
 use serde::{Deserialize, Serialize};
 
-use super::slots::{Carried, ENTRIES_PER_SET, Key, PerFamily, Set, Slot, Slots};
+use super::slots::{ENTRIES_PER_SET, Key, PerFamily, SavedSlots, Set, Slot, Slots};
 use crate::limits::rate::{Moment, Rate, RetryAfter};
 use crate::net::Source;
 
 const _: () = assert!(size_of::<Set<Debt>>() <= ENTRIES_PER_SET * 32);
 
-/// What a reload does to one limit.
+/// How a reload changes one limit.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
-    /// The rate until now.
+    /// The old rate.
     pub old: Rate,
-    /// The rate from now on, or none: what was owed is forgotten and the limit's number is free.
+    /// The new rate. None removes the limit: its debts are forgotten and its number is free.
     pub new: Option<Rate>,
 }
 
@@ -28,35 +28,35 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Sources(Slots<Debt>);
 
-/// All that is owed, as an upgrade hands it to the next program.
+/// All debts, as an upgrade hands them to the next program.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct CarriedSources(Carried<Debt>);
+pub(crate) struct SavedSources(SavedSlots<Debt>);
 
 impl Sources {
-    /// Room for so many sources with debt: 32 bytes each, in steps of six, at least twelve.
+    /// Memory for this many sources with debt: 32 bytes each, in steps of six, at least twelve.
     ///
     /// # Errors
-    /// There is no room for so many.
+    /// There is no memory for so many.
     pub fn new(entries: PerFamily<u32>) -> Result<Self, TryReserveError> {
         Slots::new(entries).map(Self)
     }
 
-    /// May `source` come at `now`, as far as this limit goes? Changes nothing.
+    /// Whether this limit admits `source` at `now`. Changes nothing.
     ///
     /// # Errors
-    /// When it may.
+    /// When it does.
     pub fn check(&self, limit: u32, source: Source, rate: &Rate, now: u64) -> Result<(), RetryAfter> {
         self.0.get(limit, source).map_or(Ok(()), |debt| rate.check(debt.tat(), now))
     }
 
-    /// `source` has come at `now`. Counts it under this limit, and forgets another if there is no room.
+    /// Counts an admission of `source` at `now` under this limit, and forgets another source if there is no room.
     pub fn commit(&mut self, limit: u32, source: Source, rate: &Rate, now: u64) {
         let debt = self.0.claim(limit, source, now);
-        debt.set_tat(rate.after(debt.tat(), now));
+        debt.set_tat(rate.tat_after(debt.tat(), now));
     }
 
-    /// From `now`, the limits in `changes` have other rates; every source keeps the part of its burst that it has used.
-    /// One pass over the tables, whatever the number of changes: some milliseconds for a million entries.
+    /// Changes the rates of limits at `now`; every source keeps the part of its burst that it has used. One pass over
+    /// the tables, whatever the number of changes: some milliseconds for a million entries.
     pub fn adjust(&mut self, changes: &BTreeMap<u32, Change>, now: u64) {
         if changes.is_empty() {
             return;
@@ -69,29 +69,26 @@ impl Sources {
         }
     }
 
-    /// For the next program.
-    #[must_use]
-    pub fn carry(&self, now: u64) -> CarriedSources {
-        CarriedSources(self.0.carry(now))
+    /// The state for the next program.
+    pub(crate) fn save(&self, now: u64) -> SavedSources {
+        SavedSources(self.0.save(now))
     }
 
-    /// What the program before this one knew, in memory of the same size.
+    /// The state of the program before this one, in memory of the same size.
     ///
     /// # Errors
-    /// There is no room for so many.
-    pub fn from_carried(CarriedSources(carried): CarriedSources) -> Result<Self, TryReserveError> {
-        Slots::from_carried(carried).map(Self)
+    /// There is no memory for so many.
+    pub(crate) fn restore(SavedSources(saved): SavedSources) -> Result<Self, TryReserveError> {
+        Slots::restore(saved).map(Self)
     }
 
-    /// How many sources were forgotten while they still owed something, since the start.
-    #[must_use]
-    pub fn evicted_with_debt(&self) -> PerFamily<u64> {
+    /// How many sources were forgotten while they had a debt, since the start.
+    pub(crate) fn evicted_with_debt(&self) -> PerFamily<u64> {
         self.0.evicted()
     }
 
-    /// How many sources owe something at `now`. Looks at every slot; for reports.
-    #[must_use]
-    pub fn indebted(&self, now: u64) -> PerFamily<usize> {
+    /// How many sources have a debt at `now`. Reads every slot; for reports.
+    pub(crate) fn indebted(&self, now: u64) -> PerFamily<usize> {
         self.0.count(now)
     }
 }
@@ -130,7 +127,7 @@ impl Slot for Debt {
         self.source == key.source && self.limit == key.number
     }
 
-    /// Whoever owes nothing is as good as absent.
+    /// A source without debt equals an absent one.
     fn is_idle(&self, now: u64) -> bool {
         self.tat() <= Moment::at(now)
     }

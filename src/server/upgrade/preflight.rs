@@ -21,8 +21,8 @@ use crate::log::Log;
 use crate::server::Server;
 use crate::server::error::StartError;
 use crate::sys::clock;
-use crate::sys::exec::{Recipe, Start, Stderr, Strings};
 use crate::sys::pidfd;
+use crate::sys::spawn::{ChildStep, ExecPlan, SpawnSlot, Strings};
 use crate::system::Preview;
 use crate::types::Ending;
 
@@ -40,7 +40,7 @@ fn ready_marker() -> String {
 /// A preflight that has not ended yet.
 #[derive(Debug)]
 pub(in crate::server) struct Preflight {
-    start: Start,
+    slot: SpawnSlot,
     process: OwnedFd,
     state: File,
     /// The length of the state. The new program writes its answer behind it.
@@ -55,26 +55,23 @@ impl Server {
     pub(super) fn start_preflight(&self) -> io::Result<Preflight> {
         let state = self.write_state()?;
         let length = state.metadata()?.len();
+        // The new program writes its output, on whichever descriptor, behind the state.
+        let wishes = vec![
+            ChildStep::ConnectionToStderr,
+            ChildStep::SetUmask(0o077),
+            ChildStep::ChangeDirectory(CString::from(c"/")),
+        ];
+        let path = CString::new(self.program.path().as_os_str().as_bytes())?;
+        let argv = Strings::of(self.program.command_line(PREFLIGHT_VALUE).iter().map(AsRef::as_ref));
+        let plan = ExecPlan::compile(wishes, self.dispatcher.kernel().state(), path, argv);
+        let plan = plan.map_err(|error| io::Error::other(format!("{error:?}")))?;
+        let mut slot = SpawnSlot::new()?;
         let environment =
             |bytes: &mut Vec<u8>| current_environment().iter().for_each(|one| bytes.extend(one.as_bytes_with_nul()));
-        let recipe = Recipe {
-            // Its output, on whichever descriptor, is written behind the state.
-            stderr: Stderr::Connection,
-            rlimits: Vec::new(),
-            nice: None,
-            umask: 0o077,
-            chroot: None,
-            directory: CString::from(c"/"),
-            credentials: None,
-            path: CString::new(self.program.path().as_os_str().as_bytes())?,
-            argv: Strings::of(self.program.command_line(PREFLIGHT_VALUE).iter().map(AsRef::as_ref)),
-            signals: self.signals.not_default(),
-        };
-        let mut start = Start::new()?;
-        let child = start.go(&Rc::new(recipe), state.try_clone()?.into(), environment);
+        let child = slot.spawn(&Rc::new(plan), state.try_clone()?.into(), environment);
         let process = child.map_err(|(failure, _)| io::Error::from_raw_os_error(failure.errno))?.pidfd;
         let deadline = clock::monotonic() + PREFLIGHT_TIMEOUT;
-        Ok(Preflight { start, process, state, length, deadline, timed_out: false })
+        Ok(Preflight { slot, process, state, length, deadline, timed_out: false })
     }
 }
 
@@ -97,7 +94,7 @@ impl Preflight {
             // As process 1 we may have reaped it as an orphan: then its answer alone counts.
             Err(_) => None,
         };
-        if let Some((_, Some(failure))) = self.start.finish() {
+        if let Some((_, Some(failure))) = self.slot.finish() {
             return Some(Err(UpgradeError::Spawn(failure)));
         }
         Some(self.check_answer(ending))

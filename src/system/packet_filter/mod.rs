@@ -20,7 +20,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::{ListenerSocket, System};
-use crate::admission::{Admission, Barred};
+use crate::admission::{Admission, Blocked};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::listeners::{ListenerId, Listeners};
 use crate::sys::bpf::{self, Instruction};
@@ -45,7 +45,7 @@ pub(crate) struct PacketFilter {
     seen: Option<(u64, Option<Duration>)>,
     /// The time of the last update.
     updated_at: Option<Duration>,
-    barred: Vec<Barred>,
+    blocked: Vec<Blocked>,
     /// The program for all services that exempt no client.
     common: Option<Rc<[Instruction]>>,
     /// Listeners that still have their former program.
@@ -101,14 +101,14 @@ impl PacketFilter {
 
     fn is_stale(&self, admission: &Admission, now: Duration) -> bool {
         let Some((changes, ends)) = self.seen else { return true };
-        changes != admission.barred_changes() || ends.is_some_and(|ends| now >= ends)
+        changes != admission.blocked_changes() || ends.is_some_and(|ends| now >= ends)
     }
 
     /// Notes the clients to drop, and that all listeners need a new program.
     fn note_blocked(&mut self, admission: &Admission, listeners: &Listeners<System>, now: Duration) {
-        self.barred = admission.barred(Now { monotonic: now, wall: Duration::ZERO }, bpf::INSTRUCTIONS_MAX);
-        let ends = self.barred.iter().filter_map(|one| one.until).min();
-        (self.seen, self.updated_at, self.common) = (Some((admission.barred_changes(), ends)), Some(now), None);
+        self.blocked = admission.blocked(Now { monotonic: now, wall: Duration::ZERO }, bpf::INSTRUCTIONS_MAX);
+        let ends = self.blocked.iter().filter_map(|one| one.until).min();
+        (self.seen, self.updated_at, self.common) = (Some((admission.blocked_changes(), ends)), Some(now), None);
         self.outdated = listeners.iter().map(|(id, _)| id).collect();
     }
 
@@ -132,11 +132,11 @@ impl PacketFilter {
 
     /// The program for the sockets of a service; `None` if there is no client to drop.
     fn program_for(&mut self, admission: &Admission, service: ServiceId) -> Option<Rc<[Instruction]>> {
-        let excepts = admission.makes_exceptions(service);
+        let excepts = admission.has_exemptions(service);
         if let Some(common) = self.common.as_ref().filter(|_| !excepts) {
             return Some(Rc::clone(common));
         }
-        let dropped = self.barred.iter().filter(|one| !excepts || admission.enforces(service, one));
+        let dropped = self.blocked.iter().filter(|one| !excepts || admission.blocks(service, one));
         let networks: Vec<IpNet> = dropped.map(|one| one.network).collect();
         let (program, taken) = program::build_program(&networks, self.instructions_max);
         let program = (taken > 0).then(|| Rc::from(program));

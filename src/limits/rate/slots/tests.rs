@@ -120,8 +120,8 @@ fn the_next_program_knows_what_is_busy_and_no_more() {
             slots.claim(number, source, 0).busy_until = number.into();
         }
     }
-    let json = serde_json::to_string(&slots.carry(10)).unwrap();
-    let next = Slots::<Note>::from_carried(serde_json::from_str(&json).unwrap()).unwrap();
+    let json = serde_json::to_string(&slots.save(10)).unwrap();
+    let next = Slots::<Note>::restore(serde_json::from_str(&json).unwrap()).unwrap();
     for number in numbers {
         for source in [v4(7, 32), v6(7)] {
             let expected = (number > 10).then(|| *slots.get(number, source).unwrap());

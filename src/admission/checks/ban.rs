@@ -1,0 +1,29 @@
+//! Has the administrator banned a network that the client's address is in?
+
+use super::check::{Check, CheckInput, Scope, TestResult};
+use super::text::NOT_FOR_UNIX_SOCKETS;
+use crate::config::{Service, duration_text};
+use crate::net::Peer;
+use crate::types::Reason;
+
+pub(super) const BAN: Check =
+    Check { enforced_in_dry_run: true, ..Check::new(Reason::Ban, Scope::Client, test, explain) };
+
+fn test(input: &CheckInput<'_>) -> TestResult {
+    let Peer::Inet(address, _) = input.client.peer else { return Ok(()) };
+    let now = input.now.monotonic;
+    let Some((_, until)) = input.admission.bans.find(address, now) else { return Ok(()) };
+    Err(until.map(|until| until.saturating_sub(now)))
+}
+
+fn explain(input: &CheckInput<'_>, _: &Service) -> String {
+    let Peer::Inet(address, _) = input.client.peer else { return NOT_FOR_UNIX_SOCKETS.to_owned() };
+    let now = input.now.monotonic;
+    match input.admission.bans.find(address, now) {
+        None => "in no network that is banned".to_owned(),
+        Some((network, None)) => format!("ban of {network}, until further notice"),
+        Some((network, Some(until))) => {
+            format!("ban of {network}, for another {}", duration_text(until.saturating_sub(now)))
+        }
+    }
+}

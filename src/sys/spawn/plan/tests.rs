@@ -1,0 +1,315 @@
+//! Plans: their order, and what is not in them.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::sys::spawn::Step;
+
+const SIGNALS: [i32; 2] = [libc::SIGHUP, libc::SIGPIPE];
+
+fn apply(steps: impl IntoIterator<Item = ChildStep>, state: &mut ProcessState) {
+    for step in steps {
+        state.change(&step);
+    }
+}
+
+/// A process that is root in the root directory, with these two signals not at their default.
+fn root() -> ProcessState {
+    let mut state = ProcessState::unknown();
+    let signals = state.signals().to_vec();
+    let others = signals.into_iter().filter(|signal| !SIGNALS.contains(signal)).map(ChildStep::ResetSignal);
+    let known = [
+        ChildStep::SetRlimit { resource: 7, value: [1024, 4096] },
+        ChildStep::SetNice(0),
+        ChildStep::SetUmask(0o022),
+        ChildStep::EnterRoot,
+        ChildStep::SetGroups([].into()),
+        ChildStep::SetGid(0),
+        ChildStep::SetUid(0),
+    ];
+    apply(others.chain(known), &mut state);
+    state
+}
+
+/// The same for an ordinary user.
+fn user(uid: u32, gid: u32, groups: &[u32]) -> ProcessState {
+    let mut state = root();
+    let own = [ChildStep::SetGroups(groups.into()), ChildStep::SetGid(gid), ChildStep::SetUid(uid)];
+    apply(own, &mut state);
+    state
+}
+
+fn compile(wishes: impl Into<Vec<ChildStep>>, process: &ProcessState) -> Result<Vec<ChildStep>, PlanError> {
+    let plan = ExecPlan::compile(wishes.into(), process, CString::from(c"/bin/true"), Strings::default())?;
+    Ok(plan.steps().to_vec())
+}
+
+/// What is in a plan because of its wishes.
+fn beyond_the_frame(wishes: impl Into<Vec<ChildStep>>, process: &ProcessState) -> Vec<ChildStep> {
+    let frame = compile([], process).unwrap();
+    compile(wishes, process).unwrap().into_iter().filter(|step| !frame.contains(step)).collect()
+}
+
+fn credentials(uid: u32, gid: u32, groups: &[u32]) -> [ChildStep; 3] {
+    [ChildStep::SetGroups(groups.into()), ChildStep::SetGid(gid), ChildStep::SetUid(uid)]
+}
+
+fn path(path: &str) -> CString {
+    CString::new(path).unwrap()
+}
+
+#[test]
+fn the_frame_is_what_every_child_needs() {
+    let [hup, pipe] = SIGNALS;
+    let frame = [
+        ChildStep::UnshareDescriptors,
+        ChildStep::ConnectionToStdin,
+        ChildStep::ConnectionToStdout,
+        ChildStep::CloseOthers,
+        ChildStep::StartSession,
+        ChildStep::ResetSignal(hup),
+        ChildStep::ResetSignal(pipe),
+        ChildStep::UnblockSignals,
+    ];
+    assert_eq!(compile([], &root()).unwrap(), frame);
+    assert_eq!(compile([], &ProcessState::unknown()).unwrap().len(), frame.len() - 2 + 62, "every signal but two");
+}
+
+#[test]
+fn wishes_that_the_process_has_already_are_not_in_the_plan() {
+    let wishes = [
+        ChildStep::SetRlimit { resource: 7, value: [1024, 4096] },
+        ChildStep::SetNice(0),
+        ChildStep::SetUmask(0o022),
+        ChildStep::ChangeRoot(path("/")),
+        ChildStep::ChangeDirectory(path("/")),
+    ];
+    let with = |who: [ChildStep; 3]| [&wishes[..], &who].concat();
+    assert_eq!(beyond_the_frame(with(credentials(0, 0, &[])), &root()), []);
+    assert_eq!(beyond_the_frame(with(credentials(0, 0, &[0])), &root()), []);
+    assert_eq!(beyond_the_frame(with(credentials(1000, 100, &[4, 100])), &user(1000, 100, &[100, 4])), []);
+    // Of a process that is not known nothing is taken for granted but its root, and it may be the superuser.
+    let unknown = beyond_the_frame(with(credentials(1000, 0, &[])), &ProcessState::unknown());
+    let [groups, gid, uid] = credentials(1000, 0, &[]);
+    let identity = [groups, gid, ChildStep::KeepCapabilities, uid, ChildStep::ForbidDump];
+    assert_eq!(unknown, [&wishes[..3], &[ChildStep::EnterRoot], &identity].concat());
+}
+
+#[test]
+fn each_wish_that_differs_is_in_the_plan() {
+    for wish in [
+        ChildStep::ConnectionToStderr,
+        ChildStep::NullToStderr,
+        ChildStep::SetRlimit { resource: 7, value: [1023, 4096] },
+        ChildStep::SetRlimit { resource: 7, value: [1024, 4095] },
+        ChildStep::SetRlimit { resource: 8, value: [1024, 4096] },
+        ChildStep::SetNice(1),
+        ChildStep::SetUmask(0),
+        ChildStep::ChangeDirectory(path("/.")),
+        ChildStep::SetGroups([4].into()),
+        ChildStep::SetGid(1),
+    ] {
+        assert_eq!(beyond_the_frame([wish.clone()], &root()), [wish]);
+    }
+}
+
+#[test]
+fn who_becomes_another_is_kept_off_the_daemons_memory() {
+    let expected = [
+        ChildStep::SetGroups([].into()),
+        ChildStep::SetGid(65534),
+        ChildStep::KeepCapabilities,
+        ChildStep::SetUid(65534),
+        ChildStep::ForbidDump,
+    ];
+    assert_eq!(
+        beyond_the_frame(credentials(65534, 65534, &[]), &{
+            let mut root = root();
+            root.change(&ChildStep::SetGroups([0].into()));
+            root
+        }),
+        expected
+    );
+    // Its groups are none already.
+    assert_eq!(beyond_the_frame(credentials(65534, 65534, &[]), &root()), expected[1..]);
+}
+
+#[test]
+fn rights_beyond_the_wish_are_always_given_up() {
+    let with_groups = |groups: &[u32]| user(1000, 100, groups);
+    let has = |process: &ProcessState, wish: &[ChildStep]| beyond_the_frame(wish, process);
+    assert_eq!(has(&with_groups(&[4, 5]), &credentials(1000, 100, &[4])), [ChildStep::SetGroups([4].into())]);
+    assert_eq!(has(&with_groups(&[100]), &credentials(1000, 100, &[])), [ChildStep::SetGroups([].into())]);
+    assert_eq!(has(&with_groups(&[]), &credentials(1000, 101, &[])), [ChildStep::SetGid(101)]);
+    assert_eq!(has(&with_groups(&[]), &credentials(1001, 100, &[])), [ChildStep::SetUid(1001)]);
+}
+
+#[test]
+fn a_new_root_is_entered_and_then_its_directory() {
+    let (root_path, directory) = (ChildStep::ChangeRoot(path("/srv")), ChildStep::ChangeDirectory(path("/inner")));
+    let plan = beyond_the_frame([directory.clone(), root_path.clone()], &root());
+    assert_eq!(plan, [root_path.clone(), ChildStep::EnterRoot, directory]);
+    assert_eq!(
+        plan.iter().map(|step| step.kind().reported_as()).collect::<Vec<_>>(),
+        [Step::Chroot, Step::Chroot, Step::Directory]
+    );
+    let plan = beyond_the_frame([ChildStep::ChangeDirectory(path("/")), root_path.clone()], &root());
+    assert_eq!(plan, [root_path, ChildStep::EnterRoot], "it is there already");
+}
+
+#[test]
+fn what_contradicts_itself_is_no_plan() {
+    let limit = |soft| ChildStep::SetRlimit { resource: 7, value: [soft, 4096] };
+    for (wishes, kind) in [
+        (vec![ChildStep::SetUid(1), ChildStep::SetUid(1)], StepKind::SetUid),
+        (vec![ChildStep::NullToStderr, ChildStep::ConnectionToStderr], StepKind::SetStderr),
+        (vec![limit(1), limit(2)], StepKind::SetRlimit),
+        (vec![ChildStep::ConnectionToStdin], StepKind::SetStdin),
+        (vec![ChildStep::ResetSignal(libc::SIGHUP)], StepKind::ResetSignal),
+    ] {
+        assert_eq!(compile(wishes, &root()), Err(PlanError::Repeated(kind)));
+    }
+}
+
+#[test]
+fn what_a_plan_needs_is_missed() {
+    let whole = compile(credentials(1, 1, &[1]), &root()).unwrap();
+    let whole: Vec<_> = [whole, vec![ChildStep::ChangeRoot(path("/srv")), ChildStep::EnterRoot]].concat();
+    let sorted = |without: StepKind| {
+        let mut steps: Vec<_> = whole.iter().filter(|step| step.kind() != without).cloned().collect();
+        steps.sort_by_key(ChildStep::kind);
+        steps
+    };
+    for kind in NEEDED.into_iter().chain(TOGETHER.map(|(_, other)| other)) {
+        assert_eq!(check_order(&sorted(kind)), Err(PlanError::Missing(kind)));
+    }
+    for kind in [StepKind::SetGroups, StepKind::SetGid, StepKind::ResetSignal] {
+        assert_eq!(check_order(&sorted(kind)), Ok(()));
+    }
+}
+
+/// The rows of the table in a section of SECURITY.md: their first cells.
+fn rows(section: &str) -> Vec<String> {
+    let page = include_str!("../../../../SECURITY.md");
+    let (_, rest) = page.split_once(section).unwrap();
+    let table = rest.split("\n\n").find(|part| part.starts_with("| ")).unwrap();
+    let cells = table.lines().skip(2).map(|line| line.split('|').nth(1).unwrap().trim());
+    cells.map(|cell| cell.trim_matches('`').to_owned()).collect()
+}
+
+#[test]
+fn the_order_in_the_page_on_security_is_that_of_the_plan() {
+    let expected: Vec<String> =
+        StepKind::ALL.iter().map(|kind| kind.call().to_owned()).chain(["execve".to_owned()]).collect();
+    assert_eq!(rows("## What a child does before execve"), expected);
+}
+
+fn any_wish() -> impl Strategy<Value = ChildStep> {
+    let name = prop_oneof![Just("/"), Just("/srv"), Just("/srv/inner")];
+    let groups = proptest::collection::vec(0..3_u32, 0..3);
+    prop_oneof![
+        Just(ChildStep::NullToStderr),
+        Just(ChildStep::ConnectionToStderr),
+        (0..4, 0..2_u64).prop_map(|(resource, soft)| ChildStep::SetRlimit { resource, value: [soft, 2] }),
+        (0..2).prop_map(ChildStep::SetNice),
+        (0..2_u32).prop_map(ChildStep::SetUmask),
+        name.clone().prop_map(|name| ChildStep::ChangeRoot(path(name))),
+        name.prop_map(|name| ChildStep::ChangeDirectory(path(name))),
+        groups.prop_map(|groups| ChildStep::SetGroups(groups.into())),
+        (0..2_u32).prop_map(ChildStep::SetGid),
+        (0..2_u32).prop_map(ChildStep::SetUid),
+    ]
+}
+
+/// Wishes that don't contradict each other, in any order.
+fn any_wishes() -> impl Strategy<Value = Vec<ChildStep>> {
+    proptest::collection::vec(any_wish(), 0..16).prop_map(|all| {
+        let mut wishes: Vec<ChildStep> = Vec::new();
+        for wish in all {
+            if !wishes.iter().any(|other| other.is_for_the_same(&wish)) {
+                wishes.push(wish);
+            }
+        }
+        wishes
+    })
+}
+
+/// A process in any state that wishes can describe.
+fn any_process() -> impl Strategy<Value = ProcessState> {
+    (any::<bool>(), any_wishes()).prop_map(|(known, wishes)| {
+        let mut state = if known { root() } else { ProcessState::unknown() };
+        apply(wishes, &mut state);
+        state
+    })
+}
+
+/// What a process is after these steps; that it is in its own group goes without saying.
+fn outcome(steps: &[ChildStep], process: &ProcessState) -> ProcessState {
+    let mut state = process.clone();
+    let gid = steps.iter().find_map(|step| if let ChildStep::SetGid(gid) = step { Some(*gid) } else { None });
+    for step in steps {
+        match step {
+            ChildStep::SetGroups(groups) if state.is_in_groups(groups, gid) => {}
+            step => apply([step.clone()], &mut state),
+        }
+    }
+    state
+}
+
+proptest! {
+    #[test]
+    fn every_plan_is_in_order_and_passes_the_check(wishes in any_wishes(), process in any_process()) {
+        let steps = compile(wishes, &process).unwrap();
+        prop_assert!(steps.is_sorted_by_key(ChildStep::kind));
+        prop_assert_eq!(check_order(&steps), Ok(()));
+        prop_assert_eq!(&steps[0], &ChildStep::UnshareDescriptors);
+        prop_assert_eq!(steps.last(), Some(&ChildStep::UnblockSignals));
+    }
+
+    #[test]
+    fn steps_in_another_order_do_not_pass(
+        wishes in any_wishes(),
+        process in any_process(),
+        from in any::<prop::sample::Index>(),
+        to in any::<prop::sample::Index>(),
+    ) {
+        let mut steps = compile(wishes, &process).unwrap();
+        let moved = steps.remove(from.index(steps.len()));
+        steps.insert(to.index(steps.len() + 1), moved);
+        let sorted = steps.is_sorted_by_key(ChildStep::kind);
+        prop_assert_eq!(check_order(&steps).is_ok(), sorted, "{:?}", steps);
+    }
+
+    #[test]
+    fn the_order_of_wishes_means_nothing(wishes in any_wishes(), process in any_process(), turn in 0..16_usize) {
+        let mut turned = wishes.clone();
+        turned.rotate_left(turn % wishes.len().max(1));
+        let differ = |step: &ChildStep| if let ChildStep::SetRlimit { resource, .. } = step { *resource } else { -1 };
+        let canonical = |wishes| {
+            let mut steps = compile(wishes, &process).unwrap();
+            steps.sort_by_key(|step| (step.kind(), differ(step)));
+            steps
+        };
+        prop_assert_eq!(canonical(wishes), canonical(turned));
+    }
+
+    #[test]
+    fn what_is_left_out_changes_nothing(wishes in any_wishes(), process in any_process()) {
+        let whole = compile(wishes.clone(), &ProcessState::unknown()).unwrap();
+        let steps = compile(wishes, &process).unwrap();
+        prop_assert_eq!(outcome(&steps, &process), outcome(&whole, &process));
+    }
+
+    #[test]
+    fn nothing_is_left_to_do_behind_a_plan(wishes in any_wishes(), process in any_process()) {
+        let after = outcome(&compile(wishes.clone(), &process).unwrap(), &process);
+        let stays = |step: &ChildStep| {
+            let descriptors = matches!(step, ChildStep::NullToStderr | ChildStep::ConnectionToStderr);
+            // These mean a directory by a path, which may be another by then.
+            let path = matches!(step, ChildStep::ChangeRoot(_) | ChildStep::ChangeDirectory(_) | ChildStep::EnterRoot);
+            !descriptors && !path && step.kind() != StepKind::ResetSignal
+        };
+        let again: Vec<_> = beyond_the_frame(wishes, &after).into_iter().filter(stays).collect();
+        prop_assert!(again.is_empty(), "{:?}", again);
+    }
+}

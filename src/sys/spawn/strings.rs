@@ -1,0 +1,47 @@
+//! C strings in the form that execve(2) wants. Filling them again allocates nothing once the buffers are large enough.
+
+use std::ffi::{CStr, c_char};
+use std::ptr;
+
+/// C strings, one after the other, and the list of pointers to them.
+#[derive(Debug)]
+pub struct Strings {
+    bytes: Vec<u8>,
+    /// Points into `bytes`, whose content does not change while the list is in use; ends with a null pointer.
+    list: Vec<*const c_char>,
+}
+
+impl Default for Strings {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), list: vec![ptr::null()] }
+    }
+}
+
+impl Strings {
+    /// Replaces the content: `fill` appends the strings to the (emptied) buffer, a NUL byte after each. The buffers
+    /// are kept.
+    pub fn refill(&mut self, fill: impl FnOnce(&mut Vec<u8>)) {
+        self.bytes.clear();
+        fill(&mut self.bytes);
+        self.list.clear();
+        let mut rest = self.bytes.as_slice();
+        while let Ok(string) = CStr::from_bytes_until_nul(rest) {
+            self.list.push(string.as_ptr());
+            rest = &rest[string.count_bytes() + 1..];
+        }
+        self.list.push(ptr::null());
+    }
+
+    /// The list of pointers, as execve(2) wants it.
+    pub(super) fn as_ptr(&self) -> *const *const c_char {
+        self.list.as_ptr()
+    }
+
+    /// The strings.
+    #[must_use]
+    pub fn of<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
+        let mut own = Self::default();
+        own.refill(|bytes| strings.into_iter().for_each(|string| bytes.extend(string.to_bytes_with_nul())));
+        own
+    }
+}
