@@ -1,6 +1,7 @@
-//! Exit statuses of all programs and builtins: those of sysexits(3), as oxinetd(8) explains them.
+//! Exit statuses of all programs and builtins: those of sysexits(3), as oxinetd(8) explains them. Every module may use
+//! them.
 
-/// The work is done.
+/// The program has done its work.
 pub const DONE: u8 = 0;
 /// A failure at run time.
 pub const FAILURE: u8 = 1;
@@ -12,9 +13,9 @@ pub const NO_HOST: u8 = 68;
 pub const UNAVAILABLE: u8 = 69;
 /// The system lacks something: memory, descriptors, a new enough kernel.
 pub const SYSTEM: u8 = 71;
-/// Nothing came for too long.
+/// A client or a target sent nothing for too long.
 pub const IDLE: u8 = 75;
-/// Not permitted.
+/// The system or the daemon denies permission.
 pub const PERMISSION: u8 = 77;
 /// The service table is wrong.
 pub const CONFIG: u8 = 78;

@@ -142,7 +142,7 @@ fn tcpmux(bytes: &[u8]) {
 fn state(bytes: &[u8]) {
     with_file(bytes, |path| {
         let file = std::fs::File::open(path).expect("a file");
-        server::understands(&file)
+        server::can_restore(&file)
     });
 }
 

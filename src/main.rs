@@ -15,9 +15,9 @@ use oxinetd::arguments::Arguments;
 use oxinetd::builtin;
 use oxinetd::config::{ControlPlace, Loaded, dump};
 use oxinetd::log::Target;
-use oxinetd::server::{self, Inherited, Options, StartError};
+use oxinetd::server::{self, Inherited, ServerOptions, StartError};
 use oxinetd::sys::descriptor;
-use oxinetd::sys::detach::{self, Process, Waiting};
+use oxinetd::sys::detach::{self, DetachedProcess, StatusPipe};
 use oxinetd::sys::notify::Notify;
 use oxinetd::sys::socket;
 use oxinetd::{compat, exit};
@@ -57,7 +57,7 @@ fn from_here(path: &Path) -> PathBuf {
 }
 
 /// What to do about a log on standard error.
-fn unread(options: &Options, loaded: &Loaded) -> Option<String> {
+fn unread(options: &ServerOptions, loaded: &Loaded) -> Option<String> {
     let settings = options.log_settings(&loaded.table);
     let cure = "log to syslog, the journal or a file, in";
     if settings.place.to == Target::Stderr {
@@ -68,7 +68,7 @@ fn unread(options: &Options, loaded: &Loaded) -> Option<String> {
 }
 
 fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode {
-    let options = Options {
+    let options = ServerOptions {
         files,
         dialect: arguments.dialect,
         log: arguments.log.map(target),
@@ -92,10 +92,10 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
         Err(error) => return complain(&[format!("LISTEN_FDS: {error}")], exit::USAGE),
     };
     let notify = Notify::from_env();
-    let mut waiting = match arguments.daemonize.then(detach::detach) {
+    let mut waiting = match arguments.daemonize.then(detach::fork_daemon) {
         None => None,
-        Some(Ok(Process::Daemon(waiting))) => Some(waiting),
-        Some(Ok(Process::First(code))) => return code,
+        Some(Ok(DetachedProcess::Daemon(waiting))) => Some(waiting),
+        Some(Ok(DetachedProcess::First(code))) => return code,
         Some(Err(error)) => return complain(&[format!("--daemonize: {error}")], exit::SYSTEM),
     };
     // So that no file system is kept busy by the daemon.
@@ -105,7 +105,7 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError { lines, status }) => {
             let code = complain(&lines, status);
-            waiting.into_iter().for_each(|waiting| waiting.failed(status));
+            waiting.into_iter().for_each(|waiting| waiting.report_failure(status));
             code
         }
     }
@@ -113,11 +113,11 @@ fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode 
 
 /// An upgrade: the process is the daemon already, and all that this program needs to know is in the state.
 fn take_over(state: &str) -> ExitCode {
-    if state == server::PREFLIGHT {
-        return server::preflight().map_or_else(|lines| complain(&lines, exit::CONFIG), |answer| print(&answer));
+    if state == server::PREFLIGHT_VALUE {
+        return server::preflight().map_or_else(|error| complain(&error.lines, error.status), |answer| print(&answer));
     }
     let Ok(number) = state.parse() else {
-        return complain(&[format!("--{}: {state} is no descriptor", server::TAKE_OVER)], exit::USAGE);
+        return complain(&[format!("--{}: {state} is no descriptor", server::TAKE_OVER_OPTION)], exit::USAGE);
     };
     // The limit itself is as high as it was; this finds out where the high numbers begin.
     let _ = descriptor::raise_limit();
@@ -127,9 +127,9 @@ fn take_over(state: &str) -> ExitCode {
     }
 }
 
-fn leave_terminal(waiting: Waiting) {
-    let _ = descriptor::mute();
-    waiting.ready();
+fn leave_terminal(waiting: StatusPipe) {
+    let _ = descriptor::mute_output();
+    waiting.report_ready();
 }
 
 /// The argument of `--log`.
@@ -155,7 +155,7 @@ fn control_place(place: PathBuf) -> ControlPlace {
 fn passed_sockets() -> io::Result<Vec<OwnedFd>> {
     let number = |name| std::env::var(name).ok()?.parse::<i32>().ok();
     let for_us = number("LISTEN_PID").is_some_and(|pid| u32::try_from(pid) == Ok(std::process::id()));
-    socket::passed(number("LISTEN_FDS").filter(|_| for_us).unwrap_or(0))
+    socket::take_passed(number("LISTEN_FDS").filter(|_| for_us).unwrap_or(0))
 }
 
 /// One line for each problem, on standard error; nothing is lost if nobody reads them.

@@ -1,37 +1,38 @@
-//! Words that everybody shares: why a client is refused, how a process ended, which step of a start failed, and the
+//! Types that all modules share: why a client is refused, how a process ended, which step of a start failed, and the
 //! numbers of services and tickets.
 //!
-//! Every module may use this one. It uses none, knows no kernel, and nothing in it fails.
+//! Every module may use this one. It uses no other module, makes no system call, and nothing in it fails.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A service, for as long as it is in the table or has handlers. Never used for two names.
+/// The number of a service, which stays the same while the service is in the table or has handlers. Two names never get
+/// the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ServiceId(pub(crate) u32);
 
 impl ServiceId {
-    /// Its number, never used for two names.
+    /// The number itself, as a key of the rates and the epoll set.
     #[must_use]
     pub fn number(self) -> u32 {
         self.0
     }
 }
 
-/// The place of one live handler; a number that is never used twice.
+/// The place of one live handler in the ledger: a number that is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[must_use = "a ticket that is dropped without being settled is a count that never goes down"]
 pub struct Ticket(pub(crate) u64);
 
 impl Ticket {
-    /// Its number, to be carried through the kernel as a descriptor's epoll data.
+    /// The number itself, which the kernel keeps as a descriptor's epoll data.
     #[must_use]
     pub fn number(self) -> u64 {
         self.0
     }
 
-    /// The ticket that [`Ticket::number`] was asked of.
+    /// The ticket whose [`Ticket::number`] this is.
     pub fn from_number(number: u64) -> Self {
         Self(number)
     }
@@ -48,7 +49,7 @@ macro_rules! words {
             /// Every value, in order.
             pub const ALL: &[Self] = &[$(Self::$value,)*];
 
-            /// The word in logs, status and metrics.
+            /// The word for it in logs, status and metrics.
             #[must_use]
             pub fn word(self) -> &'static str {
                 match self { $(Self::$value => $word,)* }
@@ -59,12 +60,11 @@ macro_rules! words {
 
 words! {
     /// Why a client was refused, or a listener paused. The reasons of admission's checks come first, in the order of
-    /// the checks; what else there is to say of such a reason stands where its check is declared
-    /// (`admission::checks`).
+    /// the checks; the declaration of a check (`admission::checks`) says more about its reason.
     pub enum Reason {
         /// The administrator has drained the service.
         Drained = "drained",
-        /// `allow` and `deny` refuse the client.
+        /// `allow` and `deny` exclude the client's address.
         Access = "access",
         /// The service is closed at this time, by `times`.
         Times = "times",
@@ -72,27 +72,27 @@ words! {
         Ban = "ban",
         /// The source has a penalty for what it did before, by `penalties`.
         Penalty = "penalty",
-        /// The service is a trap and serves nobody.
+        /// The service is a trap, which serves no client.
         Trap = "trap",
-        /// The source has its `per_source.instances` handlers.
+        /// The source has `per_source.instances` handlers already.
         SourceInstances = "source_instances",
-        /// The source comes more often than `per_source.rate` allows.
+        /// The source connects more often than `per_source.rate` allows.
         SourceRate = "source_rate",
-        /// The network has its `per_network.instances` handlers.
+        /// The network has `per_network.instances` handlers already.
         NetworkInstances = "network_instances",
-        /// The network comes more often than `per_network.rate` allows.
+        /// The network connects more often than `per_network.rate` allows.
         NetworkRate = "network_rate",
-        /// Clients come more often than `rate` allows.
+        /// All clients together connect more often than `rate` allows.
         ServiceRate = "service_rate",
-        /// The service has its `instances` handlers.
+        /// The service has `instances` handlers already.
         ServiceInstances = "service_instances",
-        /// The daemon has its `daemon.instances` handlers.
+        /// The daemon has `daemon.instances` handlers already.
         DaemonInstances = "daemon_instances",
         /// The load average has reached `max_load`.
         Load = "load",
         /// The handler could not be started; the step and errno are in a `spawn_failed` line.
         SpawnFailed = "spawn_failed",
-        /// No descriptors or memory to accept with.
+        /// There are no descriptors or no memory to accept a connection.
         Resources = "resources",
         /// A `wait` handler ended without taking anything from its socket.
         Backoff = "backoff",
@@ -102,48 +102,48 @@ words! {
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// It called exit(2) with this status, 0 to 255.
+    /// By exit(2), with this status from 0 to 255.
     Exited(i32),
-    /// This signal ended it.
+    /// By this signal.
     Signaled(i32),
 }
 
 words! {
     /// The steps from a connection to a running handler, in order.
     pub enum Step {
-        /// clone(2): no process could be made; the only step that fails in the daemon itself.
+        /// clone(2) could make no process; the only step that fails in the daemon itself.
         Clone = "clone",
-        /// close_range(2), dup2(2): descriptors 0, 1 and 2.
+        /// close_range(2) and dup2(2) set descriptors 0, 1 and 2.
         Descriptors = "descriptors",
-        /// setsid(2).
+        /// setsid(2) makes the handler the leader of a session.
         Session = "setsid",
-        /// prlimit(2).
+        /// prlimit(2) sets the resource limits.
         Rlimits = "rlimits",
-        /// setpriority(2).
+        /// setpriority(2) sets the nice value.
         Nice = "nice",
-        /// chroot(2).
+        /// chroot(2) changes the root directory.
         Chroot = "chroot",
-        /// chdir(2).
+        /// chdir(2) changes the working directory.
         Directory = "directory",
-        /// setgroups(2).
+        /// setgroups(2) sets the supplementary groups.
         Groups = "groups",
-        /// setresgid(2).
+        /// setresgid(2) sets the group.
         Group = "group",
-        /// setresuid(2).
+        /// setresuid(2) sets the user.
         User = "user",
-        /// rt_sigaction(2), rt_sigprocmask(2).
+        /// rt_sigaction(2) and rt_sigprocmask(2) set signals back to their defaults.
         Signals = "signals",
-        /// execve(2).
+        /// execve(2) runs the program.
         Exec = "exec",
     }
 }
 
-/// The same moment on both clocks.
+/// One moment on both clocks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Now {
-    /// The clock that never goes back; rates are measured by it.
+    /// The time on the monotonic clock, by which rates and penalties are measured.
     pub monotonic: Duration,
-    /// Since 1970-01-01 00:00 UTC; `times` are judged by it.
+    /// The time since 1970-01-01 00:00 UTC, by which `times` are evaluated.
     pub wall: Duration,
 }
 
@@ -153,14 +153,14 @@ impl Now {
     }
 }
 
-/// The end of a process, with what it and the children it waited for have used.
+/// The end of a process, with the resources that it and the children it waited for have used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ended {
-    /// How.
+    /// How the process ended.
     pub ending: Ending,
     /// User and system time together.
     pub cpu: Duration,
-    /// Largest resident set, in bytes.
+    /// The largest resident set in bytes.
     pub rss: u64,
 }
 
@@ -173,17 +173,17 @@ pub struct SpawnFailure {
     pub errno: i32,
 }
 
-/// The signals that end a handler whose time is over.
+/// The signals that end a handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum KillSignal {
-    /// It may tidy up.
+    /// SIGTERM, which the handler can catch.
     Term,
-    /// It has no choice.
+    /// SIGKILL, which it cannot catch.
     Kill,
 }
 
 impl KillSignal {
-    /// Its name.
+    /// The signal's name in logs.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {

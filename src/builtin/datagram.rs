@@ -84,7 +84,7 @@ fn wait(socket: &OwnedFd, idle: Duration) -> Result<bool, Failure> {
 
 /// Does the datagram that waits come from the source that was served so far? The first one decides who that is.
 fn is_of(socket: &OwnedFd, source: &mut Option<IpAddr>) -> bool {
-    match socket::sender(socket.as_fd()) {
+    match socket::peek_sender(socket.as_fd()) {
         Ok(Some(sender)) => *source.get_or_insert(sender.ip()) == sender.ip(),
         // It has gone, or has no sender to be asked about; receiving it will tell.
         Ok(None) | Err(_) => true,

@@ -1,6 +1,6 @@
 //! What the small services say, whether to a connection or in a datagram.
 
-use crate::sys::clock::{LocalTime, local};
+use crate::sys::clock::{CalendarTime, local_time};
 
 /// The characters of chargen: all of ASCII that can be printed, the space included (RFC 864).
 const PRINTABLE: std::ops::RangeInclusive<u8> = b' '..=b'~';
@@ -23,7 +23,7 @@ pub(super) fn characters() -> Vec<u8> {
 /// The time of day as all inetds say it: that of ctime(3), which is "any sensible format" (RFC 867).
 #[must_use]
 pub(super) fn daytime(unix_seconds: i64) -> String {
-    let LocalTime { year, month, day, hour, minute, second, weekday, .. } = local(unix_seconds);
+    let CalendarTime { year, month, day, hour, minute, second, weekday, .. } = local_time(unix_seconds);
     let weekday = WEEKDAYS[usize::from(weekday) % 7];
     let month = MONTHS[usize::from(month).saturating_sub(1) % 12];
     format!("{weekday} {month} {day:2} {hour:02}:{minute:02}:{second:02} {year}\r\n")

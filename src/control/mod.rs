@@ -143,7 +143,7 @@ impl Control {
             Doing::Waiting if !self.queue.contains(&number) => self.queue.push_back(number),
             _ => {}
         }
-        if poll.change(&client.socket, number, client.interest()).is_err() {
+        if poll.change_interest(&client.socket, number, client.interest()).is_err() {
             self.drop_client(poll, number);
         }
     }
@@ -157,7 +157,7 @@ impl Control {
     fn accept(&mut self, poll: &Poll, now: Duration) {
         for _ in 0..BATCH {
             let Some(open) = &self.open else { return };
-            match socket::accept(open.socket.as_fd()).and_then(|accepted| descriptor::high(accepted.socket)) {
+            match socket::accept(open.socket.as_fd()).and_then(|accepted| descriptor::move_high(accepted.socket)) {
                 Ok(socket) => self.welcome(poll, socket, now),
                 Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
                     Errno::EAGAIN => return,
@@ -173,7 +173,7 @@ impl Control {
 
     fn listen(&self, poll: &Poll, interest: Interest) {
         if let Some(open) = &self.open {
-            let _ = poll.change(&open.socket, FIRST, interest);
+            let _ = poll.change_interest(&open.socket, FIRST, interest);
         }
     }
 

@@ -147,7 +147,7 @@ fn open(path: &Path, group: Option<u32>) -> nix::Result<Open> {
         // If it is there, or can't be made, the next step has more to say.
         let _ = DirBuilder::new().mode(0o755).create(folder);
     }
-    let socket = socket::create(libc::AF_UNIX, libc::SOCK_STREAM, 0).and_then(descriptor::high).map_err(errno)?;
+    let socket = socket::create(libc::AF_UNIX, libc::SOCK_STREAM, 0).and_then(descriptor::move_high).map_err(errno)?;
     let file = SocketFile::bind(&socket, SockType::Stream, path, 0o600)?;
     if group.is_some() {
         give(&file, group)?;
@@ -160,7 +160,7 @@ fn open(path: &Path, group: Option<u32>) -> nix::Result<Open> {
 fn give(file: &SocketFile, group: Option<u32>) -> nix::Result<()> {
     match group {
         // The group first: the file's old one is not to get in for a moment.
-        Some(_) => file.give(None, group).and_then(|()| file.change_mode(0o660)),
+        Some(_) => file.change_owner(None, group).and_then(|()| file.change_mode(0o660)),
         None => file.change_mode(0o600),
     }
 }

@@ -191,7 +191,7 @@ impl Log {
 
 /// The life of the log's thread.
 fn write_all(queue: &Queue, mut sinks: Sinks) {
-    signals::block();
+    signals::block_all();
     let mut batch = Default::default();
     let mut reported = 0;
     loop {

@@ -220,7 +220,7 @@ fn syslog_gets_a_datagram_for_each_line_in_local_time() {
     let time = Duration::from_secs(1_764_000_000);
     sink.put(time, &warning("one"));
     sink.put(time, &warning("two words"));
-    let local = crate::sys::clock::local(1_764_000_000);
+    let local = crate::sys::clock::local_time(1_764_000_000);
     // 24 November 2025, 16:00 UTC; the day may be the 25th far in the east.
     let stamp = format!("Nov {:2} {:02}:{:02}:00", local.day, local.hour, local.minute);
     let pid = std::process::id();

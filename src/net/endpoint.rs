@@ -1,7 +1,7 @@
 //! Where a service listens: one socket, by transport and address or by path.
 //!
-//! A value: listeners are known by it, a table compares by it, and it prints as the key `listen` is written. The grammar
-//! that is read is the table's; nothing here opens a socket or fails.
+//! An endpoint is a plain value that every module may use: it identifies a listener, a reload compares tables by it, and it
+//! prints in the grammar of the key `listen`. The module `config` reads that grammar. Nothing here opens a socket or fails.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 /// One socket to listen on. Two endpoints are the same socket if they are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Endpoint {
-    /// An Internet socket.
+    /// An Internet socket with its transport protocol.
     Inet {
         /// TCP, Multipath TCP or UDP.
         transport: Transport,
-        /// Where to bind.
+        /// The address to bind to.
         address: SocketAddr,
-        /// With an IPv6 address: take IPv4 clients too (`IPV6_V6ONLY` off). Only for `[::]`.
+        /// With an IPv6 address: accept IPv4 clients too (`IPV6_V6ONLY` off). Only for `[::]`.
         dual: bool,
     },
     /// A Unix socket of type `SOCK_STREAM`.
@@ -30,11 +30,11 @@ pub enum Endpoint {
 /// The protocol of an Internet endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Transport {
-    /// RFC 9293.
+    /// TCP (RFC 9293).
     Tcp,
-    /// RFC 8684; falls back to TCP with clients that do not know it.
+    /// Multipath TCP (RFC 8684), which falls back to TCP with clients that do not know it.
     Mptcp,
-    /// RFC 768; only for `wait` services.
+    /// UDP (RFC 768), only for `wait` services.
     Udp,
 }
 
@@ -45,7 +45,7 @@ impl Endpoint {
         matches!(self, Self::UnixDatagram(_) | Self::Inet { transport: Transport::Udp, .. })
     }
 
-    /// Can the two not be open at one time? Equal ones, and those of one port of which one takes all addresses.
+    /// Do the two exclude each other? Equal endpoints do, and two of one port where one binds to all addresses.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         let (

@@ -1,4 +1,4 @@
-//! Whom a connection is accounted under: an address becomes a [`Source`].
+//! The source of a connection: an address becomes the [`Source`] under which it is counted.
 //!
 //! Anyone may call this. It holds no state and cannot fail: every peer address maps to exactly one source.
 //! An IPv4 address that arrives mapped into IPv6 (RFC 4291 §2.5.5.2) is the IPv4 source; an IPv6 address is cut to
@@ -10,12 +10,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-/// How many leading bits of an address tell one source from another.
+/// The lengths of the prefixes that distinguish one source from another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Prefixes {
-    /// For IPv4, 0 to 32.
+    /// The length for IPv4, 0 to 32.
     pub ipv4: u8,
-    /// For IPv6, 0 to 128.
+    /// The length for IPv6, 0 to 128.
     pub ipv6: u8,
 }
 
@@ -26,35 +26,35 @@ impl Prefixes {
     pub const NETWORK: Self = Self { ipv4: 24, ipv6: 48 };
 }
 
-/// The other end of a connection, as the kernel names it.
+/// The other end of a connection, as the kernel reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Peer {
-    /// An IP address, canonical (IPv4-mapped already folded to IPv4), and its port.
+    /// An IP address and a port. The address is canonical: an IPv4-mapped one is IPv4.
     Inet(IpAddr, u16),
     /// A process on this machine, by its credentials when it connected (unix(7), `SO_PEERCRED`).
     Unix {
-        /// Effective user id.
+        /// The effective user id.
         uid: u32,
-        /// Effective group id.
+        /// The effective group id.
         gid: u32,
     },
-    /// Nobody in particular: a `wait` service reads its socket itself.
+    /// No single client: the handler of a `wait` service reads the socket itself.
     Unknown,
 }
 
 impl Peer {
-    /// The source that this peer is accounted under.
+    /// The source under which this peer is counted.
     #[must_use]
     pub fn source(&self, prefixes: Prefixes) -> Source {
         match *self {
-            Self::Inet(address, _) => Source::of(address, prefixes),
+            Self::Inet(address, _) => Source::from_address(address, prefixes),
             Self::Unix { uid, .. } => Source::Uid(uid),
             Self::Unknown => Source::Unknown,
         }
     }
 }
 
-/// Prints the address as logs show it, or `uid:N`, or `-`.
+/// Prints the address, or `uid:N`, or `-`, as logs show it.
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -72,25 +72,24 @@ pub enum Source {
     V4(Ipv4Addr, u8),
     /// An IPv6 network: its first address and its length.
     V6(Ipv6Addr, u8),
-    /// A local user, by a Unix socket.
+    /// A local user, who connects through a Unix socket.
     Uid(u32),
-    /// No peer to be known.
+    /// The source of an unknown peer.
     Unknown,
 }
 
 impl Source {
-    /// The source of `address`: mapped addresses folded, host bits cleared.
+    /// The source of `address`: the canonical address with its host bits cleared.
     #[must_use]
-    pub fn of(address: IpAddr, prefixes: Prefixes) -> Self {
+    pub fn from_address(address: IpAddr, prefixes: Prefixes) -> Self {
+        let Prefixes { ipv4, ipv6 } = prefixes;
         match address.to_canonical() {
-            IpAddr::V4(v4) => Self::V4(Ipv4Addr::from_bits(v4.to_bits() & mask32(prefixes.ipv4)), prefixes.ipv4),
-            IpAddr::V6(v6) => Self::V6(Ipv6Addr::from_bits(v6.to_bits() & mask128(prefixes.ipv6)), prefixes.ipv6),
+            IpAddr::V4(v4) => Self::V4(Ipv4Addr::from_bits(v4.to_bits() & v4_mask(ipv4)), ipv4),
+            IpAddr::V6(v6) => Self::V6(Ipv6Addr::from_bits(v6.to_bits() & v6_mask(ipv6)), ipv6),
         }
     }
-}
 
-impl Source {
-    /// The network that it is; `None` if it is none.
+    /// The source as a network; `None` for a user or an unknown peer.
     #[must_use]
     pub fn network(&self) -> Option<IpNet> {
         match *self {
@@ -100,7 +99,7 @@ impl Source {
         }
     }
 
-    /// Does it share an address with a network?
+    /// Do the source and a network have an address in common?
     #[must_use]
     pub fn overlaps(&self, network: IpNet) -> bool {
         self.network().is_some_and(|own| own.contains(&network) || network.contains(&own))
@@ -121,11 +120,11 @@ impl fmt::Display for Source {
     }
 }
 
-fn mask32(length: u8) -> u32 {
+fn v4_mask(length: u8) -> u32 {
     u32::MAX.checked_shl(32 - u32::from(length.min(32))).unwrap_or(0)
 }
 
-fn mask128(length: u8) -> u128 {
+fn v6_mask(length: u8) -> u128 {
     u128::MAX.checked_shl(128 - u32::from(length.min(128))).unwrap_or(0)
 }
 
@@ -134,7 +133,7 @@ mod tests {
     use super::*;
 
     fn source(address: &str, prefixes: Prefixes) -> String {
-        Source::of(address.parse().unwrap(), prefixes).to_string()
+        Source::from_address(address.parse().unwrap(), prefixes).to_string()
     }
 
     #[test]

@@ -1,9 +1,12 @@
-//! The turn: one pass after another, until a signal says stop. The server owns everything and ties it together.
+//! The server: it owns everything, ties it together, and runs one turn after another until a signal stops it.
 //!
-//! A turn waits, empties the signal pipe, lets the dispatcher settle what has ended, does what was asked for, and accepts a
-//! bounded number of connections, so that limits are always judged on fresh counts. Nothing in it blocks but the wait. What
-//! goes wrong with one connection or one reload is logged and counted; only the start can fail.
+//! A turn waits, takes the pending signals, lets the dispatcher settle the handlers that have ended, does what signals and
+//! requests ask for, and accepts a bounded number of connections; so limits are always evaluated on fresh counts. Only the
+//! wait blocks. `main` calls [`run`], [`take_over`] and [`preflight`]. A connection or a reload that fails is logged and
+//! counted; only the start can fail as a whole.
 
+mod error;
+mod options;
 mod pid_file;
 mod prepare;
 mod reload;
@@ -11,13 +14,20 @@ mod requests;
 mod start;
 mod upgrade;
 
-pub use start::{Inherited, Options, StartError, run};
+pub use error::StartError;
+pub use options::{Inherited, ServerOptions};
+pub use start::run;
+pub use upgrade::preflight::preflight;
+pub use upgrade::program::{PREFLIGHT_VALUE, TAKE_OVER_OPTION};
 #[cfg(any(test, fuzzing))]
-pub use upgrade::state::understands;
-pub use upgrade::{PREFLIGHT, TAKE_OVER, preflight, take_over};
+pub use upgrade::state::can_restore;
+pub use upgrade::take_over;
 
 use std::rc::Rc;
 use std::time::Duration;
+
+use upgrade::preflight::Preflight;
+use upgrade::program::RunningProgram;
 
 use crate::api::Upgrades;
 use crate::config::Table;
@@ -29,47 +39,50 @@ use crate::log::{Event, Log};
 use crate::sys::clock;
 use crate::sys::descriptor::Nofile;
 use crate::sys::notify::Notify;
-use crate::sys::poll::{Poll, Ready};
-use crate::sys::signals::{Asked, Signals};
+use crate::sys::poll::{Poll, ReadyList};
+use crate::sys::signals::{PendingSignals, Signals};
 use crate::system::System;
 use crate::system::packet_filter::PacketFilter;
 use crate::types::Now;
 
-/// Numbers in the epoll set; listeners come after them.
-const SIGNALS: u64 = 0;
-const PROCESSES: u64 = 1;
-const UPGRADE: u64 = 2;
+/// Numbers in the epoll set. Those of listeners and of the control socket are larger.
+const POLL_SIGNALS: u64 = 0;
+const POLL_PROCESSES: u64 = 1;
+const POLL_PREFLIGHT: u64 = 2;
 
-/// At most so many ready descriptors are looked at in one turn; the others are first in the next.
+/// The largest number of ready descriptors in one turn. The next turn finds the others first.
 const READY_MAX: usize = 64;
 
-/// How long handlers have to end when the daemon is told to end them: SIGTERM, five seconds, SIGKILL, and some more.
+/// The longest time that the end of the daemon waits for handlers to end: SIGTERM, five seconds, SIGKILL, and a reserve.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a turn says about the next.
+/// The longest time that the end of the daemon waits for the log.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Whether another turn follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
+enum TurnOutcome {
     Continue,
     Stop,
 }
 
-/// What the wait has found.
+/// The events that a wait has found.
 #[derive(Debug, Default)]
-struct Events {
-    asked: Asked,
-    /// Handlers have ended.
+struct TurnEvents {
+    signals: PendingSignals,
+    /// Has a handler ended?
     ended: bool,
-    /// Listeners at which clients wait.
+    /// The listeners with clients in their queues.
     listeners: Vec<ListenerId>,
 }
 
-/// Everything.
-struct Daemon {
-    options: Options,
+/// The whole state of the daemon.
+struct Server {
+    options: options::ServerOptions,
     table: Table,
     log: Log,
     poll: Rc<Poll>,
-    ready: Ready,
+    ready: ReadyList,
     signals: Signals,
     notify: Notify,
     nofile: Nofile,
@@ -81,107 +94,108 @@ struct Daemon {
     turns: Histogram<{ TURNS.len() }>,
     longest_turn: Duration,
     reloads: (u64, u64),
-    /// When the table in force came into force, on the wall clock.
+    /// The time on the wall clock when the table was put in force.
     table_since: Duration,
     upgrades: Upgrades,
-    preflight: Option<upgrade::Preflight>,
-    program: upgrade::Program,
+    preflight: Option<Preflight>,
+    program: RunningProgram,
     next_ping: Duration,
-    /// When to stop at the latest, once handlers have been told to end.
+    /// The latest time to stop, once SIGQUIT has ended the handlers.
     quitting: Option<Duration>,
 }
 
-impl Daemon {
-    /// One pass: wait, exits and their counts, what was asked for, accept.
-    fn turn(&mut self) -> Then {
-        let timeout = self.timeout();
+impl Server {
+    /// One turn: wait, settle exits, act on signals and requests, accept.
+    fn run_turn(&mut self) -> TurnOutcome {
+        let timeout = self.wait_timeout();
         let _ = self.poll.wait(&mut self.ready, timeout, &self.signals);
         let now = Now { monotonic: clock::monotonic(), wall: clock::wall() };
-        let Events { asked, ended, listeners } = self.collect_events(now.monotonic);
-        self.dispatcher.begin_turn(now, ended, asked.child);
+        let TurnEvents { signals, ended, listeners } = self.collect_events(now.monotonic);
+        self.dispatcher.begin_turn(now, ended, signals.child);
         self.run_timers(now.monotonic);
-        if let Then::Stop = self.handle_signals(asked, now.monotonic) {
-            return Then::Stop;
+        if let TurnOutcome::Stop = self.handle_signals(signals, now.monotonic) {
+            return TurnOutcome::Stop;
         }
         self.handle_request(now.monotonic);
         self.dispatcher.accept(listeners);
         let took = clock::monotonic().saturating_sub(now.monotonic);
         self.turns.add(took);
         self.longest_turn = self.longest_turn.max(took);
-        // Last of all: what this turn was asked for is done, and what comes from now on finds the new program.
+        // Last, because an upgrade may replace this process: the requests of this turn are done, and the new program gets
+        // the next ones.
         self.continue_upgrade(now);
-        Then::Continue
+        TurnOutcome::Continue
     }
 
-    /// What the wait has found. The signal pipe is emptied before anything is done about its signals.
-    fn collect_events(&mut self, now: Duration) -> Events {
-        let mut events = Events::default();
+    /// Sorts the ready descriptors. The signal pipe is emptied before anything is done about its signals.
+    fn collect_events(&mut self, now: Duration) -> TurnEvents {
+        let mut events = TurnEvents::default();
         for number in self.ready.numbers() {
             match number {
-                SIGNALS => events.asked = self.signals.take(),
-                PROCESSES => events.ended = true,
+                POLL_SIGNALS => events.signals = self.signals.take_pending(),
+                POLL_PROCESSES => events.ended = true,
                 number if control::owns(number) => self.control.ready(&self.poll, number, now),
-                // Others are there to wake us.
+                // The preflight is in the set only to end the wait.
                 number => events.listeners.extend(ListenerId::from_number(number)),
             }
         }
         events
     }
 
-    /// What is due by the clock, besides the dispatcher's timers.
+    /// Does what is due by the clock, except for the dispatcher's timers.
     fn run_timers(&mut self, now: Duration) {
         self.control.on_time(&self.poll, now);
-        let complaint = self.packet_filter.refresh(&mut self.dispatcher, now);
-        for complaint in complaint.into_iter().chain(self.dispatcher.admission_mut().complaint()) {
-            self.warn(complaint);
+        let warning = self.packet_filter.refresh(&mut self.dispatcher, now);
+        for warning in warning.into_iter().chain(self.dispatcher.admission_mut().complaint()) {
+            self.warn(warning);
         }
-        if self.notify.interval().is_some() && now >= self.next_ping {
+        if self.notify.watchdog_interval().is_some() && now >= self.next_ping {
             self.notify.send("WATCHDOG=1");
-            self.next_ping = now + self.notify.interval().unwrap_or_default();
+            self.next_ping = now + self.notify.watchdog_interval().unwrap_or_default();
         }
     }
 
-    /// How long the wait may last.
-    fn timeout(&self) -> Option<Duration> {
+    /// The time until the next deadline; `None` if there is none.
+    fn wait_timeout(&self) -> Option<Duration> {
         let now = clock::monotonic();
-        let ping = self.notify.interval().map(|_| self.next_ping);
-        let preflight = self.preflight.as_ref().map(upgrade::Preflight::deadline);
+        let ping = self.notify.watchdog_interval().map(|_| self.next_ping);
+        let preflight = self.preflight.as_ref().map(Preflight::deadline);
         let filter = self.packet_filter.deadline(self.dispatcher.admission(), now);
         let deadlines =
             [self.dispatcher.deadline(now), self.control.deadline(), preflight, filter, self.quitting, ping];
         deadlines.into_iter().flatten().min().map(|when| when.saturating_sub(now))
     }
 
-    /// Does what signals have asked for. A daemon that is ending neither reloads nor upgrades.
-    fn handle_signals(&mut self, asked: Asked, now: Duration) -> Then {
-        if asked.status {
-            let json = serde_json::to_string(&self.snapshot(now)).unwrap_or_default();
+    /// Does what signals ask for. A daemon that is ending neither reloads nor upgrades.
+    fn handle_signals(&mut self, signals: PendingSignals, now: Duration) -> TurnOutcome {
+        if signals.status {
+            let json = serde_json::to_string(&self.take_snapshot(now)).unwrap_or_default();
             self.log.write(Event::Status { json });
         }
-        if asked.reload && self.quitting.is_none() {
-            // The log has said how it went.
+        if signals.reload && self.quitting.is_none() {
+            // The log has the result.
             let _ = self.reload(now);
         }
-        if asked.upgrade && self.quitting.is_none() {
+        if signals.upgrade && self.quitting.is_none() {
             self.begin_upgrade();
         }
-        if let Some(signal) = asked.stop {
-            self.stop(signal);
-            return Then::Stop;
+        if let Some(signal) = signals.stop {
+            self.stop_listening(signal);
+            return TurnOutcome::Stop;
         }
-        if asked.quit && self.quitting.is_none() {
-            self.stop("SIGQUIT");
+        if signals.quit && self.quitting.is_none() {
+            self.stop_listening("SIGQUIT");
             self.dispatcher.end_all_handlers();
             self.quitting = Some(now + QUIT_TIMEOUT);
         }
         match self.quitting {
-            Some(end) if self.dispatcher.handlers().next().is_none() || now >= end => Then::Stop,
-            _ => Then::Continue,
+            Some(end) if self.dispatcher.handlers().next().is_none() || now >= end => TurnOutcome::Stop,
+            _ => TurnOutcome::Continue,
         }
     }
 
-    /// Stops listening. Handlers live on.
-    fn stop(&mut self, signal: &'static str) {
+    /// Closes the listeners and the control socket. Handlers continue.
+    fn stop_listening(&mut self, signal: &'static str) {
         self.notify.send("STOPPING=1\nSTATUS=Stopping");
         self.dispatcher.close_all_listeners();
         self.control.close(&self.poll);

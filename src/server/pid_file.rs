@@ -1,6 +1,7 @@
 //! The file that holds the daemon's process id (`--pid-file`), locked for as long as the daemon lives.
 //!
-//! The daemon makes it once, when it is ready, and removes it at its end. A second daemon with the same file is told so.
+//! The server writes it once, before it reports that it is ready, and dropping it removes the file. It never overwrites a
+//! file that is not this user's own. It fails if another daemon has locked the file, which is the case while that one lives.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,39 +14,41 @@ use nix::unistd::geteuid;
 
 use crate::sys::descriptor;
 
-/// The file, while the daemon lives.
+/// The locked file of this daemon.
 #[derive(Debug)]
 pub(super) struct PidFile {
     path: PathBuf,
-    /// Unlocked when it is dropped.
+    /// Keeps the file locked until it is dropped.
     _lock: Flock<File>,
 }
 
 impl PidFile {
-    /// Writes this process's id into `path`, which is made if it does not exist. Follows no symbolic link, and leaves a
-    /// file alone that another user has put there, who could have it name any process later, or that has a second name.
+    /// Writes this process's id into `path`, which is made if it does not exist. It follows no symbolic link. It leaves a
+    /// file of another user alone, because that user could write any process id into it later, and a file with a hard link.
     ///
     /// # Errors
     /// The file can't be written, another daemon holds it (`EWOULDBLOCK`), or it is not ours.
     pub(super) fn write(path: &Path) -> io::Result<Self> {
         let mut options = File::options();
         options.write(true).create(true).truncate(false).mode(0o644).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        let file = File::from(descriptor::high(options.open(path)?.into())?);
+        let file = File::from(descriptor::move_high(options.open(path)?.into())?);
         let found = file.metadata()?;
         if found.uid() != geteuid().as_raw() || found.nlink() != 1 || !found.is_file() {
-            let message = "this is another user's file, has a second name, or is no file; remove it";
+            let message = "the file belongs to another user, has a hard link, or is not a regular file; remove it";
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
         }
-        let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| held(errno))?;
+        let mut lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| lock_error(errno))?;
         lock.set_len(0)?;
         writeln!(lock, "{}", std::process::id())?;
         Ok(Self { path: path.to_owned(), _lock: lock })
     }
 }
 
-fn held(errno: Errno) -> io::Error {
+fn lock_error(errno: Errno) -> io::Error {
     match errno {
-        Errno::EWOULDBLOCK => io::Error::new(io::ErrorKind::WouldBlock, "another oxinetd runs and holds this file"),
+        Errno::EWOULDBLOCK => {
+            io::Error::new(io::ErrorKind::WouldBlock, "another oxinetd is running and has locked this file")
+        }
         errno => errno.into(),
     }
 }
@@ -61,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_not_ours_alone_is_left_alone() {
+    fn write_leaves_a_linked_or_foreign_file_alone() {
         let folder = tempfile::tempdir().unwrap();
         let (other, path) = (folder.path().join("other"), folder.path().join("pid"));
         fs::write(&other, "precious").unwrap();

@@ -1,90 +1,43 @@
-//! Everything that a table needs and that can fail, done before the table is put in force: for the start, for a reload and
-//! for the program that an upgrade starts.
+//! Does everything that a new table needs and that can fail, and then puts the table in force without a failure.
 //!
-//! A [`Prepared`] that is dropped has changed nothing, which makes a reload all or nothing.
+//! The start, a reload and the new program of an upgrade call this. A [`PreparedTable`] that is dropped has changed nothing,
+//! so a reload is all or nothing. A [`PrepareError`] says what is wrong with the table or the system.
 
 use std::collections::HashSet;
-use std::io;
 use std::rc::Rc;
 
-use nix::errno::Errno;
-
-use super::Daemon;
-use crate::config::{DropBanned, Problem, Service, Table};
+use super::Server;
+use super::error::PrepareError;
+use crate::config::{DropBanned, Service, Table};
 use crate::dispatch::commit::{NewSockets, NewTable};
-use crate::system::{HandlerTemplate, OpenError, Socket};
-use crate::{admission, control, exit, log};
+use crate::system::{HandlerTemplate, ListenerSocket};
+use crate::{admission, control, log};
 
 /// A table that is ready to be put in force.
-pub(super) struct Prepared {
+pub(super) struct PreparedTable {
     table: Table,
     services: Vec<(Rc<Service>, HandlerTemplate)>,
-    sockets: NewSockets<Socket>,
+    sockets: NewSockets<ListenerSocket>,
     admission: admission::Prepared,
     control: control::Prepared,
-    /// Places of the log to change to; `None` where they are open already.
+    /// The new places of the log; `None` if they are open already.
     log: Option<log::Prepared>,
 }
 
-/// Why a table can't be put in force.
-#[derive(Debug)]
-pub(super) enum PrepareError {
-    /// The table itself is wrong.
-    Table(Vec<Problem>),
-    /// There is no memory for the rates and penalties of so many sources.
-    Memory(String),
-    /// What services want of their handlers makes no plan, a line for each.
-    Handlers(Vec<String>),
-    /// Sockets can't be opened.
-    Sockets(Vec<OpenError>),
-    /// The control socket can't be opened: what is wrong, and the reason.
-    Control(String, Errno),
-    /// The log can't be opened.
-    Log(log::OpenError),
-}
-
-impl PrepareError {
-    /// What is wrong, a line for each problem.
-    pub(super) fn lines(&self) -> Vec<String> {
-        match self {
-            Self::Table(problems) => problems.iter().map(ToString::to_string).collect(),
-            Self::Sockets(errors) => errors.iter().map(ToString::to_string).collect(),
-            Self::Handlers(lines) => lines.clone(),
-            Self::Memory(line) | Self::Control(line, _) => vec![line.clone()],
-            Self::Log(error) => vec![error.to_string()],
-        }
-    }
-
-    /// The exit status, where it ends the daemon: one of [`exit`].
-    pub(super) fn status(&self) -> u8 {
-        let unless_denied = |denied: bool, status| if denied { exit::PERMISSION } else { status };
-        let is_denied = |errno: &Errno| matches!(errno, Errno::EACCES | Errno::EPERM);
-        match self {
-            Self::Table(_) => exit::CONFIG,
-            Self::Memory(_) | Self::Handlers(_) => exit::SYSTEM,
-            Self::Sockets(errors) => {
-                unless_denied(errors.iter().all(|error| is_denied(&error.errno)), exit::UNAVAILABLE)
-            }
-            Self::Control(_, errno) => unless_denied(is_denied(errno), exit::UNAVAILABLE),
-            Self::Log(error) => unless_denied(error.error.kind() == io::ErrorKind::PermissionDenied, exit::SYSTEM),
-        }
-    }
-}
-
-/// What is done with the log and the control socket.
+/// The occasion on which a table is put in force. The log and the control socket are treated differently on each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Occasion {
     /// The log has just been opened.
     Start,
     /// The log is opened anew.
     Reload,
-    /// The log has just been opened, and there is no way back: a control socket that can't be opened is no reason to end.
+    /// The log has just been opened, and there is no way back: a control socket that can't be opened is only a warning.
     TakeOver,
 }
 
-impl Daemon {
+impl Server {
     /// Does everything for a table that can fail.
-    pub(super) fn prepare(&mut self, table: Table, occasion: Occasion) -> Result<Prepared, PrepareError> {
+    pub(super) fn prepare_table(&mut self, table: Table, occasion: Occasion) -> Result<PreparedTable, PrepareError> {
         let enabled = table.services.iter().filter(|service| service.enabled);
         let services: Vec<_> = enabled.cloned().map(Rc::new).collect();
         let admission = self.dispatcher.admission().prepare(table.daemon.sources, services.iter().map(AsRef::as_ref));
@@ -96,7 +49,7 @@ impl Daemon {
         let log = (occasion == Occasion::Reload).then(|| log::Log::prepare(&settings));
         let log = log.transpose().map_err(PrepareError::Log)?;
         let services = services.into_iter().zip(templates).collect();
-        Ok(Prepared { table, services, sockets, admission, control, log })
+        Ok(PreparedTable { table, services, sockets, admission, control, log })
     }
 
     /// What the handlers of each service have in common.
@@ -128,8 +81,8 @@ impl Daemon {
     }
 
     /// Puts a table in force. Cannot fail.
-    pub(super) fn commit(&mut self, prepared: Prepared) {
-        let Prepared { table, services, sockets, admission, control, log } = prepared;
+    pub(super) fn commit_table(&mut self, prepared: PreparedTable) {
+        let PreparedTable { table, services, sockets, admission, control, log } = prepared;
         if let Some(log) = log {
             self.log.commit(log);
         }
@@ -139,20 +92,20 @@ impl Daemon {
         let instances = self.instances;
         let warnings = self.dispatcher.commit(NewTable { services, sockets, instances, admission });
         warnings.into_iter().for_each(|warning| self.warn(warning));
-        self.packet_filter.serve(table.daemon.drop_banned == DropBanned::Kernel, &mut self.dispatcher);
+        self.packet_filter.configure(table.daemon.drop_banned == DropBanned::Kernel, &mut self.dispatcher);
         self.table = table;
     }
 
-    /// `daemon.instances`, or less where the limit on open files allows no more: each handler is one descriptor.
+    /// `daemon.instances`, or the smaller number that the limit on open files allows: each handler takes a descriptor.
     fn affordable_instances(&self, table: &Table) -> u32 {
-        /// For the log, the control of the daemon itself and connections under way.
-        const OTHERS: u64 = 64;
+        /// The descriptors that are left for the log, the control socket, the daemon itself and new connections.
+        const OTHER_DESCRIPTORS: u64 = 64;
         let wanted = table.daemon.instances;
-        // Logs of services are open twice while they are opened again.
+        // A reload opens the logs of services a second time before it closes the old ones.
         let services = self.options.log_settings(table).services;
         let logs = 2 * services.iter().map(|(_, place)| place).collect::<HashSet<_>>().len();
         let listeners: usize = table.services.iter().filter(|one| one.enabled).map(|one| one.listen.len()).sum();
-        let free = self.nofile.hard.saturating_sub((listeners + logs) as u64 + OTHERS).max(1);
+        let free = self.nofile.hard.saturating_sub((listeners + logs) as u64 + OTHER_DESCRIPTORS).max(1);
         let affordable = u32::try_from(free).unwrap_or(u32::MAX);
         if affordable < wanted {
             let limit = self.nofile.hard;

@@ -1,11 +1,14 @@
-//! What the operator asks over the control socket: one request a turn, answered between two batches of connections.
+//! The requests of the control socket: one in each turn, answered between two batches of connections.
+//!
+//! The server calls this in each turn. A request that changes something is logged first. A request that cannot be done is
+//! answered with a code and a message; nothing else comes of it.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Daemon;
+use super::Server;
 use crate::admission::TooManyBans;
 use crate::api::{Audit, Bans, Changed, Code, Explanation, Outcome, Refused, Reloaded, Request, Sources};
 use crate::api::{Snapshot, Upgrades};
@@ -19,7 +22,7 @@ use crate::sys::clock;
 use crate::types::Now;
 use crate::types::ServiceId;
 
-impl Daemon {
+impl Server {
     /// Answers the next request, if there is one.
     pub(super) fn handle_request(&mut self, now: Duration) {
         let Some(Asked { client, peer, request }) = self.control.next_request() else { return };
@@ -32,21 +35,21 @@ impl Daemon {
 
     fn dispatch_request(&mut self, request: Request, now: Duration) -> Result<Outcome, Refused> {
         match request {
-            Request::Status {} => Ok(Outcome::Status(Box::new(self.snapshot(now)))),
-            Request::Sources { top, service } => self.sources(top, service.as_deref()),
-            Request::Audit {} => Ok(Outcome::Audit(self.audit())),
-            Request::Explain { service, address } => self.explain(&service, &address, now),
-            Request::Reload {} => self.reload_as_asked(now),
-            Request::Upgrade {} => self.upgrade_as_asked(),
-            Request::Drain { service } => self.drain(&service),
-            Request::Resume { service } => self.resume(&service),
-            Request::Ban { network, seconds } => self.ban(&network, seconds, now),
-            Request::Unban { network } => self.unban(&network, now),
-            Request::Bans {} => Ok(self.bans(now)),
+            Request::Status {} => Ok(Outcome::Status(Box::new(self.take_snapshot(now)))),
+            Request::Sources { top, service } => self.list_sources(top, service.as_deref()),
+            Request::Audit {} => Ok(Outcome::Audit(self.audit_counts())),
+            Request::Explain { service, address } => self.explain_service(&service, &address, now),
+            Request::Reload {} => self.request_reload(now),
+            Request::Upgrade {} => self.request_upgrade(),
+            Request::Drain { service } => self.drain_service(&service),
+            Request::Resume { service } => self.resume_service(&service),
+            Request::Ban { network, seconds } => self.ban_network(&network, seconds, now),
+            Request::Unban { network } => self.unban_network(&network, now),
+            Request::Bans {} => Ok(self.list_bans(now)),
         }
     }
 
-    /// What changes something is logged, with who has asked for it.
+    /// Logs a request that changes something, with the client's user and process id.
     fn log_request(&self, request: &Request, control::Peer { uid, pid }: control::Peer) {
         let command = match request {
             Request::Status {} | Request::Sources { .. } | Request::Audit {} => return,
@@ -62,12 +65,12 @@ impl Daemon {
         self.log.write(Event::Control { command, uid, pid });
     }
 
-    /// All counts as they are now.
-    pub(super) fn snapshot(&self, now: Duration) -> Snapshot {
-        gather::snapshot(&self.facts(now), &self.dispatcher, now)
+    /// The present status and all counts.
+    pub(super) fn take_snapshot(&self, now: Duration) -> Snapshot {
+        gather::snapshot(&self.gather_facts(now), &self.dispatcher, now)
     }
 
-    fn facts(&self, now: Duration) -> Facts<'_> {
+    fn gather_facts(&self, now: Duration) -> Facts<'_> {
         Facts {
             time: clock::wall(),
             uptime: now.saturating_sub(self.since),
@@ -81,35 +84,35 @@ impl Daemon {
         }
     }
 
-    fn sources(&self, top: Option<u32>, service: Option<&str>) -> Result<Outcome, Refused> {
-        let most = top.map_or(gather::SOURCES, |top| top as usize);
-        let only = service.map(|name| self.find(name)).transpose()?;
-        let sources = gather::sources(&self.dispatcher, only, most);
+    fn list_sources(&self, top: Option<u32>, service: Option<&str>) -> Result<Outcome, Refused> {
+        let count = top.map_or(gather::SOURCES, |top| top as usize);
+        let only = service.map(|name| self.find_service(name)).transpose()?;
+        let sources = gather::sources(&self.dispatcher, only, count);
         Ok(Outcome::Sources(Sources { sources, total: self.dispatcher.ledger().sources().count() as u64 }))
     }
 
-    fn audit(&self) -> Audit {
+    fn audit_counts(&self) -> Audit {
         Audit { handlers: self.dispatcher.ledger().total(), drifts: gather::audit(&self.dispatcher) }
     }
 
-    fn find(&self, service: &str) -> Result<ServiceId, Refused> {
+    fn find_service(&self, service: &str) -> Result<ServiceId, Refused> {
         let none = || Refused::new(Code::NoSuchService, format!("there is no service {service:?}"));
         self.dispatcher.ledger().find(service).ok_or_else(none)
     }
 
-    /// The same, of those only that are in the table.
+    /// As [`Server::find_service`], but only a service that is in the table.
     fn find_listed(&self, service: &str) -> Result<ServiceId, Refused> {
-        let id = self.find(service)?;
+        let id = self.find_service(service)?;
         let gone = || Refused::new(Code::NoSuchService, format!("service {service:?} is not in the table any more"));
         self.dispatcher.ledger().tally(id).filter(|tally| tally.listed).map(|_| id).ok_or_else(gone)
     }
 
-    fn explain(&mut self, service: &str, address: &str, now: Duration) -> Result<Outcome, Refused> {
+    fn explain_service(&mut self, service: &str, address: &str, now: Duration) -> Result<Outcome, Refused> {
         let id = self.find_listed(service)?;
-        let peer = client(address)?;
+        let peer = read_peer(address)?;
         let served = self.dispatcher.service(id).ok_or_else(|| no_entry(service))?;
         let source = self.dispatcher.admission().client(id, peer).source.to_string();
-        let questions = self.dispatcher.explain(&served, peer, moment(now));
+        let questions = self.dispatcher.explain(&served, peer, on_both_clocks(now));
         let (yes, dry_run) = (questions.iter().all(|question| question.yes), served.config.dry_run);
         let service = service.to_owned();
         Ok(Outcome::Explain(Explanation {
@@ -121,20 +124,20 @@ impl Daemon {
         }))
     }
 
-    fn drain(&mut self, service: &str) -> Result<Outcome, Refused> {
+    fn drain_service(&mut self, service: &str) -> Result<Outcome, Refused> {
         let id = self.find_listed(service)?;
         Ok(Outcome::Drain(Changed { changed: self.dispatcher.drain(id) }))
     }
 
-    fn resume(&mut self, service: &str) -> Result<Outcome, Refused> {
+    fn resume_service(&mut self, service: &str) -> Result<Outcome, Refused> {
         let id = self.find_listed(service)?;
         Ok(Outcome::Resume(Changed { changed: self.dispatcher.resume(id) }))
     }
 
-    fn ban(&mut self, network: &str, seconds: Option<u64>, now: Duration) -> Result<Outcome, Refused> {
+    fn ban_network(&mut self, network: &str, seconds: Option<u64>, now: Duration) -> Result<Outcome, Refused> {
         let network = read_network(network)?;
         let until = seconds.map(|seconds| now.saturating_add(Duration::from_secs(seconds)));
-        let now = moment(now);
+        let now = on_both_clocks(now);
         let same = canonical(network);
         let changed = !self.dispatcher.admission().bans(now).iter().any(|(banned, _)| *banned == same);
         let full = |error: TooManyBans| Refused::new(Code::TooManyBans, error.to_string());
@@ -142,17 +145,17 @@ impl Daemon {
         Ok(Outcome::Ban(Changed { changed }))
     }
 
-    fn unban(&mut self, network: &str, now: Duration) -> Result<Outcome, Refused> {
+    fn unban_network(&mut self, network: &str, now: Duration) -> Result<Outcome, Refused> {
         let network = read_network(network)?;
-        Ok(Outcome::Unban(Changed { changed: self.dispatcher.admission_mut().unban(network, moment(now)) }))
+        Ok(Outcome::Unban(Changed { changed: self.dispatcher.admission_mut().unban(network, on_both_clocks(now)) }))
     }
 
-    fn bans(&self, now: Duration) -> Outcome {
+    fn list_bans(&self, now: Duration) -> Outcome {
         let admission = self.dispatcher.admission();
         Outcome::Bans(Bans { bans: gather::bans(admission, now), penalties: gather::penalties(admission, now) })
     }
 
-    fn upgrade_as_asked(&mut self) -> Result<Outcome, Refused> {
+    fn request_upgrade(&mut self) -> Result<Outcome, Refused> {
         if self.quitting.is_some() {
             return Err(Refused::new(Code::Ending, "the daemon is ending"));
         }
@@ -160,13 +163,13 @@ impl Daemon {
         Ok(Outcome::Upgrade(Changed { changed: self.preflight.is_some() }))
     }
 
-    fn reload_as_asked(&mut self, now: Duration) -> Result<Outcome, Refused> {
+    fn request_reload(&mut self, now: Duration) -> Result<Outcome, Refused> {
         if self.quitting.is_some() {
             return Err(Refused::new(Code::Ending, "the daemon is ending"));
         }
         match self.reload(now) {
             Ok(reloaded) => Ok(Outcome::Reload(reloaded)),
-            Err(messages) => Err(Refused { code: Code::ReloadFailed, messages }),
+            Err(error) => Err(Refused { code: Code::ReloadFailed, messages: error.lines() }),
         }
     }
 }
@@ -187,12 +190,12 @@ fn no_entry(service: &str) -> Refused {
     Refused::new(Code::NoSuchService, format!("service {service:?} is not served"))
 }
 
-fn moment(now: Duration) -> Now {
+fn on_both_clocks(now: Duration) -> Now {
     Now { monotonic: now, wall: clock::wall() }
 }
 
-/// A client by his address, or by his user id.
-fn client(text: &str) -> Result<Peer, Refused> {
+/// Reads a client's address or user id.
+fn read_peer(text: &str) -> Result<Peer, Refused> {
     let user = || Some(Peer::Unix { uid: text.strip_prefix("uid:")?.parse().ok()?, gid: u32::MAX });
     let address = || Some(Peer::Inet(text.parse::<IpAddr>().ok()?.to_canonical(), 0));
     let expected = || format!("expected an address, such as 192.0.2.1 or 2001:db8::1, or uid:N, not {text:?}");

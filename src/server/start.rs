@@ -1,27 +1,26 @@
-//! From a table to a daemon that serves it: everything that can fail, before the first turn.
+//! The start: makes a server from a table, and runs its turns until a signal stops it.
+//!
+//! `main` calls [`run`] once. Everything that can fail is done before the first turn, and a [`StartError`] says what has
+//! failed; then no client has been served.
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
+use super::error::{PrepareError, StartError};
+use super::options::{Inherited, ServerOptions};
 use super::pid_file::PidFile;
-use super::prepare::{Occasion, PrepareError};
-use super::upgrade::Program;
-use super::{Daemon, PROCESSES, READY_MAX, SIGNALS, Then};
+use super::prepare::Occasion;
+use super::upgrade::program::RunningProgram;
+use super::{FLUSH_TIMEOUT, POLL_PROCESSES, POLL_SIGNALS, READY_MAX, Server, TurnOutcome};
 use crate::api::Upgrades;
-use crate::config::{self, ControlPlace, Dialect, Table};
+use crate::config::{self, Table};
 use crate::control::Control;
 use crate::dispatch::Dispatcher;
-use crate::exit;
 use crate::limits::histogram::{Histogram, TURNS};
 use crate::log::{Event, Log};
-use crate::sys::descriptor::{self, Nofile};
-use crate::sys::notify::Notify;
-use crate::sys::poll::{Poll, Ready};
+use crate::sys::descriptor;
+use crate::sys::poll::{Poll, ReadyList};
 use crate::sys::signals::{self, Signals};
 use crate::sys::spawn::{self, ProcessState};
 use crate::sys::{clock, memory};
@@ -29,115 +28,61 @@ use crate::system::System;
 use crate::system::packet_filter::PacketFilter;
 use crate::types::Now;
 
-/// What the command line says.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Options {
-    /// The files of the service table, absolute.
-    pub files: Vec<PathBuf>,
-    /// Whose inetd.conf it is, where the table does not say.
-    pub dialect: Dialect,
-    /// Overrides the table.
-    pub log: Option<crate::log::Target>,
-    /// Overrides the table: the place of the control socket.
-    pub control: Option<ControlPlace>,
-    /// Log everything.
-    pub verbose: bool,
-    /// Where to write the process id.
-    pub pid_file: Option<PathBuf>,
-}
-
-/// What the process was started with.
-#[derive(Debug)]
-pub struct Inherited {
-    /// Sockets from the service manager.
-    pub sockets: Vec<OwnedFd>,
-    /// The way back to it.
-    pub notify: Notify,
-    /// Its limit on open files, from before it was raised.
-    pub nofile: Nofile,
-}
-
-/// Why the daemon could not start: the lines for the administrator, and the exit status.
-#[derive(Debug)]
-pub struct StartError {
-    /// What is wrong, a line each.
-    pub lines: Vec<String>,
-    /// One of [`crate::exit`].
-    pub status: u8,
-}
-
-impl StartError {
-    fn system(what: &str, error: &io::Error) -> Self {
-        let denied = error.kind() == io::ErrorKind::PermissionDenied;
-        let status = if denied { exit::PERMISSION } else { exit::SYSTEM };
-        Self { lines: vec![format!("{what}: {error}")], status }
-    }
-}
-
-impl From<PrepareError> for StartError {
-    fn from(error: PrepareError) -> Self {
-        Self { lines: error.lines(), status: error.status() }
-    }
-}
-
-/// How long the end of the daemon may wait for the log.
-pub(super) const FLUSH: Duration = Duration::from_secs(1);
-
-/// Serves a table until a signal says stop. Calls `when_ready` once every socket is open.
+/// Serves a table until a signal stops the daemon. Calls `when_ready` once every socket is open.
 ///
 /// # Errors
-/// The daemon could not start; then it has served nobody.
+/// The daemon could not start; then it has served no client.
 pub fn run(
-    options: Options,
+    options: ServerOptions,
     loaded: config::Loaded,
     inherited: Inherited,
     when_ready: impl FnOnce(),
 ) -> Result<(), StartError> {
-    let mut daemon = Daemon::new(options, &loaded.table, inherited)?;
-    loaded.warnings.iter().for_each(|warning| daemon.warn(warning.to_string()));
-    daemon.open(loaded.table, Occasion::Start)?;
-    let pid_file = daemon.write_pid_file()?;
-    daemon.serve(pid_file, when_ready)
+    let mut server = Server::new(options, &loaded.table, inherited)?;
+    loaded.warnings.iter().for_each(|warning| server.warn(warning.to_string()));
+    server.open_first_table(loaded.table, Occasion::Start)?;
+    let pid_file = server.write_pid_file()?;
+    server.run_turns(pid_file, when_ready)
 }
 
-impl Daemon {
-    /// Serves the table in force until a signal says stop.
-    pub(super) fn serve(mut self, pid_file: Option<PidFile>, when_ready: impl FnOnce()) -> Result<(), StartError> {
-        self.ready();
+impl Server {
+    /// Serves the table in force until a signal stops the daemon.
+    pub(super) fn run_turns(mut self, pid_file: Option<PidFile>, when_ready: impl FnOnce()) -> Result<(), StartError> {
+        self.report_ready();
         when_ready();
-        memory::give_back();
-        while self.turn() == Then::Continue {}
+        memory::release_unused();
+        while self.run_turn() == TurnOutcome::Continue {}
         drop(pid_file);
-        let _ = self.log.flush(FLUSH);
+        let _ = self.log.flush(FLUSH_TIMEOUT);
         Ok(())
     }
 
-    /// Writes the process id where the command line says.
+    /// Writes the file of `--pid-file`, if there is one.
     pub(super) fn write_pid_file(&self) -> Result<Option<PidFile>, StartError> {
         let Some(path) = self.options.pid_file.as_deref() else { return Ok(None) };
         let written = PidFile::write(path);
-        written.map(Some).map_err(|error| StartError::system(&path.display().to_string(), &error))
+        written.map(Some).map_err(|error| StartError::from_io(&path.display().to_string(), &error))
     }
 
-    /// Serves nothing yet; `table` says where the log is and how many descriptors there will be.
-    pub(super) fn new(options: Options, table: &Table, inherited: Inherited) -> Result<Self, StartError> {
+    /// A server that serves nothing yet. `table` says where the log is and how many descriptors the server will need.
+    pub(super) fn new(options: ServerOptions, table: &Table, inherited: Inherited) -> Result<Self, StartError> {
         let Inherited { sockets, notify, nofile } = inherited;
-        let failed = |what: &'static str| move |error: io::Error| StartError::system(what, &error);
+        let failed = |what: &'static str| move |error: io::Error| StartError::from_io(what, &error);
         spawn::supported().map_err(failed("this kernel is too old, Linux 5.9 or newer is needed"))?;
-        descriptor::standard().map_err(failed("/dev/null"))?;
+        descriptor::null_stdin().map_err(failed("/dev/null"))?;
         signals::forget_inherited();
-        signals::block();
+        signals::block_all();
         let handlers = u64::from(table.daemon.instances).min(nofile.hard / 2);
-        descriptor::make_room(handlers + table.services.len() as u64 + 1024);
+        descriptor::grow_table(handlers + table.services.len() as u64 + 1024);
         let signals = Signals::install(std::process::id() == 1).map_err(failed("signals"))?;
         // While there is one thread: the log has its own.
         let process = ProcessState::read();
         let settings = options.log_settings(table);
-        let log = Log::start(&settings).map_err(|error| StartError::system(&error.key, &error.error))?;
+        let log = Log::start(&settings).map_err(|error| StartError::from_io(&error.key, &error.error))?;
         let poll = Rc::new(Poll::new().map_err(failed("epoll"))?);
         let system = System::new(log.clone(), Rc::clone(&poll), nofile, process, sockets);
         let system = system.map_err(failed("epoll"))?;
-        poll.add(&signals, SIGNALS).and_then(|()| poll.add(&system, PROCESSES)).map_err(failed("epoll"))?;
+        poll.add(&signals, POLL_SIGNALS).and_then(|()| poll.add(&system, POLL_PROCESSES)).map_err(failed("epoll"))?;
         let no_memory = |_| failed("memory")(io::ErrorKind::OutOfMemory.into());
         let dispatcher = Dispatcher::new(system).map_err(no_memory)?;
         let now = clock::monotonic();
@@ -146,7 +91,7 @@ impl Daemon {
             table: table.clone(),
             log,
             poll,
-            ready: Ready::new(READY_MAX),
+            ready: ReadyList::new(READY_MAX),
             signals,
             notify,
             nofile,
@@ -161,25 +106,25 @@ impl Daemon {
             table_since: clock::wall(),
             upgrades: Upgrades::default(),
             preflight: None,
-            program: Program::of_this_process().map_err(failed("/proc/self/exe"))?,
+            program: RunningProgram::of_this_process().map_err(failed("/proc/self/exe"))?,
             next_ping: now,
             quitting: None,
         })
     }
 
     /// Opens the sockets of the first table and puts it in force.
-    pub(super) fn open(&mut self, table: Table, occasion: Occasion) -> Result<(), PrepareError> {
+    pub(super) fn open_first_table(&mut self, table: Table, occasion: Occasion) -> Result<(), PrepareError> {
         self.dispatcher.set_time(Now { monotonic: clock::monotonic(), wall: clock::wall() });
-        let prepared = self.prepare(table, occasion)?;
-        self.commit(prepared);
+        let prepared = self.prepare_table(table, occasion)?;
+        self.commit_table(prepared);
         let unclaimed = self.dispatcher.kernel_mut().close_unclaimed();
         if unclaimed > 0 {
-            self.warn(format!("{unclaimed} sockets from the service manager are in no service; closed"));
+            self.warn(format!("closed {unclaimed} sockets from the service manager that no service uses"));
         }
         Ok(())
     }
 
-    fn ready(&mut self) {
+    fn report_ready(&mut self) {
         let services = self.dispatcher.services().count();
         let (version, pid, listeners) = (env!("CARGO_PKG_VERSION"), process_id(), self.dispatcher.listeners().count());
         self.log.write(Event::Start { version, pid, services, listeners });

@@ -1,46 +1,48 @@
-//! Time: the clock that never goes back, the one on the wall, and what the wall clock shows here.
+//! Time: the monotonic clock, the wall clock, and the local time of day.
+//!
+//! Every module may call this. It keeps nothing. Nothing in it fails: a clock that cannot be read shows zero.
 
 use std::mem::MaybeUninit;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::time::ClockId;
 
-/// Time since some moment in the past; never goes back, whatever is done to the wall clock (`CLOCK_MONOTONIC`).
+/// Time since some moment in the past. It never goes back, also when the wall clock is set (`CLOCK_MONOTONIC`).
 #[must_use]
-pub fn monotonic() -> Duration {
+pub(crate) fn monotonic() -> Duration {
     ClockId::CLOCK_MONOTONIC.now().map_or(Duration::ZERO, Duration::from)
 }
 
 /// Time since 1970-01-01 00:00 UTC.
 #[must_use]
-pub fn wall() -> Duration {
+pub(crate) fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-/// A moment as the clocks of this time zone show it, daylight saving time included.
+/// A moment in this machine's time zone, daylight saving time included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LocalTime {
+pub(crate) struct CalendarTime {
     /// Year of the common era.
-    pub year: i32,
-    /// 1 to 12.
-    pub month: u8,
-    /// 1 to 31.
-    pub day: u8,
-    /// 0 to 23.
-    pub hour: u8,
-    /// 0 to 59.
-    pub minute: u8,
-    /// 0 to 60.
-    pub second: u8,
-    /// 0 is Sunday.
-    pub weekday: u8,
-    /// East of UTC.
-    pub utc_offset_seconds: i32,
+    pub(crate) year: i32,
+    /// Month, 1 to 12.
+    pub(crate) month: u8,
+    /// Day of the month, 1 to 31.
+    pub(crate) day: u8,
+    /// Hour, 0 to 23.
+    pub(crate) hour: u8,
+    /// Minute, 0 to 59.
+    pub(crate) minute: u8,
+    /// Second, 0 to 60 because of leap seconds.
+    pub(crate) second: u8,
+    /// Day of the week, where 0 is Sunday.
+    pub(crate) weekday: u8,
+    /// Offset from UTC, positive in the east.
+    pub(crate) utc_offset_seconds: i32,
 }
 
 /// The local time of a moment in seconds since 1970-01-01 00:00 UTC (localtime_r(3)).
 #[must_use]
-pub fn local(unix_seconds: i64) -> LocalTime {
+pub(crate) fn local_time(unix_seconds: i64) -> CalendarTime {
     // time_t is 64 bits wide on every supported platform but some 32-bit ones.
     #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
     let moment = unix_seconds.try_into().unwrap_or(0);
@@ -51,7 +53,7 @@ pub fn local(unix_seconds: i64) -> LocalTime {
         time.assume_init()
     };
     let small = |number: i32| u8::try_from(number).unwrap_or(0);
-    LocalTime {
+    CalendarTime {
         year: time.tm_year + 1900,
         month: small(time.tm_mon + 1),
         day: small(time.tm_mday),

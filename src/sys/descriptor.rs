@@ -1,4 +1,8 @@
-//! Descriptors: the standard three, their number, and the high place of those that live long.
+//! Descriptors: the standard three, the limit on their number, the high numbers of long-lived ones, and those that an
+//! upgrade hands on.
+//!
+//! Every module that keeps a descriptor open may call this. Nothing here closes a descriptor that it does not own, and no
+//! descriptor can get two owners. Errors are those of the system, above all `EMFILE`.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -13,31 +17,30 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// From where on descriptors live that stay open for long, unless the limit is lower. A handler's start copies the
-/// descriptor table up to the connection's number, so that number is kept low by keeping the others high.
-const HIGH: i32 = 512;
+/// The lowest number of a long-lived descriptor, unless the limit on open files is too low for it. The start of a handler
+/// copies the descriptor table up to the connection's number; that number stays low because the others are high.
+const HIGH_MIN: i32 = 512;
 
-static FLOOR: AtomicI32 = AtomicI32::new(HIGH);
+static HIGH_FLOOR: AtomicI32 = AtomicI32::new(HIGH_MIN);
 
-/// Moves a descriptor to a high number; close-on-exec. Where there is none left it gets any other: that costs time, and
-/// nothing else.
+/// Moves a descriptor to a high number; close-on-exec. If no high number is left it gets a low one, which only costs time.
 ///
 /// # Errors
 /// `EMFILE`.
-pub fn high(descriptor: OwnedFd) -> io::Result<OwnedFd> {
+pub fn move_high(descriptor: OwnedFd) -> io::Result<OwnedFd> {
     copy_high(descriptor.as_fd())
 }
 
-/// Duplicates a descriptor at a high number, or at any other if there is none left; close-on-exec.
+/// Duplicates a descriptor at a high number, or at a low one if none is left; close-on-exec.
 ///
 /// # Errors
 /// `EMFILE`.
 pub fn copy_high(descriptor: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let copy = |least| fcntl(descriptor, FcntlArg::F_DUPFD_CLOEXEC(least));
-    super::adopt(copy(FLOOR.load(Ordering::Relaxed)).or_else(|_| copy(3))?)
+    super::adopt(copy(HIGH_FLOOR.load(Ordering::Relaxed)).or_else(|_| copy(3))?)
 }
 
-/// Says whether a descriptor stays open over execve(2).
+/// Sets whether a descriptor stays open over execve(2).
 ///
 /// # Errors
 /// None that an open descriptor can have.
@@ -47,11 +50,11 @@ pub fn keep_over_exec(descriptor: BorrowedFd<'_>, keep: bool) -> io::Result<()> 
     Ok(())
 }
 
-/// Takes over a descriptor that the program before this one has left open, by its number; close-on-exec from now on.
-/// What this program has opened, or has taken over already, is close-on-exec, so nothing can get two owners.
+/// Takes over a descriptor, by its number, that the program before this one has left open; close-on-exec from now on.
+/// A descriptor that this program has opened or taken over is close-on-exec, so none can get two owners.
 ///
 /// # Errors
-/// `EBADF`: there is none that was left open.
+/// `EBADF`: no descriptor of this number was left open.
 pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: no memory is involved; the kernel says whether the number is open.
     let flags = super::check(unsafe { libc::fcntl(number, libc::F_GETFD) }.into())?;
@@ -63,7 +66,7 @@ pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
     Ok(inherited)
 }
 
-/// A descriptor that an upgrade hands to the next program: it is written as its number, and who reads that takes the
+/// A descriptor that an upgrade hands to the next program. It is serialised as its number; reading that number takes the
 /// descriptor over, see [`inherit`].
 #[derive(Debug)]
 pub struct Inheritable(pub OwnedFd);
@@ -87,21 +90,21 @@ impl<'de> Deserialize<'de> for Inheritable {
     }
 }
 
-/// A file in memory, for a program to come.
+/// A file in memory (memfd_create(2)), close-on-exec.
 ///
 /// # Errors
 /// No memory or descriptors.
 pub fn memory_file(name: &CStr) -> io::Result<File> {
     let file = memfd_create(name, MFdFlags::MFD_CLOEXEC)?;
-    Ok(File::from(high(file)?))
+    Ok(File::from(move_high(file)?))
 }
 
-/// Makes descriptor 0 /dev/null, which handlers with `stderr: null` get a copy of. 1 and 2 exist: Rust's runtime opens
-/// /dev/null for those of the three that are closed at start.
+/// Makes descriptor 0 /dev/null. A handler with `stderr: null` gets a copy of it. 1 and 2 exist: Rust's runtime opens
+/// /dev/null for each of the three that is closed at start.
 ///
 /// # Errors
 /// /dev/null can't be opened.
-pub fn standard() -> io::Result<()> {
+pub fn null_stdin() -> io::Result<()> {
     let null = File::options().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&null)?;
     Ok(())
@@ -111,14 +114,14 @@ pub fn standard() -> io::Result<()> {
 ///
 /// # Errors
 /// None that an open descriptor 0 can have.
-pub fn mute() -> io::Result<()> {
+pub fn mute_output() -> io::Result<()> {
     nix::unistd::dup2_stdout(io::stdin())?;
     nix::unistd::dup2_stderr(io::stdin())?;
     Ok(())
 }
 
-/// The limit on open descriptors as it was when the daemon started, which handlers get back: programs that use
-/// select(2) break above 1024. Soft, hard.
+/// The limit on open descriptors (`RLIMIT_NOFILE`) at the start of the daemon. Handlers get it back, because programs that
+/// use select(2) break above 1024.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Nofile {
     /// Soft limit at start.
@@ -127,36 +130,36 @@ pub struct Nofile {
     pub hard: u64,
 }
 
-/// Raises the daemon's own limit as far as it may.
+/// Raises the daemon's own soft limit to the hard limit.
 ///
 /// # Errors
 /// The limits can't be read or set.
 pub fn raise_limit() -> io::Result<Nofile> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-    // With a very low limit the high place is its upper half.
-    let floor = i32::try_from(hard / 2).unwrap_or(HIGH).min(HIGH);
-    FLOOR.store(floor, Ordering::Relaxed);
+    // With a very low limit the high numbers are its upper half.
+    let floor = i32::try_from(hard / 2).unwrap_or(HIGH_MIN).min(HIGH_MIN);
+    HIGH_FLOOR.store(floor, Ordering::Relaxed);
     Ok(Nofile { soft, hard })
 }
 
-/// Makes the descriptor table large enough for `most` descriptors, as far as the limit goes. The kernel lets a process
-/// with threads wait for tens of milliseconds each time that its table grows (`expand_fdtable`): call this while there
-/// is one thread.
-pub fn make_room(most: u64) {
-    let last = i32::try_from(most).unwrap_or(i32::MAX).saturating_sub(1);
-    // Beyond the limit there is nothing to make room for, and the table grows when it must.
+/// Makes the kernel's descriptor table large enough for `count` descriptors, as far as the limit allows. Each time that the
+/// table of a process with threads grows, the kernel makes it wait for tens of milliseconds (`expand_fdtable`): call this
+/// while there is one thread.
+pub fn grow_table(count: u64) {
+    let last = i32::try_from(count).unwrap_or(i32::MAX).saturating_sub(1);
+    // A number beyond the limit fails; then the table grows when it must.
     if let Ok(number) = fcntl(io::stdin(), FcntlArg::F_DUPFD_CLOEXEC(last)) {
         drop(super::adopt(number));
     }
 }
 
-/// A descriptor kept for the day when there are no more: close it, accept, turn the client away, reserve again.
+/// A descriptor kept for the moment when no other is left: close it, accept, refuse the client, open it again.
 #[derive(Debug)]
-pub struct Reserve(Option<OwnedFd>);
+pub struct SpareDescriptor(Option<OwnedFd>);
 
-impl Reserve {
-    /// Reserves one.
+impl SpareDescriptor {
+    /// Opens the spare descriptor, a copy of descriptor 0.
     ///
     /// # Errors
     /// `EMFILE`, `ENFILE`.
@@ -164,17 +167,17 @@ impl Reserve {
         Ok(Self(Some(copy_high(io::stdin().as_fd())?)))
     }
 
-    /// Runs `with_room` while the reserved descriptor is given back to the kernel.
-    pub fn lend<T>(&mut self, with_room: impl FnOnce() -> T) -> T {
+    /// Runs `action` while the spare descriptor is closed.
+    pub fn close_during<T>(&mut self, action: impl FnOnce() -> T) -> T {
         self.0 = None;
-        let result = with_room();
+        let result = action();
         self.0 = copy_high(io::stdin().as_fd()).ok();
         result
     }
 }
 
-/// Sets or clears `O_NONBLOCK`. The flag belongs to the open socket, not to the descriptor: whoever has a copy of it may
-/// have changed it (in.tftpd does).
+/// Sets or clears `O_NONBLOCK`. The flag belongs to the open socket, not to the descriptor: another process that has a
+/// copy of the descriptor may have changed it (in.tftpd does).
 ///
 /// # Errors
 /// None that an open socket can have.
@@ -194,14 +197,14 @@ mod tests {
 
     #[test]
     fn only_what_was_left_open_can_be_inherited_and_only_once() {
-        let file = high(File::open("/dev/null").unwrap().into()).unwrap();
+        let file = move_high(File::open("/dev/null").unwrap().into()).unwrap();
         let number = file.as_raw_fd();
-        assert_eq!(inherit(number).unwrap_err().raw_os_error(), Some(libc::EBADF), "it is somebody's");
+        assert_eq!(inherit(number).unwrap_err().raw_os_error(), Some(libc::EBADF), "it has an owner");
         keep_over_exec(file.as_fd(), true).unwrap();
-        // As after execve(2): nobody knows of it but by its number.
+        // As after execve(2): only the number is known.
         std::mem::forget(file);
         let inherited = inherit(number).unwrap();
-        assert_eq!(inherit(number).unwrap_err().raw_os_error(), Some(libc::EBADF), "it is somebody's now");
+        assert_eq!(inherit(number).unwrap_err().raw_os_error(), Some(libc::EBADF), "it has an owner again");
         drop(inherited);
         assert_eq!(inherit(number).unwrap_err().raw_os_error(), Some(libc::EBADF), "it is closed");
         for standard in [-1, 0, 1, 2] {

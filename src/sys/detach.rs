@@ -1,4 +1,7 @@
 //! Leaving the terminal (`--daemonize`): the old way of daemon(7), for init systems that wait for the first process.
+//!
+//! `main` calls this once, while there is one thread. It never touches descriptors 0 to 2. It fails where no process or
+//! pipe can be made; the first process then still has the terminal, and says so.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -6,29 +9,29 @@ use std::process::ExitCode;
 
 use nix::unistd::{ForkResult, fork, pipe, setsid};
 
-/// The daemon's end of the pipe to the process that waits for it.
+/// The daemon's end of the pipe to the first process, which waits for its exit status.
 #[derive(Debug)]
-pub struct Waiting(File);
+pub struct StatusPipe(File);
 
-impl Waiting {
-    /// Tells the waiting process that the daemon is ready: it exits with 0.
-    pub fn ready(mut self) {
+impl StatusPipe {
+    /// Tells the first process that the daemon is ready: it exits with 0.
+    pub fn report_ready(mut self) {
         let _ = self.0.write_all(&[0]);
     }
 
-    /// Tells the waiting process to exit with `status`.
-    pub fn failed(mut self, status: u8) {
+    /// Tells the first process to exit with `status`.
+    pub fn report_failure(mut self, status: u8) {
         let _ = self.0.write_all(&[status]);
     }
 }
 
-/// Which process one is after [`detach`].
+/// The process in which [`fork_daemon`] returns.
 #[derive(Debug)]
-pub enum Process {
-    /// The first one: exit with this.
+pub enum DetachedProcess {
+    /// The first process, which must exit with this status.
     First(ExitCode),
-    /// The daemon.
-    Daemon(Waiting),
+    /// The daemon, which must report through this pipe.
+    Daemon(StatusPipe),
 }
 
 /// Forks twice: the daemon leads no session, so it can never get a terminal. The first process waits until the daemon
@@ -36,25 +39,25 @@ pub enum Process {
 ///
 /// # Errors
 /// No process or pipe can be made.
-pub fn detach() -> io::Result<Process> {
+pub fn fork_daemon() -> io::Result<DetachedProcess> {
     let (reader, writer) = pipe()?;
     // SAFETY: the process has one thread, so nothing can be locked or half done in the child.
     if let ForkResult::Parent { .. } = unsafe { fork() }? {
         drop(writer);
-        return Ok(Process::First(wait(File::from(reader))));
+        return Ok(DetachedProcess::First(await_daemon(File::from(reader))));
     }
     drop(reader);
     setsid()?;
     // SAFETY: as above.
     if let ForkResult::Parent { .. } = unsafe { fork() }? {
-        // SAFETY: ends this process without running anything that the daemon would run again.
+        // SAFETY: this ends the process without running anything that the daemon would run again.
         unsafe { libc::_exit(0) };
     }
-    Ok(Process::Daemon(Waiting(File::from(super::descriptor::high(writer)?))))
+    Ok(DetachedProcess::Daemon(StatusPipe(File::from(super::descriptor::move_high(writer)?))))
 }
 
-/// The daemon's byte, or 1 if it ended without a word.
-fn wait(mut reader: File) -> ExitCode {
+/// Waits for the daemon's report. The status is 1 if the daemon ended without one.
+fn await_daemon(mut reader: File) -> ExitCode {
     let mut status = [1];
     let _ = reader.read_exact(&mut status);
     ExitCode::from(status[0])

@@ -1,12 +1,14 @@
-//! Giving back what only the start and a reload have needed.
+//! Returns memory to the system that only the start and a reload have needed.
+//!
+//! The server calls this after each of the two. It never touches memory in use, and it cannot fail: memory that the system
+//! does not take back stays.
 
 use std::fs;
 use std::ptr;
 
-/// Gives memory back to the system: heap that is free, and program code, which the kernel maps again, from its page
-/// cache, where it is still used. Most of an idle daemon's memory is code that has read its table and will not run
-/// again. What can't be given back stays.
-pub fn give_back() {
+/// Returns free heap and unused program code to the system. The kernel maps code again from its page cache when it runs
+/// again. Most of an idle daemon's memory is code that has read its table and does not run again.
+pub(crate) fn release_unused() {
     // The C library's own lists of free memory; only glibc keeps any.
     #[cfg(target_env = "gnu")]
     // SAFETY: it touches free memory alone.
@@ -14,17 +16,17 @@ pub fn give_back() {
         libc::malloc_trim(0);
     }
     let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return };
-    for (begin, end) in maps.lines().filter_map(code) {
+    for (begin, end) in maps.lines().filter_map(code_range) {
         let (begin, length) = (ptr::with_exposed_provenance_mut(begin), end - begin);
-        // SAFETY: the range is one mapping of this process, from a file, that nobody can write to: what is thrown away
-        // here is read again from the file when it is next needed (madvise(2), MADV_DONTNEED).
+        // SAFETY: the range is one mapping of this process, from a file, and not writable: the kernel reads a page that is
+        // dropped here from the file again when it is next needed (madvise(2), MADV_DONTNEED).
         unsafe { libc::madvise(begin, length, libc::MADV_DONTNEED) };
     }
 }
 
-/// The addresses of a line of /proc/self/maps (proc(5)) that is code of a file: readable, executable, not writable. Data
-/// that are only readable now may have been written when the program was loaded.
-fn code(line: &str) -> Option<(usize, usize)> {
+/// The address range in a line of /proc/self/maps (proc(5)), if it is code of a file: readable, executable, not writable.
+/// A range that is only readable does not count, because the loader may have written to it.
+fn code_range(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
     let (range, permissions) = (fields.next()?, fields.next()?);
     let path = fields.nth(3)?;
@@ -42,7 +44,7 @@ mod tests {
 
     #[test]
     fn only_code_of_files_is_given_back() {
-        let is = |line: &str| code(line);
+        let is = |line: &str| code_range(line);
         assert_eq!(is("55d0a000-55d0f000 r-xp 00008000 fe:00 51 /usr/sbin/oxinetd"), Some((0x55d0_a000, 0x55d0_f000)));
         for line in [
             "55d0a000-55d0f000 r--p 00008000 fe:00 51 /usr/sbin/oxinetd",
@@ -61,7 +63,7 @@ mod tests {
     fn what_is_given_back_is_there_again() {
         let kept = vec![7_u8; 100_000];
         for _ in 0..3 {
-            give_back();
+            release_unused();
             assert_eq!(kept.iter().map(|&byte| u64::from(byte)).sum::<u64>(), 700_000);
         }
     }

@@ -1,4 +1,7 @@
-//! Tells the service manager how the daemon is (sd_notify(3)); nothing where there is none.
+//! Reports the daemon's state to the service manager (sd_notify(3)).
+//!
+//! The server calls this. It never waits and never fails: without a service manager, or with one that does not listen,
+//! nothing is sent.
 
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt;
@@ -6,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// The way to the service manager.
+/// The connection to the service manager.
 #[derive(Debug, Default)]
 pub struct Notify {
     to: Option<(UnixDatagram, SocketAddr)>,
@@ -14,21 +17,22 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Call it before the program leaves its first process: the
-    /// watchdog is for that one.
+    /// Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Call it in the first process, because WATCHDOG_PID names that
+    /// one.
     #[must_use]
     pub fn from_env() -> Self {
-        let to = std::env::var_os("NOTIFY_SOCKET").and_then(open);
-        Self { watchdog: to.as_ref().and_then(|_| watchdog()), to }
+        let to = std::env::var_os("NOTIFY_SOCKET").and_then(open_socket);
+        Self { watchdog: to.as_ref().and_then(|_| read_watchdog()), to }
     }
 
-    /// How often the service manager wants to hear from us at the least: half of its limit, as it advises.
+    /// The longest time between two watchdog messages: half of the service manager's limit, as sd_watchdog_enabled(3)
+    /// advises.
     #[must_use]
-    pub fn interval(&self) -> Option<Duration> {
+    pub fn watchdog_interval(&self) -> Option<Duration> {
         self.watchdog.map(|limit| limit / 2)
     }
 
-    /// Sends assignments, one a line. Never blocks; a manager that does not listen misses it.
+    /// Sends assignments, one on each line. Never blocks; a manager that does not listen misses them.
     pub fn send(&self, state: &str) {
         if let Some((socket, address)) = &self.to {
             let _ = socket.send_to_addr(state.as_bytes(), address);
@@ -36,7 +40,7 @@ impl Notify {
     }
 }
 
-fn open(name: OsString) -> Option<(UnixDatagram, SocketAddr)> {
+fn open_socket(name: OsString) -> Option<(UnixDatagram, SocketAddr)> {
     let address = match name.as_bytes() {
         [b'@', rest @ ..] => SocketAddr::from_abstract_name(rest).ok()?,
         [b'/', ..] => SocketAddr::from_pathname(&name).ok()?,
@@ -44,10 +48,10 @@ fn open(name: OsString) -> Option<(UnixDatagram, SocketAddr)> {
     };
     let socket = UnixDatagram::unbound().ok()?;
     socket.set_nonblocking(true).ok()?;
-    Some((UnixDatagram::from(super::descriptor::high(socket.into()).ok()?), address))
+    Some((UnixDatagram::from(super::descriptor::move_high(socket.into()).ok()?), address))
 }
 
-fn watchdog() -> Option<Duration> {
+fn read_watchdog() -> Option<Duration> {
     let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
     let for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
     let micros = number("WATCHDOG_USEC").filter(|&micros| micros > 0 && for_us)?;

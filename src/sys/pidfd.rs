@@ -1,4 +1,7 @@
 //! Processes by descriptor (pidfd_open(2)): how one ended, and signals that can't hit another process of the same id.
+//!
+//! The real kernel of the dispatcher and the preflight of an upgrade use this. Nothing here keeps a process or knows a
+//! handler, and only [`reap_blocking`] waits. Errors are those of the system.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,23 +11,23 @@ use std::time::Duration;
 
 use crate::types::{Ended, Ending};
 
-/// Collects a process that has ended (waitid(2)), so that no zombie is left; `None` if it still runs.
+/// Reaps a process that has ended (waitid(2)), so that no zombie is left; `None` if it still runs.
 ///
 /// # Errors
-/// `ECHILD` if it is no child of ours or has been waited for already.
-pub fn collect(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
-    wait(pidfd, libc::WNOHANG)
+/// `ECHILD` if it is no child of ours or has been reaped already.
+pub(crate) fn try_reap(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
+    wait_by_pidfd(pidfd, libc::WNOHANG)
 }
 
-/// Waits until the process has ended, and collects it. Only for a process that is about to.
+/// Waits until the process has ended, and reaps it. Only for a process that is about to end.
 ///
 /// # Errors
-/// As [`collect`].
-pub fn wait_for_end(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
-    wait(pidfd, 0)
+/// As [`try_reap`].
+pub(crate) fn reap_blocking(pidfd: &OwnedFd) -> io::Result<Option<Ended>> {
+    wait_by_pidfd(pidfd, 0)
 }
 
-fn wait(pidfd: &OwnedFd, flags: i32) -> io::Result<Option<Ended>> {
+fn wait_by_pidfd(pidfd: &OwnedFd, flags: i32) -> io::Result<Option<Ended>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // The system call has a fifth argument that libc's waitid() lacks: resource usage.
@@ -42,67 +45,67 @@ fn wait(pidfd: &OwnedFd, flags: i32) -> io::Result<Option<Ended>> {
     super::check(result)?;
     // SAFETY: zeroed is a valid value of both plain C structures, and the kernel has filled them in.
     let (info, usage) = unsafe { (info.assume_init(), usage.assume_init()) };
-    // SAFETY: these fields are valid for a siginfo_t written by waitid; all zero if nobody has ended.
+    // SAFETY: these fields are valid for a siginfo_t written by waitid; all are zero if no process has ended.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     if pid == 0 {
         return Ok(None);
     }
     let ending = if info.si_code == libc::CLD_EXITED { Ending::Exited(status) } else { Ending::Signaled(status) };
     let rss = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
-    Ok(Some(Ended { ending, cpu: time(usage.ru_utime) + time(usage.ru_stime), rss }))
+    Ok(Some(Ended { ending, cpu: to_duration(usage.ru_utime) + to_duration(usage.ru_stime), rss }))
 }
 
-fn time(value: libc::timeval) -> Duration {
+fn to_duration(value: libc::timeval) -> Duration {
     let seconds = u64::try_from(value.tv_sec).unwrap_or(0);
     let micros = u64::try_from(value.tv_usec).unwrap_or(0);
     Duration::from_secs(seconds) + Duration::from_micros(micros)
 }
 
-/// Ends a process (SIGKILL), if it has not been collected.
-pub fn kill(process: &OwnedFd) {
+/// Ends a process by SIGKILL, if it has not been reaped.
+pub(crate) fn kill_process(process: &OwnedFd) {
     let none = ptr::null::<libc::siginfo_t>();
     // SAFETY: a null pointer asks for no further information; a process that has ended needs no signal.
     unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), libc::SIGKILL, none, 0) };
 }
 
-/// Sends a signal to the process group that this process leads (handlers do: setsid), if it has not been collected.
+/// Sends a signal to the process group that this process leads (each handler leads one, by setsid).
 ///
-/// The group's number is the process's id, which can't be given to another process while this one has not been
-/// waited for; so the caller must still hold a process that it has not collected.
+/// The group's number is the process's id, which the kernel gives to no other process while this one has not been reaped;
+/// so the caller must not have reaped the process yet.
 ///
 /// # Errors
 /// `ESRCH` when the whole group is gone, `EPERM`.
-pub fn signal_group(pid: i32, signal: i32) -> io::Result<()> {
+pub(crate) fn signal_group(pid: i32, signal: i32) -> io::Result<()> {
     // SAFETY: no memory is involved.
     let result = unsafe { libc::kill(-pid, signal) };
     super::check(result.into()).map(|_| ())
 }
 
-/// The id of some child that has ended, without collecting it (`WNOWAIT`).
+/// The id of some child that has ended. The child is not reaped (`WNOWAIT`).
 #[must_use]
-pub fn any_ended() -> Option<i32> {
-    look_for_end(libc::P_ALL, 0).ok().flatten()
+pub(crate) fn find_ended_child() -> Option<i32> {
+    peek_ended(libc::P_ALL, 0).ok().flatten()
 }
 
-/// Has this child ended? It is not collected. One that is no child of ours any more has ended, too.
+/// Has this child ended? It is not reaped. A process that is no child of ours any more has ended, too.
 #[cfg(target_env = "musl")]
 pub(super) fn has_ended(pid: i32) -> bool {
-    !matches!(look_for_end(libc::P_PID, pid.unsigned_abs()), Ok(None))
+    !matches!(peek_ended(libc::P_PID, pid.unsigned_abs()), Ok(None))
 }
 
 /// The id of one of these children that has ended (waitid(2)).
-fn look_for_end(whose: libc::idtype_t, id: libc::id_t) -> io::Result<Option<i32>> {
+fn peek_ended(whose: libc::idtype_t, id: libc::id_t) -> io::Result<Option<i32>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: `info` is memory of the right type that outlives the call.
     super::check(unsafe { libc::waitid(whose, id, info.as_mut_ptr(), flags) }.into())?;
-    // SAFETY: zeroed is a valid siginfo_t, and the kernel has filled it in if anybody has ended.
+    // SAFETY: zeroed is a valid siginfo_t, and the kernel has filled it in if a child has ended.
     let pid = unsafe { info.assume_init().si_pid() };
     Ok((pid > 0).then_some(pid))
 }
 
-/// Collects and forgets the child with this id, which has ended and is no handler.
-pub fn discard(pid: i32) {
+/// Reaps the child with this id, which has ended and is no handler.
+pub(crate) fn reap_orphan(pid: i32) {
     // SAFETY: no memory is involved: a null pointer asks for no status.
     unsafe { libc::waitpid(pid, ptr::null_mut(), libc::WNOHANG) };
 }

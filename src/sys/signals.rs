@@ -1,8 +1,7 @@
-//! Signals as one readable descriptor and a set of flags; nothing is done in a handler but that.
+//! Signals as one readable descriptor and a set of flags; a signal handler does nothing else.
 //!
-//! All signals are blocked for as long as the daemon works and let through only while it waits
-//! ([`super::poll::Poll::wait`]), so no signal can interrupt a step of the books or reach a child that still shares
-//! the daemon's memory.
+//! All signals are blocked while the daemon works and unblocked only while it waits ([`super::poll::Poll::wait`]), so no
+//! signal can interrupt a change of the counts or reach a child that still shares the daemon's memory.
 
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
@@ -14,61 +13,61 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{c_int, c_ulong};
 
-/// What the signals that have come ask for.
+/// The signals that have arrived and that the daemon has not acted on yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// SIGHUP: reload.
-    pub reload: bool,
-    /// SIGTERM or SIGINT: stop, leave the handlers be. The signal's name.
-    pub stop: Option<&'static str>,
-    /// SIGQUIT: stop, and end the handlers.
-    pub quit: bool,
-    /// SIGUSR2: give way to the program on disk.
-    pub upgrade: bool,
-    /// SIGUSR1: write the status to the log.
-    pub status: bool,
-    /// SIGCHLD, only as process 1: some child has ended.
-    pub child: bool,
+pub(crate) struct PendingSignals {
+    /// SIGHUP asks for a reload.
+    pub(crate) reload: bool,
+    /// SIGTERM or SIGINT asks to stop and to leave the handlers alone. The signal's name.
+    pub(crate) stop: Option<&'static str>,
+    /// SIGQUIT asks to stop and to end the handlers.
+    pub(crate) quit: bool,
+    /// SIGUSR2 asks for an upgrade to the program on disk.
+    pub(crate) upgrade: bool,
+    /// SIGUSR1 asks for the status in the log.
+    pub(crate) status: bool,
+    /// SIGCHLD, which is caught by process 1 alone: some child has ended.
+    pub(crate) child: bool,
 }
 
 /// The signals that the daemon catches.
 #[derive(Debug)]
-pub struct Signals {
+pub(crate) struct Signals {
     pipe: UnixStream,
     flags: Vec<(c_int, Arc<AtomicBool>)>,
-    /// What stays blocked while the daemon waits: all that it does not catch. SIGCHLD, above all, would end a wait that
-    /// the handler's pidfd ends anyway.
-    mask: Mask,
+    /// The signals that stay blocked while the daemon waits: all that it does not catch. SIGCHLD, above all, would end a
+    /// wait that the handler's pidfd ends anyway.
+    mask: SignalMask,
 }
 
-/// A signal set, which libc gives no `Debug`.
-struct Mask(libc::sigset_t);
+/// A signal set. The one of libc has no `Debug`.
+struct SignalMask(libc::sigset_t);
 
-impl std::fmt::Debug for Mask {
+impl std::fmt::Debug for SignalMask {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Mask")
+        f.write_str("SignalMask")
     }
 }
 
 const CAUGHT: [c_int; 6] = [libc::SIGHUP, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGUSR1, libc::SIGUSR2];
 
-/// Signals of the terminal that act as ever in the foreground.
+/// Signals of the terminal, which keep their ordinary effect in the foreground.
 const SUSPENDING: [c_int; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 impl Signals {
-    /// Installs the handlers. With `children` SIGCHLD is caught too, which only process 1 needs.
+    /// Installs the signal handlers. With `children` SIGCHLD is caught too, which only process 1 needs.
     ///
     /// # Errors
     /// No descriptors or memory.
-    pub fn install(children: bool) -> io::Result<Self> {
+    pub(crate) fn install(children: bool) -> io::Result<Self> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         theirs.set_nonblocking(true)?;
-        let ours = UnixStream::from(super::descriptor::high(ours.into())?);
-        let theirs = super::descriptor::high(theirs.into())?;
+        let ours = UnixStream::from(super::descriptor::move_high(ours.into())?);
+        let theirs = super::descriptor::move_high(theirs.into())?;
         let mut flags = Vec::new();
         for signal in CAUGHT.into_iter().chain(children.then_some(libc::SIGCHLD)) {
-            // The flag first: it must be up when the pipe tells of it.
+            // The flag first: it must be set when the pipe becomes readable.
             let flag = Arc::new(AtomicBool::new(false));
             signal_hook::flag::register(signal, Arc::clone(&flag))?;
             let pipe: OwnedFd = super::descriptor::copy_high(theirs.as_fd())?;
@@ -76,52 +75,52 @@ impl Signals {
             flags.push((signal, flag));
         }
         let open = flags.iter().map(|(signal, _)| *signal).chain(SUSPENDING);
-        let mask = Mask(all_but(&open.collect::<Vec<_>>()));
+        let mask = SignalMask(all_except(&open.collect::<Vec<_>>()));
         Ok(Self { pipe: ours, flags, mask })
     }
 
-    /// What stays blocked during a wait.
-    pub(super) fn mask(&self) -> &libc::sigset_t {
+    /// The signals that stay blocked during a wait.
+    pub(super) fn wait_mask(&self) -> &libc::sigset_t {
         &self.mask.0
     }
 
-    /// Lets the signals through that have been held back, and blocks all again.
-    pub(super) fn let_through(&self) {
+    /// Delivers the signals that are pending, and blocks all signals again.
+    pub(super) fn deliver_pending(&self) {
         // SAFETY: the mask is a valid set; the old one is not asked for.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask.0, ptr::null_mut()) };
-        block();
+        block_all();
     }
 
-    /// What has been asked for since the last call. Empties the pipe first and takes the flags then: in the other
-    /// order a signal that comes in between would be lost.
-    pub fn take(&mut self) -> Asked {
+    /// Takes the signals that have arrived since the last call. It empties the pipe first and takes the flags after that:
+    /// in the other order a signal that arrives in between would be lost.
+    pub(crate) fn take_pending(&mut self) -> PendingSignals {
         let mut bytes = [0; 64];
         while matches!((&self.pipe).read(&mut bytes), Ok(1..)) {}
-        let mut asked = Asked::default();
+        let mut pending = PendingSignals::default();
         for (signal, flag) in &self.flags {
             if flag.swap(false, Ordering::SeqCst) {
                 match *signal {
-                    libc::SIGHUP => asked.reload = true,
-                    libc::SIGTERM => asked.stop = Some("SIGTERM"),
-                    libc::SIGINT => asked.stop = Some("SIGINT"),
-                    libc::SIGQUIT => asked.quit = true,
-                    libc::SIGUSR1 => asked.status = true,
-                    libc::SIGUSR2 => asked.upgrade = true,
-                    _ => asked.child = true,
+                    libc::SIGHUP => pending.reload = true,
+                    libc::SIGTERM => pending.stop = Some("SIGTERM"),
+                    libc::SIGINT => pending.stop = Some("SIGINT"),
+                    libc::SIGQUIT => pending.quit = true,
+                    libc::SIGUSR1 => pending.status = true,
+                    libc::SIGUSR2 => pending.upgrade = true,
+                    _ => pending.child = true,
                 }
             }
         }
-        asked
+        pending
     }
 
-    /// Has anything been asked for that [`Signals::take`] has not told yet?
+    /// Has a signal arrived that [`Signals::take_pending`] has not taken yet?
     #[must_use]
-    pub fn have_come(&self) -> bool {
+    pub(crate) fn any_pending(&self) -> bool {
         self.flags.iter().any(|(_, flag)| flag.load(Ordering::SeqCst))
     }
 }
 
-/// Readable when a signal has come.
+/// Readable when a signal has arrived.
 impl AsFd for Signals {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.pipe.as_fd()
@@ -143,10 +142,10 @@ fn disposition(signal: c_int) -> libc::sighandler_t {
     now[0] as libc::sighandler_t
 }
 
-/// Forgets what the parent process has ignored, but SIGPIPE: an ignored SIGCHLD would have the kernel collect our
-/// handlers, and what is ignored stays so over execve(2). Straight to the kernel, because the C library's own
-/// posix_spawn(3) leaves just those two ignored that it keeps for itself.
-pub fn forget_inherited() {
+/// Sets the signals that the parent process has ignored back to their defaults, except SIGPIPE: with SIGCHLD ignored the
+/// kernel would reap our handlers, and an ignored signal stays ignored over execve(2). It goes straight to the kernel,
+/// because the C library's own posix_spawn(3) leaves those two ignored that the library keeps for itself.
+pub(crate) fn forget_inherited() {
     let ignored = |signal: &c_int| *signal != libc::SIGPIPE && disposition(*signal) == libc::SIG_IGN;
     for signal in all_that_can_be_caught().filter(ignored) {
         let (default, none): (Action, _) = ([0; 8], ptr::null_mut::<c_ulong>());
@@ -163,20 +162,20 @@ pub(super) fn not_default() -> Vec<c_int> {
 
 /// Every signal of the kernel whose disposition can be changed.
 pub(super) fn all_that_can_be_caught() -> impl Iterator<Item = c_int> {
-    /// The last one.
-    const LAST: c_int = 64;
-    (1..=LAST).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal))
+    /// The last signal of the kernel.
+    const SIGNAL_MAX: c_int = 64;
+    (1..=SIGNAL_MAX).filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal))
 }
 
 /// Blocks every signal in this thread, and in those that it starts from now on.
-pub fn block() {
-    let all = all_but(&[]);
+pub(crate) fn block_all() {
+    let all = all_except(&[]);
     // SAFETY: `all` is a set; the old one is not asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, ptr::null_mut()) };
 }
 
-/// Every signal but `open`.
-fn all_but(open: &[c_int]) -> libc::sigset_t {
+/// Every signal except `open`.
+fn all_except(open: &[c_int]) -> libc::sigset_t {
     let mut set = MaybeUninit::<libc::sigset_t>::zeroed();
     // SAFETY: sigfillset initialises the set that sigdelset then changes.
     unsafe {

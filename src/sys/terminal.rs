@@ -1,4 +1,7 @@
-//! The terminal of a program that draws on all of it: taken over, and given back as it was.
+//! The terminal of a full-screen program: switched to raw mode and another screen, and restored at the end.
+//!
+//! `oxinetctl top` alone uses this. It never reads or draws more than it is asked to. It fails where standard input or
+//! output is no terminal, or where the terminal has gone.
 
 use std::io::{self, IsTerminal, Write};
 use std::mem::MaybeUninit;
@@ -11,38 +14,39 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
-/// The other screen, without a cursor; so what was there before comes back in the end (xterm's ctlseqs, 1049 and 25).
-const ENTER: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[2J";
-const LEAVE: &[u8] = b"\x1b[?25h\x1b[?1049l";
+/// Switches to the alternate screen and hides the cursor; [`LEAVE_SCREEN`] brings back the first screen (xterm's ctlseqs,
+/// 1049 and 25).
+const ENTER_SCREEN: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[2J";
+const LEAVE_SCREEN: &[u8] = b"\x1b[?25h\x1b[?1049l";
 
-/// What somebody wants.
+/// The result of a wait for input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// A byte that was typed.
     Byte(u8),
-    /// The end: a signal, or nobody types any more.
+    /// The program must end: a signal has arrived, or the input is at its end.
     End,
-    /// The terminal has another size.
+    /// The size of the terminal has changed.
     Resized,
     /// The time is over.
     Nothing,
 }
 
-/// The terminal, until this is dropped. A panic gives it back too, and so do SIGTERM, SIGHUP, SIGINT and SIGQUIT, which
-/// become [`Input::End`].
+/// The terminal in full-screen mode. It is restored when this is dropped, after a panic too. SIGTERM, SIGHUP, SIGINT and
+/// SIGQUIT become [`Input::End`].
 #[derive(Debug)]
-pub struct Terminal {
+pub(crate) struct Terminal {
     before: Termios,
     end: Arc<AtomicBool>,
     resized: Arc<AtomicBool>,
 }
 
 impl Terminal {
-    /// Takes it over.
+    /// Switches to full-screen mode.
     ///
     /// # Errors
     /// Standard input or output is no terminal (`ENOTTY`).
-    pub fn take() -> io::Result<Self> {
+    pub(crate) fn enter_fullscreen() -> io::Result<Self> {
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return Err(Errno::ENOTTY.into());
         }
@@ -52,20 +56,20 @@ impl Terminal {
             signal_hook::flag::register(signal, Arc::clone(&end))?;
         }
         signal_hook::flag::register(libc::SIGWINCH, Arc::clone(&resized))?;
-        give_back_on_panic(before.clone());
+        restore_on_panic(before.clone());
         let mut raw = before.clone();
-        // Keys one by one, unseen; Ctrl-C and Ctrl-Z are keys as well, because what they do would leave the screen as it is.
+        // Keys one by one, without echo. Ctrl-C and Ctrl-Z are keys as well: their signals would not restore the screen.
         raw.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN);
         raw.input_flags.remove(InputFlags::IXON | InputFlags::ICRNL);
         tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
         let terminal = Self { before, end, resized };
-        terminal.write(ENTER)?;
+        terminal.write(ENTER_SCREEN)?;
         Ok(terminal)
     }
 
-    /// Columns and lines; what every terminal had once, where it doesn't say.
+    /// The number of columns and lines; 80 and 24 if the terminal does not say.
     #[must_use]
-    pub fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         let mut size = MaybeUninit::<libc::winsize>::zeroed();
         // SAFETY: the pointer is to memory of the type that this request fills; zeroed is a valid winsize.
         let size = unsafe {
@@ -80,14 +84,14 @@ impl Terminal {
     ///
     /// # Errors
     /// The terminal is gone.
-    pub fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, bytes: &[u8]) -> io::Result<()> {
         let mut out = io::stdout().lock();
         out.write_all(bytes)?;
         out.flush()
     }
 
-    /// Waits for input, for so long at most.
-    pub fn wait(&self, time: Duration) -> Input {
+    /// Waits for input, at most for `time`.
+    pub(crate) fn wait_for_input(&self, time: Duration) -> Input {
         if self.end.load(Ordering::Relaxed) {
             return Input::End;
         }
@@ -98,17 +102,17 @@ impl Terminal {
         let stdin = io::stdin();
         match poll(&mut [PollFd::new(std::os::fd::AsFd::as_fd(&stdin), PollFlags::POLLIN)], timeout) {
             Ok(0) => Input::Nothing,
-            Ok(_) => self.byte(),
-            // A signal; the next call says which.
+            Ok(_) => Self::read_byte(),
+            // A signal; the next call tells which.
             Err(Errno::EINTR) if self.end.load(Ordering::Relaxed) => Input::End,
             Err(Errno::EINTR) => Input::Resized,
             Err(_) => Input::End,
         }
     }
 
-    fn byte(&self) -> Input {
+    fn read_byte() -> Input {
         let mut byte = [0];
-        // Not by std's buffer, of which poll(2) knows nothing.
+        // Not through std's buffer: poll(2) does not see what is in it.
         match nix::unistd::read(io::stdin(), &mut byte) {
             Ok(1) => Input::Byte(byte[0]),
             Err(Errno::EINTR) => Input::Nothing,
@@ -117,26 +121,26 @@ impl Terminal {
     }
 }
 
-fn give_back_on_panic(before: Termios) {
+fn restore_on_panic(before: Termios) {
     let hook = std::panic::take_hook();
     let before = std::sync::Mutex::new(before);
     std::panic::set_hook(Box::new(move |panic| {
         if let Ok(before) = before.lock() {
-            give_back(&before);
+            restore_terminal(&before);
         }
         hook(panic);
     }));
 }
 
-fn give_back(before: &Termios) {
+fn restore_terminal(before: &Termios) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(LEAVE);
+    let _ = out.write_all(LEAVE_SCREEN);
     let _ = out.flush();
     let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, before);
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        give_back(&self.before);
+        restore_terminal(&self.before);
     }
 }

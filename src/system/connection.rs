@@ -1,7 +1,8 @@
-//! What is done with one accepted connection, besides handing it to a handler: who is at the other end, a text for it, how
-//! it is refused, and what a client of `tcpmux` asks for.
+//! What the daemon itself does with an accepted connection: identify the peer, send a text, refuse the client, and read the
+//! request of a `tcpmux` client.
 //!
-//! Only [`super::System`] calls this. Nothing here waits or fails: what can't be sent or found out is left.
+//! Only [`super::System`] calls this. Nothing here waits or fails: a text that can't be sent is dropped, and an address that
+//! the kernel does not tell is unknown.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -15,12 +16,12 @@ use crate::net::Endpoint;
 use crate::net::Peer;
 use crate::sys::socket::{self, Accepted};
 
-/// The other end of a connection. An IPv4 client of an IPv6 socket becomes one of an IPv4 socket.
-pub(super) fn peer_of(accepted: &Accepted) -> Peer {
+/// The peer of a connection. If an IPv4 client has connected to an IPv6 socket, the connection becomes an IPv4 one.
+pub(super) fn identify_peer(accepted: &Accepted) -> Peer {
     let Some(address) = accepted.peer else { return unix_peer(&accepted.socket) };
     let canonical = address.ip().to_canonical();
     if address.is_ipv6() && canonical.is_ipv4() {
-        socket::to_ipv4(&accepted.socket);
+        socket::convert_to_ipv4(&accepted.socket);
     }
     Peer::Inet(canonical, address.port())
 }
@@ -32,26 +33,26 @@ fn unix_peer(connection: &OwnedFd) -> Peer {
     }
 }
 
-pub(super) fn path_of(connection: &OwnedFd) -> Option<PathBuf> {
+pub(super) fn peer_path(connection: &OwnedFd) -> Option<PathBuf> {
     getpeername::<UnixAddr>(connection.as_raw_fd()).ok()?.path().map(Into::into)
 }
 
-pub(super) fn local_of(endpoint: &Endpoint, connection: &OwnedFd) -> Option<SocketAddr> {
+pub(super) fn local_address(endpoint: &Endpoint, connection: &OwnedFd) -> Option<SocketAddr> {
     match endpoint {
         Endpoint::Inet { .. } => socket::local_address(connection.as_fd()).ok().flatten(),
         Endpoint::UnixStream(_) | Endpoint::UnixDatagram(_) => None,
     }
 }
 
-/// Sends a text as far as the new connection's empty send buffer takes it; a client that has gone misses it.
+/// Sends as much of a text as fits into the new connection's send buffer.
 pub(super) fn send_text(connection: &OwnedFd, text: &[u8]) {
     if !text.is_empty() {
         let _ = send(connection.as_raw_fd(), text, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
     }
 }
 
-/// Refuses a client. The socket is closed by its owner afterwards.
-pub(super) fn refuse(connection: &OwnedFd, how: &Refuse) {
+/// Refuses a client. The caller closes the socket afterwards.
+pub(super) fn refuse_client(connection: &OwnedFd, how: &Refuse) {
     match how {
         Refuse::Reset => socket::reset_on_close(connection),
         Refuse::Close => {}
@@ -74,7 +75,7 @@ pub(super) fn discard_received(connection: BorrowedFd<'_>) {
     }
 }
 
-/// Takes exactly the request of a client of `tcpmux` (RFC 1078): what follows it is for the service.
+/// Reads the request of a `tcpmux` client (RFC 1078), and not one byte more: the rest is for the service.
 pub(super) fn take_mux_request(connection: &OwnedFd) -> Option<String> {
     let mut bytes = [0; LONGEST_REQUEST];
     let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
@@ -84,7 +85,7 @@ pub(super) fn take_mux_request(connection: &OwnedFd) -> Option<String> {
     Some(name)
 }
 
-/// Refuses a client of `tcpmux`, by a line that begins with `-` (RFC 1078).
+/// Refuses a `tcpmux` client with a line that begins with `-` (RFC 1078).
 pub(super) fn refuse_mux(connection: &OwnedFd, refuse: &Refuse) {
     let text = match refuse {
         Refuse::Text(text) => text.as_slice(),

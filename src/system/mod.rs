@@ -1,15 +1,17 @@
-//! The real kernel, as the dispatcher sees it: Linux by epoll, pidfds and clone(2).
+//! The real kernel of the dispatcher: Linux with epoll, pidfds and clone(2).
 //!
-//! [`System`] implements [`Kernel`] and opens sockets ([`open`]); it decides nothing and counts nothing. The server makes it
-//! and looks after the two epoll sets: its own, in which listeners are polled, and the one of processes, which is readable
-//! when a handler has ended. No call blocks but [`Kernel::wait_for_start`], for as long as it is told.
+//! The server makes a [`System`], and the dispatcher calls it through [`Kernel`]. It decides nothing and counts nothing. It
+//! uses two epoll sets: the server's, in which listeners are polled, and one of its own for processes, which is readable
+//! when a handler has ended. Errors are those of the system. Only [`Kernel::wait_for_start`] waits, at most as long as its
+//! caller says.
 
 mod connection;
 mod open;
-pub mod packet_filter;
+pub(crate) mod packet_filter;
+mod table_sockets;
 mod template;
 
-pub use open::{OpenError, Socket};
+pub use open::{ListenerSocket, OpenSocketError};
 pub use template::{HandlerTemplate, PATH};
 
 use std::io;
@@ -28,38 +30,39 @@ use crate::dispatch::reaper::EXIT_BATCH;
 use crate::log::{Event, Log};
 use crate::net::socket_file::FileIdentity;
 use crate::net::{Endpoint, Peer, Transport};
-use crate::sys::descriptor::{self, Inheritable, Nofile, Reserve};
+use crate::sys::descriptor::{self, Inheritable, Nofile, SpareDescriptor};
 use crate::sys::pidfd;
-use crate::sys::poll::{Poll, Ready};
+use crate::sys::poll::{Poll, ReadyList};
+use crate::sys::socket::{self, QueuedInput};
 use crate::sys::spawn::{Child, PlanError, ProcessState, SpawnSlot};
-use crate::sys::{clock, filter, socket};
+use crate::sys::{bpf, clock};
 use crate::types::{Ended, KillSignal, SpawnFailure, Step, Ticket};
 
-/// So many slots for starts are kept, to be used again; where more are under way, others are made for them.
-const SLOTS_KEPT: usize = 16;
+/// The number of unused slots for starts that are kept. If more starts are under way, more slots are made for them.
+const IDLE_SLOTS_MAX: usize = 16;
 
-/// Linux.
+/// The kernel of this machine, with what the dispatcher needs to start and watch handlers.
 #[derive(Debug)]
 pub struct System {
     log: Log,
     /// The daemon's epoll set.
     poll: Rc<Poll>,
-    /// Processes, in an epoll set of their own.
+    /// The epoll set of the handlers' pidfds.
     processes: Poll,
-    ended: Ready,
+    ended: ReadyList,
     /// Slots in which no start is under way.
     slots: Vec<SpawnSlot>,
-    /// For accepting one client when there are no descriptors left.
-    reserve: Reserve,
+    /// Closed to accept one client when there are no descriptors left.
+    spare: SpareDescriptor,
     nofile: Nofile,
-    /// What handlers inherit.
+    /// The state of this process that handlers inherit.
     state: ProcessState,
     /// Sockets from the service manager that no table has claimed yet.
     passed: Vec<OwnedFd>,
 }
 
 impl System {
-    /// Nothing is polled or watched yet.
+    /// A system that polls no listener and watches no process yet.
     ///
     /// # Errors
     /// No descriptors or memory.
@@ -70,18 +73,18 @@ impl System {
         state: ProcessState,
         passed: Vec<OwnedFd>,
     ) -> io::Result<Self> {
-        let (processes, ended) = (Poll::new()?, Ready::new(EXIT_BATCH));
-        let (slots, reserve) = (vec![SpawnSlot::new()?], Reserve::new()?);
-        Ok(Self { log, poll, processes, ended, slots, reserve, nofile, state, passed })
+        let (processes, ended) = (Poll::new()?, ReadyList::new(EXIT_BATCH));
+        let (slots, spare) = (vec![SpawnSlot::new()?], SpareDescriptor::new()?);
+        Ok(Self { log, poll, processes, ended, slots, spare, nofile, state, passed })
     }
 
-    /// What handlers inherit of this process.
+    /// The state of this process that handlers inherit.
     #[must_use]
     pub fn state(&self) -> &ProcessState {
         &self.state
     }
 
-    /// Looks again at what other programs may have changed of this process.
+    /// Reads again the state of this process that other programs may have changed.
     pub fn refresh_state(&mut self) {
         self.state.refresh();
     }
@@ -89,24 +92,24 @@ impl System {
     /// Prepares the handlers of a service.
     ///
     /// # Errors
-    /// What the service wants of its handlers makes no plan.
+    /// The settings of the service make no plan.
     pub fn template(&self, service: &Service) -> Result<HandlerTemplate, PlanError> {
         HandlerTemplate::new(service, self.nofile, &self.state)
     }
 
-    /// Closes the sockets from the service manager that no service wants, and gives their number.
+    /// Closes the sockets from the service manager that no service has claimed, and returns their number.
     pub fn close_unclaimed(&mut self) -> usize {
         std::mem::take(&mut self.passed).len()
     }
 
     fn keep_slot(&mut self, slot: SpawnSlot) {
-        if self.slots.len() < SLOTS_KEPT {
+        if self.slots.len() < IDLE_SLOTS_MAX {
             self.slots.push(slot);
         }
     }
 }
 
-/// Readable while a handler has ended that has not been collected.
+/// Readable while a handler has ended and has not been reaped.
 impl AsFd for System {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.processes.as_fd()
@@ -114,20 +117,20 @@ impl AsFd for System {
 }
 
 impl Resources for System {
-    type Socket = Socket;
+    type Socket = ListenerSocket;
     type Connection = Inheritable;
     type Process = Inheritable;
     type Start = SpawnSlot;
     type Template = HandlerTemplate;
-    type Backlog = socket::Waiting;
+    type Backlog = QueuedInput;
 }
 
-/// The same as plain values, for a program that only looks whether it could take a state over.
+/// The same resources as plain values, for a program that only checks whether it can read a state.
 #[derive(Debug)]
 pub struct Preview;
 
 impl Resources for Preview {
-    type Socket = Socket<RawFd, FileIdentity>;
+    type Socket = ListenerSocket<RawFd, FileIdentity>;
     type Connection = RawFd;
     type Process = RawFd;
     type Start = ();
@@ -135,7 +138,7 @@ impl Resources for Preview {
     type Backlog = ();
 }
 
-/// The descriptors of a handler's record, which must stay open over the execve(2) of an upgrade.
+/// The descriptors in a handler's record, which must stay open over the execve(2) of an upgrade.
 pub fn descriptors_of(handler: &Handler<System>) -> impl Iterator<Item = BorrowedFd<'_>> {
     handler.hand_back.iter().chain([&handler.process]).map(AsFd::as_fd)
 }
@@ -149,75 +152,75 @@ impl Kernel for System {
         self.log.write(event);
     }
 
-    fn poll(&mut self, socket: &Socket, id: ListenerId) -> io::Result<()> {
-        // A handler that had the socket may have made it blocking, and an accept that blocks would stop everything.
+    fn poll(&mut self, socket: &ListenerSocket, id: ListenerId) -> io::Result<()> {
+        // A handler that had the socket may have made it blocking, and an accept that blocks would stop the whole daemon.
         let _ = descriptor::set_nonblocking(socket.as_fd(), true);
         self.poll.add(socket, id.number())
     }
 
-    fn stop_polling(&mut self, socket: &Socket) {
+    fn stop_polling(&mut self, socket: &ListenerSocket) {
         // An open descriptor that is in the set can be removed.
         let _ = self.poll.remove(socket);
     }
 
     fn change_options(
         &mut self,
-        socket: &mut Socket,
+        socket: &mut ListenerSocket,
         endpoint: &Endpoint,
         service: &Service,
     ) -> Result<(), &'static str> {
         socket.change_options(endpoint, service).map_err(Errno::desc)
     }
 
-    fn fixed_address(&self, socket: &Socket) -> Option<SocketAddr> {
+    fn fixed_address(&self, socket: &ListenerSocket) -> Option<SocketAddr> {
         socket.fixed_address()
     }
 
-    fn accept(&mut self, socket: &Socket) -> Result<(Inheritable, Peer), AcceptError> {
+    fn accept(&mut self, socket: &ListenerSocket) -> Result<(Inheritable, Peer), AcceptError> {
         let accepted = socket::accept(socket.as_fd()).map_err(|error| accept_error(&error))?;
         if socket.filtered {
-            filter::detach(&accepted.socket);
+            bpf::detach_program(&accepted.socket);
         }
-        let peer = connection::peer_of(&accepted);
+        let peer = connection::identify_peer(&accepted);
         Ok((Inheritable(accepted.socket), peer))
     }
 
-    fn reset_one(&mut self, socket: &Socket) -> bool {
-        let reset = |accepted: socket::Accepted| connection::refuse(&accepted.socket, &Refuse::Reset);
-        self.reserve.lend(|| socket::accept(socket.as_fd()).map(reset).is_ok())
+    fn reset_one(&mut self, socket: &ListenerSocket) -> bool {
+        let reset = |accepted: socket::Accepted| connection::refuse_client(&accepted.socket, &Refuse::Reset);
+        self.spare.close_during(|| socket::accept(socket.as_fd()).map(reset).is_ok())
     }
 
-    fn sender(&mut self, socket: &Socket, endpoint: &Endpoint) -> Sender {
+    fn sender(&mut self, socket: &ListenerSocket, endpoint: &Endpoint) -> Sender {
         if !matches!(endpoint, Endpoint::Inet { transport: Transport::Udp, .. }) {
             return Sender::Unknown;
         }
-        match socket::sender(socket.as_fd()) {
+        match socket::peek_sender(socket.as_fd()) {
             Ok(Some(address)) => Sender::Known(Peer::Inet(address.ip().to_canonical(), address.port())),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sender::NoDatagram,
             Ok(None) | Err(_) => Sender::Unknown,
         }
     }
 
-    fn discard_datagram(&mut self, socket: &Socket) {
-        socket::discard(socket.as_fd());
+    fn discard_datagram(&mut self, socket: &ListenerSocket) {
+        socket::discard_datagram(socket.as_fd());
     }
 
-    fn lend(&mut self, socket: &Socket) -> Result<(Inheritable, Option<socket::Waiting>), SpawnFailure> {
-        let before = socket::Waiting::at(socket.as_fd());
+    fn lend(&mut self, socket: &ListenerSocket) -> Result<(Inheritable, Option<QueuedInput>), SpawnFailure> {
+        let before = QueuedInput::of_socket(socket.as_fd());
         let _ = descriptor::set_nonblocking(socket.as_fd(), false);
-        // A copy with a low number: what lies below it is copied for the child.
+        // A copy with a low number: the child copies all descriptors below it.
         match socket.as_fd().try_clone_to_owned() {
             Ok(copy) => Ok((Inheritable(copy), before)),
             Err(error) => Err(SpawnFailure { step: Step::Clone, errno: error.raw_os_error().unwrap_or(libc::EMFILE) }),
         }
     }
 
-    fn is_untouched(&mut self, socket: &Socket, before: &socket::Waiting) -> bool {
-        socket::Waiting::at(socket.as_fd()).is_some_and(|now| now.holds(before))
+    fn is_untouched(&mut self, socket: &ListenerSocket, before: &QueuedInput) -> bool {
+        QueuedInput::of_socket(socket.as_fd()).is_some_and(|now| now.still_holds(before))
     }
 
     fn local_address(&self, connection: &Inheritable, endpoint: &Endpoint) -> Option<SocketAddr> {
-        connection::local_of(endpoint, &connection.0)
+        connection::local_address(endpoint, &connection.0)
     }
 
     fn send(&mut self, connection: &Inheritable, text: &[u8]) {
@@ -225,7 +228,7 @@ impl Kernel for System {
     }
 
     fn refuse(&mut self, connection: Inheritable, how: &Refuse) {
-        connection::refuse(&connection.0, how);
+        connection::refuse_client(&connection.0, how);
     }
 
     fn copy(&mut self, connection: &Inheritable) -> Option<Inheritable> {
@@ -256,7 +259,7 @@ impl Kernel for System {
         let Some(mut start) = self.slots.pop() else {
             return Err((SpawnFailure { step: Step::Clone, errno: libc::ENOMEM }, connection));
         };
-        let peer_path = matches!(to.peer, Peer::Unix { .. }).then(|| connection::path_of(&connection.0)).flatten();
+        let peer_path = matches!(to.peer, Peer::Unix { .. }).then(|| connection::peer_path(&connection.0)).flatten();
         let fill = |bytes: &mut Vec<u8>| {
             bytes.extend_from_slice(&template.env);
             template::describe(bytes, to, peer_path.as_deref());
@@ -285,18 +288,18 @@ impl Kernel for System {
     }
 
     fn ended(&mut self, found: &mut Vec<Ticket>) {
-        if self.processes.look(&mut self.ended).is_ok() {
+        if self.processes.try_wait(&mut self.ended).is_ok() {
             found.extend(self.ended.numbers().map(Ticket::from_number));
         }
     }
 
     fn collect(&mut self, process: &Inheritable) -> io::Result<Option<Ended>> {
-        pidfd::collect(&process.0)
+        pidfd::try_reap(&process.0)
     }
 
     fn reap_failed_child(&mut self, process: &Inheritable) {
-        // Microseconds: it is in _exit(2) already. If somebody else has collected it, all the better.
-        let _ = pidfd::wait_for_end(&process.0);
+        // This takes microseconds: the child is in _exit(2) already. If it has been reaped elsewhere, nothing is left to do.
+        let _ = pidfd::reap_blocking(&process.0);
     }
 
     fn signal_group(&mut self, pid: i32, signal: KillSignal) {
@@ -304,20 +307,20 @@ impl Kernel for System {
             KillSignal::Term => libc::SIGTERM,
             KillSignal::Kill => libc::SIGKILL,
         };
-        // A group that has gone meanwhile, or that has become somebody we may not signal, needs none.
+        // A group that has gone needs no signal, and one that we may not signal can't be helped.
         let _ = pidfd::signal_group(pid, number);
     }
 
     fn next_ended_child(&mut self) -> Option<i32> {
-        pidfd::any_ended()
+        pidfd::find_ended_child()
     }
 
     fn reap_orphan(&mut self, pid: i32) {
-        pidfd::discard(pid);
+        pidfd::reap_orphan(pid);
     }
 }
 
-/// Errors that belong to the connection are its own end (accept(2), "Error handling").
+/// Distinguishes errors of the one connection from errors of the daemon (accept(2), "Error handling").
 fn accept_error(error: &io::Error) -> AcceptError {
     match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
         Errno::EAGAIN => AcceptError::NobodyWaits,

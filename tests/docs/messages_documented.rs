@@ -35,7 +35,7 @@ const NO_MESSAGES: [(&str, &str); 9] = [
     ("READY=1\nSTATUS=", "for the service manager, which shows the log beside it"),
     ("The last reload failed", "the same"),
     ("Serving {} services", "the same"),
-    ("oxinetd: state of form", "what a rehearsal says to the daemon"),
+    ("oxinetd: state of form", "the answer of a preflight to the daemon"),
     ("oxinetd: {problem}", "what stands in front of each error"),
     ("pid {} has no place in the ledger", "an assertion of debug builds; the log has an inconsistency"),
     ("ticket of pid {}", "what an inconsistency line holds"),

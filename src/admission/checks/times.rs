@@ -25,7 +25,7 @@ fn test(input: &CheckInput<'_>) -> TestResult {
     if !input.rules.has_times {
         return Ok(());
     }
-    let local = clock::local(i64::try_from(input.now.wall.as_secs()).unwrap_or(0));
+    let local = clock::local_time(i64::try_from(input.now.wall.as_secs()).unwrap_or(0));
     let minute = u16::from(local.hour) * 60 + u16::from(local.minute);
     let time = LocalTime { weekday: local.weekday, minute };
     let access = &input.rules.access;

@@ -286,7 +286,7 @@ fn who_is_told_no_is_told_when_it_will_be_yes() {
 
 #[test]
 fn a_service_that_is_closed_says_when_it_opens() {
-    let local = crate::sys::clock::local(NOW.wall.as_secs().try_into().unwrap());
+    let local = crate::sys::clock::local_time(NOW.wall.as_secs().try_into().unwrap());
     let next = (local.hour + 1) % 24;
     let mut world = World::new(&format!("times: ['{next:02}:00-{next:02}:01']"));
     let seconds = 3_600 - u64::from(local.minute) * 60 - u64::from(local.second);

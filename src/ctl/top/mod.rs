@@ -45,7 +45,7 @@ impl Top {
     pub(super) fn run(self, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
         let now: Snapshot = daemon.ask_for(&Request::Status {})?;
         let no_terminal = |error| Failure::new(exit::USAGE, format!("top needs a terminal: {error}; try services"));
-        let terminal = Terminal::take().map_err(no_terminal)?;
+        let terminal = Terminal::enter_fullscreen().map_err(no_terminal)?;
         let rates = Rates::between(&now, &now);
         let mut live = Live { interval: self.interval, sort: self.sort, skip: 0, now, rates, trouble: None };
         live.show(daemon, &terminal, output.colour)
@@ -57,7 +57,7 @@ impl Live {
         let mut next = Instant::now() + self.interval;
         loop {
             terminal.write(self.frame(terminal.size(), colour).as_bytes())?;
-            match terminal.wait(next.saturating_duration_since(Instant::now())) {
+            match terminal.wait_for_input(next.saturating_duration_since(Instant::now())) {
                 Input::End => return Ok(()),
                 Input::Byte(key) if !self.obey(key) => return Ok(()),
                 Input::Byte(_) => next = next.min(Instant::now() + self.interval),

@@ -347,12 +347,12 @@ impl Stamp {
     pub(super) fn put(&mut self, line: &mut String, time: Duration, colon: &str) {
         if self.second != Some(time.as_secs()) {
             self.second = Some(time.as_secs());
-            self.work_out(clock::local(i64::try_from(time.as_secs()).unwrap_or(0)));
+            self.work_out(clock::local_time(i64::try_from(time.as_secs()).unwrap_or(0)));
         }
         let _ = write!(line, "{}.{:03}{}{colon}{}", self.date_and_time, time.subsec_millis(), self.hours, self.minutes);
     }
 
-    fn work_out(&mut self, local: clock::LocalTime) {
+    fn work_out(&mut self, local: clock::CalendarTime) {
         let (year, month, day) = (local.year, local.month, local.day);
         let (hour, minute, second) = (local.hour, local.minute, local.second);
         self.date_and_time = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");

@@ -67,7 +67,7 @@ impl Datagrams {
 }
 
 fn open() -> io::Result<UnixDatagram> {
-    let socket = UnixDatagram::from(descriptor::high(UnixDatagram::unbound()?.into())?);
+    let socket = UnixDatagram::from(descriptor::move_high(UnixDatagram::unbound()?.into())?);
     socket.set_nonblocking(true)?;
     Ok(socket)
 }

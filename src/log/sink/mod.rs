@@ -124,5 +124,5 @@ fn stderr_prefix() -> Prefix {
 fn open_file(path: &Path) -> io::Result<OwnedFd> {
     let mut options = File::options();
     options.append(true).create(true).mode(0o640).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    descriptor::high(options.open(path)?.into())
+    descriptor::move_high(options.open(path)?.into())
 }

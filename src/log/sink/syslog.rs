@@ -61,7 +61,7 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 impl LogFormat<(Duration, &str)> for Rfc3164 {
     fn format<W: Write>(&self, to: &mut W, severity: Severity, message: (Duration, &str)) -> syslog::Result<()> {
         let (time, line) = message;
-        let local = clock::local(i64::try_from(time.as_secs()).unwrap_or(0));
+        let local = clock::local_time(i64::try_from(time.as_secs()).unwrap_or(0));
         let priority = u32::from(self.facility) * 8 + severity as u32;
         let month = MONTHS.get(usize::from(local.month) - 1).unwrap_or(&"Jan");
         let (day, hour, minute, second) = (local.day, local.hour, local.minute, local.second);

@@ -1,167 +1,147 @@
-//! The preflight of an upgrade: the new program reads a copy of the state, and says whether it could take over.
+//! The preflight of an upgrade: the new program reads a copy of the state, and says whether it can take over.
 //!
-//! Both sides are here: the running daemon starts the new program as a child and judges its answer; [`preflight`] is what
-//! that child does. Nothing of the daemon changes.
+//! Both sides are here. The running daemon starts the new program as a child and checks its answer; [`preflight`] is what
+//! that child does. Neither changes anything in the daemon, nor waits for the other. An [`UpgradeError`] says why the new
+//! program cannot take over.
 
-use std::ffi::{CString, OsString};
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::super::Daemon;
-use super::state::{self, FORM, Restored};
-use super::{PREFLIGHT, TAKE_OVER, environment};
+use super::error::UpgradeError;
+use super::program::{PREFLIGHT_VALUE, current_environment};
+use super::state::{RestoredState, STATE_FORM, read_state};
+use crate::exit;
 use crate::log::Log;
+use crate::server::Server;
+use crate::server::error::StartError;
 use crate::sys::clock;
 use crate::sys::pidfd;
 use crate::sys::spawn::{ChildStep, ExecPlan, SpawnSlot, Strings};
 use crate::system::Preview;
 use crate::types::Ending;
 
-/// How long a preflight may take.
+/// The longest time that a preflight may take.
 const PREFLIGHT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of what a program says instead of the right answer is told, in bytes.
-const ANSWER_MAX: usize = 1000;
+/// The largest part of a wrong answer that is reported, in bytes.
+const ANSWER_LEN_MAX: usize = 1000;
 
-/// What a program says that has understood the state.
+/// The answer of a program that can take over.
 fn ready_marker() -> String {
-    format!("oxinetd: state of form {FORM} understood\n")
+    format!("oxinetd: state of form {STATE_FORM} understood\n")
 }
 
-/// This program and how it was started, for the one that will follow it.
-#[derive(Debug)]
-pub(in crate::server) struct Program {
-    path: PathBuf,
-    arguments: Vec<OsString>,
-}
-
-impl Program {
-    /// To be asked before the file can have been replaced.
-    pub(in crate::server) fn of_this_process() -> io::Result<Self> {
-        let ours = |argument: &OsString| argument.as_bytes().starts_with(format!("--{TAKE_OVER}").as_bytes());
-        let arguments = std::env::args_os().filter(|argument| !ours(argument)).collect();
-        Ok(Self { path: std::env::current_exe()?, arguments })
-    }
-
-    /// The program's file.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The command line with the place of the state in it.
-    pub(super) fn command_line(&self, state: &str) -> Vec<CString> {
-        let own = OsString::from(format!("--{TAKE_OVER}={state}"));
-        let (first, rest) = self.arguments.split_at(self.arguments.len().min(1));
-        first.iter().chain([&own]).chain(rest).filter_map(|word| CString::new(word.as_bytes()).ok()).collect()
-    }
-}
-
-/// A preflight under way.
+/// A preflight that has not ended yet.
 #[derive(Debug)]
 pub(in crate::server) struct Preflight {
     slot: SpawnSlot,
     process: OwnedFd,
     state: File,
-    /// How long the state is; what the new program says comes behind it.
+    /// The length of the state. The new program writes its answer behind it.
     length: u64,
-    until: Duration,
-    given_up: bool,
+    /// When to end the new program.
+    deadline: Duration,
+    timed_out: bool,
 }
 
-impl Daemon {
+impl Server {
     /// Starts the new program with a copy of the state.
     pub(super) fn start_preflight(&self) -> io::Result<Preflight> {
         let state = self.write_state()?;
         let length = state.metadata()?.len();
-        // What it says, to whichever descriptor, comes behind the state.
+        // The new program writes its output, on whichever descriptor, behind the state.
         let wishes = vec![
             ChildStep::ConnectionToStderr,
             ChildStep::SetUmask(0o077),
             ChildStep::ChangeDirectory(CString::from(c"/")),
         ];
-        let path = CString::new(self.program.path.as_os_str().as_bytes())?;
-        let argv = Strings::of(self.program.command_line(PREFLIGHT).iter().map(AsRef::as_ref));
+        let path = CString::new(self.program.path().as_os_str().as_bytes())?;
+        let argv = Strings::of(self.program.command_line(PREFLIGHT_VALUE).iter().map(AsRef::as_ref));
         let plan = ExecPlan::compile(wishes, self.dispatcher.kernel().state(), path, argv);
         let plan = plan.map_err(|error| io::Error::other(format!("{error:?}")))?;
         let mut slot = SpawnSlot::new()?;
         let environment =
-            |bytes: &mut Vec<u8>| environment().iter().for_each(|one| bytes.extend(one.as_bytes_with_nul()));
+            |bytes: &mut Vec<u8>| current_environment().iter().for_each(|one| bytes.extend(one.as_bytes_with_nul()));
         let child = slot.spawn(&Rc::new(plan), state.try_clone()?.into(), environment);
         let process = child.map_err(|(failure, _)| io::Error::from_raw_os_error(failure.errno))?.pidfd;
-        Ok(Preflight { slot, process, state, length, until: clock::monotonic() + PREFLIGHT_TIMEOUT, given_up: false })
+        let deadline = clock::monotonic() + PREFLIGHT_TIMEOUT;
+        Ok(Preflight { slot, process, state, length, deadline, timed_out: false })
     }
 }
 
 impl Preflight {
-    /// Readable when it has ended.
+    /// The pidfd of the new program, readable when it has ended.
     pub(super) fn process(&self) -> &OwnedFd {
         &self.process
     }
 
-    /// Does the new program understand the state? Nothing while it has not ended.
-    pub(super) fn verdict(&mut self, now: Duration) -> Option<Result<(), String>> {
-        let ended = match pidfd::collect(&self.process) {
+    /// Can the new program take over? `None` while it has not ended.
+    pub(super) fn verdict(&mut self, now: Duration) -> Option<Result<(), UpgradeError>> {
+        let ending = match pidfd::try_reap(&self.process) {
             Ok(Some(ended)) => Some(ended.ending),
             Ok(None) => {
-                if now >= self.until {
-                    self.give_up(now);
+                if now >= self.deadline {
+                    self.kill_program(now);
                 }
                 return None;
             }
-            // As process 1 we may have collected it as an orphan: then its answer alone counts.
+            // As process 1 we may have reaped it as an orphan: then its answer alone counts.
             Err(_) => None,
         };
         if let Some((_, Some(failure))) = self.slot.finish() {
-            let error = io::Error::from_raw_os_error(failure.errno);
-            return Some(Err(format!("the new program cannot be started: {}: {error}", failure.step.word())));
+            return Some(Err(UpgradeError::Spawn(failure)));
         }
-        let answer = self.answer();
-        Some(match ended {
-            Some(Ending::Exited(0)) | None if answer == ready_marker() => Ok(()),
-            Some(Ending::Signaled(_)) if self.given_up => {
-                Err(format!("the new program has not said in {} s that it can take over", PREFLIGHT_TIMEOUT.as_secs()))
-            }
-            Some(Ending::Signaled(signal)) => Err(format!("the new program cannot take over: signal {signal}")),
-            Some(Ending::Exited(status)) => {
-                Err(format!("the new program cannot take over: status {status}: {}", answer.trim_end()))
-            }
-            None => Err("the new program cannot take over".to_owned()),
-        })
+        Some(self.check_answer(ending))
     }
 
-    fn answer(&self) -> String {
-        let mut bytes = [0; ANSWER_MAX];
+    fn check_answer(&self, ending: Option<Ending>) -> Result<(), UpgradeError> {
+        let answer = self.read_answer();
+        match ending {
+            Some(Ending::Exited(0)) | None if answer == ready_marker() => Ok(()),
+            Some(Ending::Signaled(_)) if self.timed_out => Err(UpgradeError::NoAnswer(PREFLIGHT_TIMEOUT)),
+            Some(Ending::Signaled(signal)) => Err(UpgradeError::Signaled(signal)),
+            Some(Ending::Exited(status)) => Err(UpgradeError::Exited(status, answer.trim_end().to_owned())),
+            None => Err(UpgradeError::Unknown),
+        }
+    }
+
+    fn read_answer(&self) -> String {
+        let mut bytes = [0; ANSWER_LEN_MAX];
         let read = self.state.read_at(&mut bytes, self.length).unwrap_or(0);
         String::from_utf8_lossy(&bytes[..read]).into_owned()
     }
 
-    /// Its time is over.
-    fn give_up(&mut self, now: Duration) {
-        pidfd::kill(&self.process);
-        (self.given_up, self.until) = (true, now + PREFLIGHT_TIMEOUT);
+    fn kill_program(&mut self, now: Duration) {
+        pidfd::kill_process(&self.process);
+        (self.timed_out, self.deadline) = (true, now + PREFLIGHT_TIMEOUT);
     }
 
-    /// When it is looked at again at the latest.
+    /// The latest time of the next [`Preflight::verdict`].
     pub(in crate::server) fn deadline(&self) -> Duration {
-        self.until
+        self.deadline
     }
 }
 
-/// In the new program: reads the state on descriptor 0 as if to take over, and says whether that would do.
+/// In the new program: reads the state on descriptor 0 as if to take over, and returns the answer to print.
 ///
 /// # Errors
-/// A line for each problem.
-pub fn preflight() -> Result<String, Vec<String>> {
-    let state = File::open("/dev/stdin").map_err(|error| vec![format!("the state: {error}")])?;
-    let restored: Restored<Preview> = state::read(&state).map_err(|line| vec![line])?;
-    let loaded = restored.load_table()?;
-    // The only thing that is opened anew and can't be done without.
-    Log::start(&restored.options.log_settings(&loaded.table)).map_err(|error| vec![error.to_string()])?;
+/// This program cannot take over.
+pub fn preflight() -> Result<String, StartError> {
+    check_state().map_err(|error| StartError { lines: error.lines(), status: exit::CONFIG })?;
     Ok(ready_marker())
+}
+
+fn check_state() -> Result<(), UpgradeError> {
+    let state = File::open("/dev/stdin").map_err(|error| UpgradeError::State(error.to_string()))?;
+    let restored: RestoredState<Preview> = read_state(&state)?;
+    let loaded = restored.load_table()?;
+    // The log is the only thing that the new program opens itself and needs.
+    Log::start(&restored.options.log_settings(&loaded.table)).map_err(UpgradeError::Log)?;
+    Ok(())
 }

@@ -1,9 +1,9 @@
 //! The state that an upgrade hands from one program to the next: one JSON document in a file in memory.
 //!
-//! It is made of the live records themselves. Its form has a number: a program reads the form that it knows and no other, and
-//! says so before the one that runs has given anything up. Times are of the monotonic clock, which execve(2) does not touch.
-//! Descriptors are numbers of the process, which stays the same; [`System`] takes them over by reading them, and
-//! [`Preview`](crate::system::Preview) only looks at them.
+//! The old program writes it from its live records; the new one reads it, in the preflight and again when it takes over. Its
+//! form has a number, and a program reads no form but its own; the preflight shows that before the old program has given
+//! anything up. Times are those of the monotonic clock, which execve(2) does not change. Descriptors are numbers of the
+//! process, which stays the same: [`System`] takes them over by reading them, and [`Preview`] only reads the numbers.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::super::{Daemon, Options};
+use super::error::UpgradeError;
 use crate::api::Upgrades;
 use crate::compat;
 use crate::config::{Loaded, dump};
@@ -24,20 +24,22 @@ use crate::dispatch::kernel::Resources;
 use crate::dispatch::saved;
 use crate::limits::histogram::{Histogram, TURNS};
 use crate::net::socket_file::FileIdentity;
+use crate::server::Server;
+use crate::server::options::ServerOptions;
 use crate::sys::descriptor::{self, Nofile};
 use crate::system::{Preview, System};
 
 /// The form that this program writes, and the only one that it reads.
-pub(super) const FORM: u32 = 2;
+pub(super) const STATE_FORM: u32 = 2;
 
-/// Enough for the state of any daemon, in bytes; more is nobody's state.
-const STATE_MAX: u64 = 1 << 30;
+/// The largest state in bytes, more than any daemon can have.
+const STATE_LEN_MAX: u64 = 1 << 30;
 
-/// All that is handed over: `D` is the dispatcher's part, `C` the control socket.
+/// The whole state. `D` is the dispatcher's part, `C` the control socket.
 #[derive(Debug, Serialize, Deserialize)]
-pub(in crate::server) struct State<D, C> {
+pub(in crate::server) struct UpgradeState<D, C> {
     form: u32,
-    pub(super) options: Options,
+    pub(super) options: ServerOptions,
     pub(super) nofile: Nofile,
     /// The table in force, as `--dump` prints it.
     table: String,
@@ -51,7 +53,7 @@ pub(in crate::server) struct State<D, C> {
     pub(super) dispatcher: D,
 }
 
-/// The open control socket, as a system's state has it.
+/// The form in which the state of a system has the open control socket.
 pub(super) trait ControlSocket: Resources {
     type Control;
 }
@@ -64,20 +66,20 @@ impl ControlSocket for Preview {
     type Control = control::Open<RawFd, FileIdentity>;
 }
 
-/// The state as it is read.
-pub(super) type Restored<R> = State<saved::Restored<R>, <R as ControlSocket>::Control>;
+/// The state as a program reads it.
+pub(super) type RestoredState<R> = UpgradeState<saved::Restored<R>, <R as ControlSocket>::Control>;
 
-/// The part by which one knows whether the rest can be read.
+/// The part of a state that says whether the rest can be read.
 #[derive(Deserialize)]
-struct Form {
+struct StateHeader {
     form: u32,
 }
 
-impl Daemon {
-    /// Writes the state into a new file in memory, whose position is then behind it.
+impl Server {
+    /// Writes the state into a new file in memory. The file's position is then at its end.
     pub(super) fn write_state(&self) -> io::Result<File> {
-        let state = State {
-            form: FORM,
+        let state = UpgradeState {
+            form: STATE_FORM,
             options: self.options.clone(),
             nofile: self.nofile,
             table: dump::dump(&self.table),
@@ -96,48 +98,54 @@ impl Daemon {
     }
 }
 
-/// Reads what [`Daemon::write_state`] of this or another program has written.
+/// Reads the state that [`Server::write_state`] of this or another program has written.
 ///
 /// # Errors
-/// It is no state, or one of another form.
-pub(super) fn read<S: DeserializeOwned>(file: &File) -> Result<S, String> {
-    let wrong = |error: &dyn std::fmt::Display| format!("the state cannot be read: {error}");
-    let length = file.metadata().map_err(|error| wrong(&error))?.len();
-    let length = usize::try_from(length.min(STATE_MAX)).unwrap_or(0);
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, 0).map_err(|error| wrong(&error))?;
-    let form: Form = serde_json::from_slice(&bytes).map_err(|error| wrong(&error))?;
-    if form.form != FORM {
-        return Err(format!("the state has form {}, and this program knows only form {FORM}", form.form));
+/// The file has no state, or one of another form.
+pub(super) fn read_state<S: DeserializeOwned>(file: &File) -> Result<S, UpgradeError> {
+    let bytes = read_bytes(file).map_err(|error| UpgradeError::UnreadableState(error.to_string()))?;
+    let unreadable = |error: serde_json::Error| UpgradeError::UnreadableState(error.to_string());
+    let StateHeader { form } = serde_json::from_slice(&bytes).map_err(unreadable)?;
+    if form != STATE_FORM {
+        return Err(UpgradeError::StateForm { found: form, known: STATE_FORM });
     }
-    serde_json::from_slice(&bytes).map_err(|error| wrong(&error))
+    serde_json::from_slice(&bytes).map_err(unreadable)
 }
 
-/// Reads a state as the next program does in its preflight.
+fn read_bytes(file: &File) -> io::Result<Vec<u8>> {
+    let length = file.metadata()?.len();
+    let length = usize::try_from(length.min(STATE_LEN_MAX)).unwrap_or(0);
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+/// Can this program read a state? It reads the state as the next program does in its preflight.
 #[cfg(any(test, fuzzing))]
-pub fn understands(state: &File) -> bool {
-    read::<Restored<Preview>>(state).is_ok()
+pub fn can_restore(state: &File) -> bool {
+    read_state::<RestoredState<Preview>>(state).is_ok()
 }
 
-impl<D, C> State<D, C> {
-    /// The table in force: from its files, so that messages name their lines, or where they say something else by now
-    /// as it was printed.
+impl<D, C> UpgradeState<D, C> {
+    /// The table in force: read from its files, so that messages name their lines; or from the copy in the state, if the
+    /// files have changed since.
     ///
     /// # Errors
-    /// The table that was printed can't be read; a line for each problem.
-    pub(super) fn load_table(&self) -> Result<Loaded, Vec<String>> {
+    /// The copy in the state can't be read.
+    pub(super) fn load_table(&self) -> Result<Loaded, UpgradeError> {
         let options = compat::Options { dialect: self.options.dialect, ..compat::Options::default() };
         if let Ok(loaded) = compat::load_with(&self.options.files, &options).loaded() {
             if dump::dump(&loaded.table) == self.table {
                 return Ok(Loaded { warnings: Vec::new(), ..loaded });
             }
         }
-        let printed = self.print_table().map_err(|error| vec![format!("the table: {error}")])?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}", printed.as_fd().as_raw_fd()));
-        compat::load(&[path]).map_err(|problems| problems.iter().map(ToString::to_string).collect())
+        let copy = self.write_table().map_err(UpgradeError::TableFile)?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", copy.as_fd().as_raw_fd()));
+        compat::load(&[path]).map_err(UpgradeError::Table)
     }
 
-    fn print_table(&self) -> io::Result<File> {
+    /// Writes the copy of the table into a file in memory.
+    fn write_table(&self) -> io::Result<File> {
         let mut file = descriptor::memory_file(c"oxinetd table")?;
         file.write_all(self.table.as_bytes())?;
         Ok(file)

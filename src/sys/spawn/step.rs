@@ -79,7 +79,7 @@ kinds! {
 pub enum ChildStep {
     /// Leaves the shared descriptor table with a copy of all up to the connection.
     UnshareDescriptors,
-    /// Descriptor 2 becomes a copy of the daemon's 0, which is /dev/null (see [`crate::sys::descriptor::standard`]).
+    /// Descriptor 2 becomes a copy of the daemon's 0, which is /dev/null (see [`crate::sys::descriptor::null_stdin`]).
     NullToStderr,
     /// Descriptor 2 becomes the connection.
     ConnectionToStderr,

@@ -3,7 +3,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sys::filter;
+use crate::sys::bpf;
 
 const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
 const EQUAL: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
@@ -16,8 +16,8 @@ const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 fn header(source: IpAddr) -> (u32, u32, Vec<u32>) {
     let words = |bytes: &[u8]| bytes.chunks(4).map(|word| u32::from_be_bytes(word.try_into().unwrap())).collect();
     match source {
-        IpAddr::V4(v4) => (IPV4, SOURCE_V4, words(&v4.octets())),
-        IpAddr::V6(v6) => (IPV6, SOURCE_V6, words(&v6.octets())),
+        IpAddr::V4(v4) => (IPV4, SOURCE_OFFSET_V4, words(&v4.octets())),
+        IpAddr::V6(v6) => (IPV6, SOURCE_OFFSET_V6, words(&v6.octets())),
     }
 }
 
@@ -66,8 +66,8 @@ fn loopback() -> std::net::UdpSocket {
 }
 
 #[test]
-fn nobody_is_dropped_who_is_in_no_network() {
-    let (program, taken) = program(&[], filter::MOST);
+fn no_network_drops_no_packet() {
+    let (program, taken) = build_program(&[], bpf::INSTRUCTIONS_MAX);
     assert_eq!(taken, 0);
     assert!(["192.0.2.1", "::1"].into_iter().all(|source| passes(&program, source.parse().unwrap())));
 }
@@ -92,12 +92,12 @@ fn networks_of_every_length_within_and_beside_each_other() {
         "2001:dbb::/97",
         "fe80::/10",
     ]);
-    let (all, taken) = program(&list, filter::MOST);
+    let (all, taken) = build_program(&list, bpf::INSTRUCTIONS_MAX);
     assert_eq!(taken, list.len());
     list.iter().flat_map(edges).for_each(|source| agrees(&list, &all, source));
     for whole in ["0.0.0.0/0", "::/0"] {
         let whole = networks(&[whole]);
-        let (all, _) = program(&whole, filter::MOST);
+        let (all, _) = build_program(&whole, bpf::INSTRUCTIONS_MAX);
         ["1.2.3.4", "::1"].into_iter().for_each(|source| agrees(&whole, &all, source.parse().unwrap()));
     }
 }
@@ -115,8 +115,8 @@ fn network() -> impl Strategy<Value = IpNet> {
 proptest! {
     #[test]
     fn the_program_drops_exactly_the_networks(list in prop::collection::vec(network(), 0..200)) {
-        let (all, taken) = program(&list, filter::MOST);
-        prop_assert!(all.len() <= filter::MOST);
+        let (all, taken) = build_program(&list, bpf::INSTRUCTIONS_MAX);
+        prop_assert!(all.len() <= bpf::INSTRUCTIONS_MAX);
         list.iter().flat_map(edges).for_each(|source| agrees(&list[..taken], &all, source));
     }
 }
@@ -129,12 +129,12 @@ fn what_does_not_fit_is_left_out_from_the_end_and_the_kernel_takes_the_rest() {
     let v6 = (0..5_000_u128).map(|n| IpNet::new(IpAddr::V6((((n * 7_919_111) << 64) | 1 << 125).into()), 64).unwrap());
     let v6: Vec<IpNet> = v6.collect();
     for (list, at_least) in [(&v4, 3_800), (&v6, 1_000)] {
-        let (all, taken) = program(list, filter::MOST);
-        assert!(all.len() <= filter::MOST && taken >= at_least, "{taken} in {}", all.len());
+        let (all, taken) = build_program(list, bpf::INSTRUCTIONS_MAX);
+        assert!(all.len() <= bpf::INSTRUCTIONS_MAX && taken >= at_least, "{taken} in {}", all.len());
         list.iter().take(500).flat_map(edges).for_each(|source| agrees(&list[..taken], &all, source));
         let socket = loopback();
-        filter::attach(&socket, &all).unwrap();
-        filter::detach(&socket);
+        bpf::attach_program(&socket, &all).unwrap();
+        bpf::detach_program(&socket);
     }
 }
 
@@ -142,14 +142,14 @@ fn what_does_not_fit_is_left_out_from_the_end_and_the_kernel_takes_the_rest() {
 fn the_kernel_drops_what_the_program_says() {
     let (server, good) = (loopback(), loopback());
     let bad = std::net::UdpSocket::bind("127.0.0.2:0").unwrap();
-    let (all, _) = program(&networks(&["127.0.0.2/32", "::/0"]), filter::MOST);
-    filter::attach(&server, &all).unwrap();
+    let (all, _) = build_program(&networks(&["127.0.0.2/32", "::/0"]), bpf::INSTRUCTIONS_MAX);
+    bpf::attach_program(&server, &all).unwrap();
     bad.send_to(b"bad", server.local_addr().unwrap()).unwrap();
     good.send_to(b"good", server.local_addr().unwrap()).unwrap();
     let mut bytes = [0; 8];
     server.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
     assert_eq!(server.recv(&mut bytes).map(|size| bytes[..size].to_vec()).unwrap(), b"good");
-    filter::detach(&server);
+    bpf::detach_program(&server);
     bad.send_to(b"bad", server.local_addr().unwrap()).unwrap();
     assert_eq!(server.recv(&mut bytes).unwrap(), 3);
 }
