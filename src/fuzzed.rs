@@ -6,11 +6,11 @@
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use crate::builtin::{LONGEST_REQUEST, request};
+use crate::builtin::{REQUEST_LEN_MAX, parse_request};
 use crate::compat::{Options, import, load_with};
 use crate::config::machine::{Account, Machine};
 use crate::config::{DIALECTS, Dialect, dump};
-use crate::log::fuzzed::lines;
+use crate::log::fuzzed::render_both;
 use crate::{api, control};
 use crate::{ctl, server};
 
@@ -176,8 +176,8 @@ fn control_lines(bytes: &[u8]) {
 
 /// What clients of `tcpmux` send first.
 fn tcpmux(bytes: &[u8]) {
-    let line = bytes.iter().position(|byte| *byte == b'\n').filter(|end| *end < LONGEST_REQUEST);
-    let found = request(bytes);
+    let line = bytes.iter().position(|byte| *byte == b'\n').filter(|end| *end < REQUEST_LEN_MAX);
+    let found = parse_request(bytes);
     assert_eq!(found.as_ref().map(|(_, length)| *length), line.map(|end| end + 1));
     if let Some((name, _)) = found {
         assert_eq!(name, name.trim().to_ascii_lowercase());
@@ -195,7 +195,7 @@ fn state(bytes: &[u8]) {
 /// A message of outside: one line of printable characters, from which it can be had back.
 fn log(bytes: &[u8]) {
     let message = String::from_utf8_lossy(bytes).into_owned();
-    let (text, json) = lines(message.clone());
+    let (text, json) = render_both(message.clone());
     let printable = |character: char| matches!(character, ' '..='~') || character.is_alphanumeric();
     for line in [&text, &json] {
         assert!(line.chars().all(printable), "{line:?}");

@@ -14,7 +14,7 @@ use clap::Parser;
 use oxinetd::arguments::Arguments;
 use oxinetd::builtin;
 use oxinetd::config::{ControlPlace, Loaded, dump};
-use oxinetd::log::Target;
+use oxinetd::log::LogTarget;
 use oxinetd::server::{self, Inherited, Options, StartError};
 use oxinetd::sys::descriptor;
 use oxinetd::sys::detach::{self, Process, Waiting};
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     // Handlers begin here, so before anything that only the daemon needs.
     if std::env::args_os().nth(1).is_some_and(|word| word == BUILTIN) {
         let words: Vec<String> = std::env::args_os().skip(2).map(|word| word.to_string_lossy().into_owned()).collect();
-        return ExitCode::from(builtin::run(&words));
+        return ExitCode::from(builtin::run_builtin(&words));
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -60,10 +60,10 @@ fn from_here(path: &Path) -> PathBuf {
 fn unread(options: &Options, loaded: &Loaded) -> Option<String> {
     let settings = options.log_settings(&loaded.table);
     let cure = "log to syslog, the journal or a file, in";
-    if settings.place.to == Target::Stderr {
+    if settings.place.to == LogTarget::Stderr {
         return Some(format!("{cure} daemon.log.to or by --log"));
     }
-    let (name, _) = settings.services.into_iter().find(|(_, place)| place.to == Target::Stderr)?;
+    let (name, _) = settings.services.into_iter().find(|(_, place)| place.to == LogTarget::Stderr)?;
     Some(format!("{cure} services.{name}.log.to"))
 }
 
@@ -133,12 +133,12 @@ fn leave_terminal(waiting: Waiting) {
 }
 
 /// The argument of `--log`.
-fn target(place: PathBuf) -> Target {
+fn target(place: PathBuf) -> LogTarget {
     match place.to_str() {
-        Some("stderr") => Target::Stderr,
-        Some("syslog") => Target::Syslog,
-        Some("journal") => Target::Journal,
-        _ => Target::File(from_here(&place)),
+        Some("stderr") => LogTarget::Stderr,
+        Some("syslog") => LogTarget::Syslog,
+        Some("journal") => LogTarget::Journal,
+        _ => LogTarget::File(from_here(&place)),
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Prepared {
     admission: admission::Prepared,
     control: control::Prepared,
     /// Places of the log to change to; `None` where they are open already.
-    log: Option<log::Prepared>,
+    log: Option<log::PreparedLog>,
 }
 
 /// Why a table can't be put in force.
@@ -38,7 +38,7 @@ pub(super) enum PrepareError {
     /// The control socket can't be opened: what is wrong, and the reason.
     Control(String, Errno),
     /// The log can't be opened.
-    Log(log::OpenError),
+    Log(log::LogOpenError),
 }
 
 impl PrepareError {

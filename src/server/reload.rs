@@ -7,21 +7,21 @@ use super::{Daemon, Options};
 use crate::api::Reloaded;
 use crate::compat;
 use crate::config::{self, Table, change};
-use crate::log::{Event, Level, Settings};
+use crate::log::{Event, Level, LogConfig};
 use crate::sys::{clock, memory};
 
 impl Options {
     /// What the table says of the log, unless the command line says otherwise of the daemon's.
     #[must_use]
-    pub fn log_settings(&self, table: &Table) -> Settings {
+    pub fn log_settings(&self, table: &Table) -> LogConfig {
         let mut place = table.daemon.log.place.clone();
         if let Some(target) = &self.log {
             place.to = target.clone();
         }
         let level = if self.verbose { Level::Debug } else { table.daemon.log.level };
         let served = table.services.iter().filter(|service| service.enabled);
-        let services = served.map(|service| (service.name.clone(), service.log.own.over(&place))).collect();
-        Settings { place, level, services }
+        let services = served.map(|service| (service.name.clone(), service.log.own.resolve(&place))).collect();
+        LogConfig { place, level, services }
     }
 
     /// What the table says of the control socket, unless the command line says otherwise.

@@ -36,7 +36,7 @@ pub struct Options {
     /// Whose inetd.conf it is, where the table does not say.
     pub dialect: Dialect,
     /// Overrides the table.
-    pub log: Option<crate::log::Target>,
+    pub log: Option<crate::log::LogTarget>,
     /// Overrides the table: the place of the control socket.
     pub control: Option<ControlPlace>,
     /// Log everything.
