@@ -157,7 +157,7 @@ fn with_file<T>(bytes: &[u8], work: impl FnOnce(PathBuf) -> T) -> T {
 /// in pieces; and each is a request or is refused.
 fn control_lines(bytes: &[u8]) {
     let Some((first, sent)) = bytes.split_first() else { return };
-    let taken = control::fuzzed::lines(sent, usize::from(*first) + 1);
+    let taken = control::fuzzed::read_lines(sent, usize::from(*first) + 1);
     let mut expected = sent.split(|byte| *byte == b'\n');
     for line in &taken {
         let real = expected.next().expect("no line more than was sent");
@@ -169,7 +169,7 @@ fn control_lines(bytes: &[u8]) {
                 }
                 let _ = api::read_answer(line);
             }
-            Err(()) => assert!(real.len() > control::fuzzed::LONGEST),
+            Err(()) => assert!(real.len() > control::fuzzed::LINE_LEN_MAX),
         }
     }
 }

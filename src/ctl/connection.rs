@@ -9,15 +9,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failure;
-use crate::api::{Code, Refused, Request, VERSION, read_answer};
-use crate::control::default_place;
+use crate::api::{Code, Refused, Request, VERSION, default_socket_path, read_answer, system_socket_path};
 use crate::exit;
 
 /// How long the daemon may take to answer. A reload asks the name service, which may be slow.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Where root's daemon has its control socket.
-const OF_ROOT: &str = "/run/oxinetd/control.sock";
 
 /// Where the daemon listens.
 #[derive(Clone, Debug)]
@@ -28,8 +24,8 @@ pub(super) struct Daemon {
 impl Daemon {
     /// At `path`, or where this user's own daemon listens; if there is none, where root's does.
     pub(super) fn at(path: Option<PathBuf>) -> Self {
-        let own = || default_place().filter(|path| path.exists());
-        Self { path: path.or_else(own).unwrap_or_else(|| OF_ROOT.into()) }
+        let own = || default_socket_path().filter(|path| path.exists());
+        Self { path: path.or_else(own).unwrap_or_else(system_socket_path) }
     }
 
     /// Asks, and gives the result as it was sent.

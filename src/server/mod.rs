@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use crate::api::Upgrades;
 use crate::config::Table;
-use crate::control::{self, Control};
+use crate::control::{self, ControlServer};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::listeners::ListenerId;
 use crate::limits::histogram::{Histogram, TURNS};
@@ -75,7 +75,7 @@ struct Daemon {
     nofile: Nofile,
     dispatcher: Dispatcher<System>,
     packet_filter: PacketFilter,
-    control: Control,
+    control: ControlServer,
     instances: u32,
     since: Duration,
     turns: Histogram<{ TURNS.len() }>,
@@ -120,7 +120,7 @@ impl Daemon {
             match number {
                 SIGNALS => events.asked = self.signals.take(),
                 PROCESSES => events.ended = true,
-                number if control::owns(number) => self.control.ready(&self.poll, number, now),
+                number if control::owns_number(number) => self.control.on_ready(&self.poll, number, now),
                 // Others are there to wake us.
                 number => events.listeners.extend(ListenerId::from_number(number)),
             }
@@ -130,7 +130,7 @@ impl Daemon {
 
     /// What is due by the clock, besides the dispatcher's timers.
     fn run_timers(&mut self, now: Duration) {
-        self.control.on_time(&self.poll, now);
+        self.control.run_timers(&self.poll, now);
         let complaint = self.packet_filter.refresh(&mut self.dispatcher, now);
         for complaint in complaint.into_iter().chain(self.dispatcher.admission_mut().complaint()) {
             self.warn(complaint);
@@ -184,7 +184,7 @@ impl Daemon {
     fn stop(&mut self, signal: &'static str) {
         self.notify.send("STOPPING=1\nSTATUS=Stopping");
         self.dispatcher.close_all_listeners();
-        self.control.close(&self.poll);
+        self.control.close_socket(&self.poll);
         self.log.write(Event::Stop { signal, handlers: self.dispatcher.handlers().count() });
     }
 

@@ -21,7 +21,7 @@ pub(super) struct Prepared {
     services: Vec<Rc<Service>>,
     sockets: NewSockets<Socket>,
     admission: admission::Prepared,
-    control: control::Prepared,
+    control: control::PreparedSocket,
     /// Places of the log to change to; `None` where they are open already.
     log: Option<log::PreparedLog>,
 }
@@ -94,11 +94,11 @@ impl Daemon {
         Ok(Prepared { table, services, sockets, admission, control, log })
     }
 
-    fn prepare_control(&self, table: &Table, occasion: Occasion) -> Result<control::Prepared, PrepareError> {
+    fn prepare_control(&self, table: &Table, occasion: Occasion) -> Result<control::PreparedSocket, PrepareError> {
         match self.control.prepare(&self.options.control_settings(table)) {
             Ok(control) => Ok(control),
             Err((line, _)) if occasion == Occasion::TakeOver => {
-                let mut unchanged = self.control.as_it_is();
+                let mut unchanged = self.control.unchanged();
                 unchanged.warning = Some(line);
                 Ok(unchanged)
             }

@@ -10,8 +10,8 @@ use crate::admission::{Finding, TooManyBans};
 use crate::api::{Audit, Bans, Changed, Code, Explanation, Outcome, Question, Refused, Reloaded, Request, Sources};
 use crate::api::{Snapshot, Upgrades};
 use crate::config;
-use crate::control::gather::{self, Facts};
-use crate::control::{self, Asked};
+use crate::control::gather::{self, ServerFacts};
+use crate::control::{self, PendingRequest};
 use crate::limits::access::canonical;
 use crate::log::Event;
 use crate::net::Peer;
@@ -22,12 +22,12 @@ use crate::types::ServiceId;
 impl Daemon {
     /// Answers the next request, if there is one.
     pub(super) fn handle_request(&mut self, now: Duration) {
-        let Some(Asked { client, peer, request }) = self.control.next_request() else { return };
+        let Some(PendingRequest { client, peer, request }) = self.control.next_request() else { return };
         let outcome = request.and_then(|request| {
             self.log_request(&request, peer);
             self.dispatch_request(request, now)
         });
-        self.control.answer(&self.poll, client, &outcome.into(), now);
+        self.control.answer_request(&self.poll, client, &outcome.into(), now);
     }
 
     fn dispatch_request(&mut self, request: Request, now: Duration) -> Result<Outcome, Refused> {
@@ -47,7 +47,7 @@ impl Daemon {
     }
 
     /// What changes something is logged, with who has asked for it.
-    fn log_request(&self, request: &Request, control::Peer { uid, pid }: control::Peer) {
+    fn log_request(&self, request: &Request, control::ControlPeer { uid, pid }: control::ControlPeer) {
         let command = match request {
             Request::Status {} | Request::Sources { .. } | Request::Audit {} => return,
             Request::Explain { .. } | Request::Bans {} => return,
@@ -64,11 +64,11 @@ impl Daemon {
 
     /// All counts as they are now.
     pub(super) fn snapshot(&self, now: Duration) -> Snapshot {
-        gather::snapshot(&self.facts(now), &self.dispatcher, now)
+        gather::take_snapshot(&self.facts(now), &self.dispatcher, now)
     }
 
-    fn facts(&self, now: Duration) -> Facts<'_> {
-        Facts {
+    fn facts(&self, now: Duration) -> ServerFacts<'_> {
+        ServerFacts {
             time: clock::wall(),
             uptime: now.saturating_sub(self.since),
             instances: self.instances,
@@ -82,14 +82,14 @@ impl Daemon {
     }
 
     fn sources(&self, top: Option<u32>, service: Option<&str>) -> Result<Outcome, Refused> {
-        let most = top.map_or(gather::SOURCES, |top| top as usize);
+        let most = top.map_or(gather::SOURCES_MAX, |top| top as usize);
         let only = service.map(|name| self.find(name)).transpose()?;
-        let sources = gather::sources(&self.dispatcher, only, most);
+        let sources = gather::list_sources(&self.dispatcher, only, most);
         Ok(Outcome::Sources(Sources { sources, total: self.dispatcher.ledger().sources().count() as u64 }))
     }
 
     fn audit(&self) -> Audit {
-        Audit { handlers: self.dispatcher.ledger().total(), drifts: gather::audit(&self.dispatcher) }
+        Audit { handlers: self.dispatcher.ledger().total(), drifts: gather::audit_counts(&self.dispatcher) }
     }
 
     fn find(&self, service: &str) -> Result<ServiceId, Refused> {
@@ -156,7 +156,10 @@ impl Daemon {
 
     fn bans(&self, now: Duration) -> Outcome {
         let admission = self.dispatcher.admission();
-        Outcome::Bans(Bans { bans: gather::bans(admission, now), penalties: gather::penalties(admission, now) })
+        Outcome::Bans(Bans {
+            bans: gather::list_bans(admission, now),
+            penalties: gather::penalty_status(admission, now),
+        })
     }
 
     fn upgrade_as_asked(&mut self) -> Result<Outcome, Refused> {

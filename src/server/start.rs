@@ -14,7 +14,7 @@ use super::upgrade::Program;
 use super::{Daemon, PROCESSES, READY_MAX, SIGNALS, Then};
 use crate::api::Upgrades;
 use crate::config::{self, ControlPlace, Dialect, Table};
-use crate::control::Control;
+use crate::control::ControlServer;
 use crate::dispatch::Dispatcher;
 use crate::exit;
 use crate::limits::histogram::{Histogram, TURNS};
@@ -149,7 +149,7 @@ impl Daemon {
             nofile,
             dispatcher,
             packet_filter: PacketFilter::default(),
-            control: Control::default(),
+            control: ControlServer::default(),
             instances: 0,
             since: now,
             turns: Histogram::new(&TURNS),
