@@ -331,7 +331,7 @@ fn daemonize_wants_a_log_that_somebody_can_read() {
             Command::new(OXINETD).args(["--daemonize", "-c"]).arg(&table).stdin(Stdio::null()).output().unwrap();
         assert_eq!(output.status.code(), Some(64), "{output:?}");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(stderr.contains("nobody would read standard error") && stderr.contains(key), "{stderr}");
+        assert!(stderr.contains("a log to standard error would be lost") && stderr.contains(key), "{stderr}");
     }
 }
 
