@@ -7,7 +7,7 @@ use super::rules::Limit;
 use super::*;
 use crate::compat::{Options, load_with};
 use crate::config::Table;
-use crate::fuzzed::Anywhere;
+use crate::fuzzed::FakeMachine;
 use crate::limits::rate::{Bucket, Rate, RetryAfter};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -41,7 +41,7 @@ fn table(yaml: &str) -> Table {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.yaml");
     fs::write(&file, yaml).unwrap();
-    load_with(&[file], &Options { machine: &Anywhere, ..Options::default() }).table.unwrap()
+    load_with(&[file], &Options { machine: &FakeMachine, ..Options::default() }).table.unwrap()
 }
 
 /// The table with one service that has these keys.

@@ -11,8 +11,8 @@ use ipnet::IpNet;
 
 use crate::admission::Admission;
 use crate::api::{
-    AtMost, Ban, Drift, Durations, Exits, Forgotten, Listener, ListenerState, NetworkCount, PeakRate, Penalised,
-    Penalties, RateTable, Rates, Reloads, Service, Snapshot, SourceCount, Upgrades,
+    AtMost, Ban, CountDrift, Durations, Exits, Forgotten, ListenerState, ListenerStatus, NetworkCount, PenalisedSource,
+    PenaltyStatus, RateTable, RateTables, Reloads, ServiceStatus, Snapshot, SourceCount, SourcePeak, Upgrades,
 };
 use crate::dispatch::listeners::{self, State};
 use crate::dispatch::service::Served;
@@ -81,7 +81,7 @@ pub(crate) fn take_snapshot(facts: &ServerFacts<'_>, dispatcher: &SystemDispatch
     }
 }
 
-fn list_services(dispatcher: &SystemDispatcher) -> BTreeMap<String, Service> {
+fn list_services(dispatcher: &SystemDispatcher) -> BTreeMap<String, ServiceStatus> {
     let mut open: HashMap<ServiceId, Vec<&listeners::Listener<System>>> = HashMap::new();
     dispatcher.listeners().iter().for_each(|(_, listener)| open.entry(listener.service).or_default().push(listener));
     let entries = services_by_id(dispatcher);
@@ -91,7 +91,7 @@ fn list_services(dispatcher: &SystemDispatcher) -> BTreeMap<String, Service> {
         let peak_rate = peak_rate_of(dispatcher.admission(), id);
         (
             tally.name.to_string(),
-            Service { drained, peak_rate, ..service_status(tally, entries.get(&id).copied(), own) },
+            ServiceStatus { drained, peak_rate, ..service_status(tally, entries.get(&id).copied(), own) },
         )
     };
     dispatcher.ledger().tallies().map(report).collect()
@@ -105,12 +105,12 @@ fn service_status(
     tally: &Tally,
     served: Option<&Served<System>>,
     mut listeners: Vec<&listeners::Listener<System>>,
-) -> Service {
+) -> ServiceStatus {
     let by_reason = |counts: &BTreeMap<Reason, u64>| -> BTreeMap<String, u64> {
         counts.iter().map(|(reason, &count)| (reason.word().to_owned(), count)).collect()
     };
     listeners.sort_by(|one, two| one.endpoint.cmp(&two.endpoint));
-    Service {
+    ServiceStatus {
         listed: tally.listed,
         drained: false,
         handlers: tally.live,
@@ -137,13 +137,13 @@ fn durations_of<const N: usize>(histogram: &Histogram<N>) -> Durations {
     }
 }
 
-fn listener_status(listener: &listeners::Listener<System>) -> Listener {
+fn listener_status(listener: &listeners::Listener<System>) -> ListenerStatus {
     let (state, reason) = match listener.state() {
         State::Listening => (ListenerState::Listening, None),
         State::Paused(reason) => (ListenerState::Paused, Some(reason.word().to_owned())),
         State::Lent(_) => (ListenerState::Lent, None),
     };
-    Listener { endpoint: listener.endpoint.to_string(), state, reason }
+    ListenerStatus { endpoint: listener.endpoint.to_string(), state, reason }
 }
 
 /// The sources with the most handlers, of one service or of all.
@@ -194,7 +194,7 @@ fn select_busiest(counts: impl Iterator<Item = Count>, most: usize) -> Vec<Count
 
 /// How full the tables of rates are. `lost_in_debt` counts sources whose entry was evicted too early, so that they could
 /// connect sooner than the rate allows.
-fn rate_tables(admission: &Admission, now: Duration) -> Rates {
+fn rate_tables(admission: &Admission, now: Duration) -> RateTables {
     let (rates, entries) = admission.rates();
     let indebted = rates.indebted(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
     let lost = rates.evicted_with_debt();
@@ -203,12 +203,15 @@ fn rate_tables(admission: &Admission, now: Duration) -> Rates {
         in_debt: in_debt as u64,
         lost_in_debt,
     };
-    Rates { ipv4: table(entries.ipv4, indebted.ipv4, lost.ipv4), ipv6: table(entries.ipv6, indebted.ipv6, lost.ipv6) }
+    RateTables {
+        ipv4: table(entries.ipv4, indebted.ipv4, lost.ipv4),
+        ipv6: table(entries.ipv6, indebted.ipv6, lost.ipv6),
+    }
 }
 
-fn peak_rate_of(admission: &Admission, id: ServiceId) -> Option<PeakRate> {
+fn peak_rate_of(admission: &Admission, id: ServiceId) -> Option<SourcePeak> {
     let peak = admission.peak_rate(id)?;
-    Some(PeakRate { source: peak.source.to_string(), connections_per_minute: peak.connections })
+    Some(SourcePeak { source: peak.source.to_string(), connections_per_minute: peak.connections })
 }
 
 /// The bans in force.
@@ -221,28 +224,31 @@ pub(crate) fn list_bans(admission: &Admission, now: Duration) -> Vec<Ban> {
 
 /// The number of penalised sources, and those with the longest remaining penalties.
 #[must_use]
-pub(crate) fn penalty_status(admission: &Admission, now: Duration) -> Penalties {
+pub(crate) fn penalty_status(admission: &Admission, now: Duration) -> PenaltyStatus {
     let mut all: Vec<_> = admission.penalised(Now { monotonic: now, wall: Duration::ZERO }).collect();
     all.sort_by(|one, two| two.left.cmp(&one.left).then(one.source.cmp(&two.source)));
     let (penalised, forgotten) = (all.len() as u64, admission.forgotten_debtors());
-    let longest = all.into_iter().take(SOURCES_MAX).map(|one| Penalised {
+    let longest = all.into_iter().take(SOURCES_MAX).map(|one| PenalisedSource {
         source: one.source.to_string(),
         left_seconds: one.left.as_secs_f64(),
         times: one.times,
     });
     let longest = longest.collect();
-    Penalties { penalised, longest, forgotten: Forgotten { ipv4: forgotten.ipv4, ipv6: forgotten.ipv6 } }
+    PenaltyStatus { penalised, longest, forgotten: Forgotten { ipv4: forgotten.ipv4, ipv6: forgotten.ipv6 } }
 }
 
 /// Every count that disagrees with the tickets, and the number of tickets if it disagrees with the handlers' records.
 #[must_use]
-pub(crate) fn audit_counts(dispatcher: &SystemDispatcher) -> Vec<Drift> {
-    let drift =
-        |drift: crate::limits::ledger::Drift| Drift { what: drift.what, expected: drift.expected, found: drift.found };
+pub(crate) fn audit_counts(dispatcher: &SystemDispatcher) -> Vec<CountDrift> {
+    let drift = |drift: crate::limits::ledger::Drift| CountDrift {
+        what: drift.what,
+        expected: drift.expected,
+        found: drift.found,
+    };
     let mut drifts: Vec<_> = dispatcher.ledger().audit().into_iter().map(drift).collect();
     let (expected, found) = (dispatcher.handlers().count() as u64, u64::from(dispatcher.ledger().total()));
     if expected != found {
-        drifts.push(Drift { what: "handlers".to_owned(), expected, found });
+        drifts.push(CountDrift { what: "handlers".to_owned(), expected, found });
     }
     drifts
 }

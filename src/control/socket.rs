@@ -116,12 +116,6 @@ impl ControlServer {
             let _ = poll.remove(&old.socket);
         }
     }
-
-    /// The path of the open socket.
-    #[must_use]
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.open.as_ref().map(|open| open.file.path())
-    }
 }
 
 fn no_socket(group: Option<u32>, message: &str) -> PreparedSocket {

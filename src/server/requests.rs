@@ -7,7 +7,9 @@ use ipnet::IpNet;
 
 use super::Daemon;
 use crate::admission::{Finding, TooManyBans};
-use crate::api::{Audit, Bans, Changed, Code, Explanation, Outcome, Question, Refused, Reloaded, Request, Sources};
+use crate::api::{
+    Audit, BanList, Changed, Code, Explanation, Outcome, Question, Refused, Reloaded, Request, SourceList,
+};
 use crate::api::{Snapshot, Upgrades};
 use crate::config;
 use crate::control::gather::{self, ServerFacts};
@@ -85,7 +87,7 @@ impl Daemon {
         let most = top.map_or(gather::SOURCES_MAX, |top| top as usize);
         let only = service.map(|name| self.find(name)).transpose()?;
         let sources = gather::list_sources(&self.dispatcher, only, most);
-        Ok(Outcome::Sources(Sources { sources, total: self.dispatcher.ledger().sources().count() as u64 }))
+        Ok(Outcome::Sources(SourceList { sources, total: self.dispatcher.ledger().sources().count() as u64 }))
     }
 
     fn audit(&self) -> Audit {
@@ -156,7 +158,7 @@ impl Daemon {
 
     fn bans(&self, now: Duration) -> Outcome {
         let admission = self.dispatcher.admission();
-        Outcome::Bans(Bans {
+        Outcome::Bans(BanList {
             bans: gather::list_bans(admission, now),
             penalties: gather::penalty_status(admission, now),
         })
