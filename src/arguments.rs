@@ -47,6 +47,6 @@ pub struct Arguments {
 }
 
 /// A parser for the name of a dialect; help and completions list the names.
-pub fn dialect_parser() -> impl TypedValueParser<Value = Dialect> {
+pub(crate) fn dialect_parser() -> impl TypedValueParser<Value = Dialect> {
     PossibleValuesParser::new(DIALECTS.map(|(name, _)| name)).try_map(|name| name.parse::<Dialect>())
 }

@@ -60,7 +60,7 @@ const WITHOUT_TARGET: [(&str, BuiltinKind); 6] = [
 impl BuiltinKind {
     /// The builtin with this name, except for `redirect`, which needs a target.
     #[must_use]
-    pub fn without_target(name: &str) -> Option<Self> {
+    pub(crate) fn without_target(name: &str) -> Option<Self> {
         WITHOUT_TARGET.iter().find(|(known, _)| *known == name).map(|(_, kind)| kind.clone())
     }
 
@@ -73,7 +73,7 @@ impl BuiltinKind {
 
 /// What the handler must know about the rest of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct BuiltinContext {
+pub(crate) struct BuiltinContext {
     /// For datagrams: serve one source alone. The daemon must check access and limits for any other source.
     pub one_source: bool,
     /// Names of services for `tcpmux`, ports of this table for the others.
@@ -83,7 +83,7 @@ pub struct BuiltinContext {
 impl RedirectTarget {
     /// `HOST:PORT`, with an IPv6 address in brackets.
     #[must_use]
-    pub fn host_port(&self) -> String {
+    pub(crate) fn host_port(&self) -> String {
         let Self { host, port, .. } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
     }
@@ -92,7 +92,7 @@ impl RedirectTarget {
 impl Builtin {
     /// The words of its command line, including the program's name.
     #[must_use]
-    pub fn command_line(&self, context: &BuiltinContext) -> Vec<String> {
+    pub(crate) fn command_line(&self, context: &BuiltinContext) -> Vec<String> {
         let mut words = ["oxinetd", "builtin", self.kind.name()].map(str::to_owned).to_vec();
         words.push(format!("--idle={}", self.idle_timeout.as_millis()));
         if let BuiltinKind::Redirect(target) = &self.kind {
@@ -110,7 +110,7 @@ impl Builtin {
     ///
     /// # Errors
     /// A message about the first wrong word.
-    pub fn parse(words: &[String]) -> Result<(Self, BuiltinContext), String> {
+    pub(crate) fn parse(words: &[String]) -> Result<(Self, BuiltinContext), String> {
         let (name, rest) = words.split_first().ok_or("which builtin? echo, discard, chargen, daytime, time, …")?;
         let (options, mut words): (Vec<String>, Vec<String>) =
             rest.iter().cloned().partition(|word| word.starts_with("--"));
@@ -152,7 +152,7 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Splits `HOST:PORT` or `[IPV6]:PORT`.
 #[must_use]
-pub fn split_host_port(text: &str) -> Option<(String, u16)> {
+pub(crate) fn split_host_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let plain = inner.is_some() || !host.contains(':');

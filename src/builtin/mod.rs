@@ -17,8 +17,9 @@ mod stream;
 mod text;
 mod tcpmux;
 
-pub use command::{Builtin, BuiltinContext, BuiltinKind, RedirectTarget, split_host_port};
-pub use tcpmux::{REQUEST_LEN_MAX, parse_request};
+pub use command::{Builtin, BuiltinKind, RedirectTarget};
+pub(crate) use command::{BuiltinContext, split_host_port};
+pub(crate) use tcpmux::{REQUEST_LEN_MAX, parse_request};
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -32,11 +33,11 @@ use nix::sys::stat::fstat;
 use crate::exit;
 
 /// Ports below this one belong to services, not to clients (`IPPORT_RESERVED`).
-pub const CLIENT_PORT_MIN: u16 = 1024;
+pub(crate) const CLIENT_PORT_MIN: u16 = 1024;
 
 /// With this exit status `tcpmux` gives the connection back to the daemon, with the client's request still unread. Neither
 /// shells nor sysexits(3) use this status.
-pub const PASS_ON: u8 = 99;
+pub(crate) const PASS_ON: u8 = 99;
 
 /// Why a builtin failed.
 #[derive(Debug)]

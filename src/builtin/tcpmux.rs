@@ -19,12 +19,12 @@ use crate::exit;
 use crate::sys::{clock, socket};
 
 /// The longest request in bytes, including the end of line: room for the longest name of a service and some blanks.
-pub const REQUEST_LEN_MAX: usize = 128;
+pub(crate) const REQUEST_LEN_MAX: usize = 128;
 
 /// Reads the request at the beginning of `bytes`: the name of the service in lower case, and the length of the request.
 /// `None` if it is not complete. The line ends with CRLF; LF alone is accepted too.
 #[must_use]
-pub fn parse_request(bytes: &[u8]) -> Option<(String, usize)> {
+pub(crate) fn parse_request(bytes: &[u8]) -> Option<(String, usize)> {
     let end = bytes.iter().take(REQUEST_LEN_MAX).position(|byte| *byte == b'\n')?;
     let name = String::from_utf8_lossy(&bytes[..end]).trim().to_ascii_lowercase();
     Some((name, end + 1))

@@ -97,7 +97,7 @@ fn list_services(dispatcher: &SystemDispatcher) -> BTreeMap<String, ServiceStatu
     dispatcher.ledger().tallies().map(report).collect()
 }
 
-fn services_by_id<'a>(dispatcher: &'a SystemDispatcher) -> HashMap<ServiceId, &'a Served<System>> {
+fn services_by_id(dispatcher: &SystemDispatcher) -> HashMap<ServiceId, &Served<System>> {
     dispatcher.services().map(|served| (served.id, served)).collect()
 }
 

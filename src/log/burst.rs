@@ -23,7 +23,7 @@ struct ActiveBurst {
 
 /// The bursts that have not ended. Time is an argument.
 #[derive(Debug, Default)]
-pub struct Burst {
+pub(crate) struct Burst {
     held: HashMap<BurstKey, ActiveBurst>,
     /// No burst ends before this time.
     next: Option<Duration>,
@@ -31,7 +31,7 @@ pub struct Burst {
 
 impl Burst {
     /// Whether a line with this key may be written now. If not, it is counted.
-    pub fn should_write(&mut self, key: BurstKey, now: Duration) -> bool {
+    pub(crate) fn should_write(&mut self, key: BurstKey, now: Duration) -> bool {
         let Some(held) = self.held.get_mut(&key) else {
             self.held.insert(key, ActiveBurst { since: now, suppressed: 0 });
             self.next.get_or_insert(now + BURST_INTERVAL);
@@ -42,7 +42,7 @@ impl Burst {
     }
 
     /// Forgets the bursts that have ended. Returns those with lines held back, and how many.
-    pub fn take_ended(&mut self, now: Duration) -> Vec<(BurstKey, u64)> {
+    pub(crate) fn take_ended(&mut self, now: Duration) -> Vec<(BurstKey, u64)> {
         let mut ended = Vec::new();
         if self.next.is_none_or(|next| now < next) {
             return ended;
@@ -60,7 +60,7 @@ impl Burst {
 
     /// The earliest time at which a burst ends.
     #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         self.next
     }
 }

@@ -56,12 +56,10 @@ pub struct CountOf {
     pub limit: Option<u32>,
 }
 
-/// Something that happened. `service` is the service's name, shared so that an event needs no copy of it.
+/// Something that happened. Fields have the names that they have in the line; oxinetd(8), DIAGNOSTICS, explains each.
+/// `service` is the service's name, shared so that an event needs no copy of it.
 #[derive(Clone, Debug)]
-#[allow(
-    missing_docs,
-    reason = "fields are named as in the line that they become; oxinetd(8), DIAGNOSTICS, explains each"
-)]
+#[allow(missing_docs, reason = "fields are named as in the line")]
 pub enum Event {
     /// The daemon is ready.
     Start { version: &'static str, pid: i32, services: usize, listeners: usize },

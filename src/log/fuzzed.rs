@@ -7,7 +7,7 @@ use super::render::Stamp;
 
 /// A warning with this message, as text and as JSON.
 #[must_use]
-pub fn render_both(message: String) -> (String, String) {
+pub(crate) fn render_both(message: String) -> (String, String) {
     let event = Event::Warning { message };
     let (mut text, mut json) = (String::new(), String::new());
     event.write_text(&mut text);

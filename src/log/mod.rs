@@ -9,7 +9,7 @@
 mod burst;
 mod event;
 #[cfg(any(test, fuzzing))]
-pub mod fuzzed;
+pub(crate) mod fuzzed;
 mod queue;
 mod render;
 mod sink;
@@ -17,7 +17,7 @@ mod sinks;
 #[cfg(test)]
 mod tests;
 
-pub use burst::Burst;
+pub(crate) use burst::Burst;
 pub use event::{CountOf, Event, Level};
 
 use std::fmt;
@@ -102,7 +102,7 @@ pub enum LogFormat {
 
 /// A place that could not be opened.
 #[derive(Debug)]
-pub struct LogOpenError {
+pub(crate) struct LogOpenError {
     /// The key of the table that names the place: `daemon.log.to` or `services.NAME.log.to`.
     pub key: String,
     /// The error from opening it.
@@ -130,7 +130,7 @@ const GATHER_TIME: Duration = Duration::from_millis(5);
 
 /// Places that are open, but not in use yet.
 #[derive(Debug)]
-pub struct PreparedLog {
+pub(crate) struct PreparedLog {
     level: Level,
     sinks: Sinks,
 }
@@ -146,7 +146,7 @@ impl Log {
     ///
     /// # Errors
     /// A file can't be opened, or no thread can be started.
-    pub fn start(settings: &LogConfig) -> Result<Self, LogOpenError> {
+    pub(crate) fn start(settings: &LogConfig) -> Result<Self, LogOpenError> {
         Self::start_with(Sinks::open(settings)?, settings.level)
     }
 
@@ -159,7 +159,7 @@ impl Log {
     }
 
     /// Puts an event on the queue if its level is to be written. Never waits.
-    pub fn write(&self, event: Event) {
+    pub(crate) fn write(&self, event: Event) {
         if event.level() <= self.queue.level() || matches!(event, Event::Status { .. }) {
             self.queue.push_event(clock::wall(), event);
         }
@@ -170,24 +170,24 @@ impl Log {
     ///
     /// # Errors
     /// A file can't be opened.
-    pub fn prepare(settings: &LogConfig) -> Result<PreparedLog, LogOpenError> {
+    pub(crate) fn prepare(settings: &LogConfig) -> Result<PreparedLog, LogOpenError> {
         Ok(PreparedLog { level: settings.level, sinks: Sinks::open(settings)? })
     }
 
     /// Switches to the prepared places. Events that were written before go to the old places.
-    pub fn commit(&self, prepared: PreparedLog) {
+    pub(crate) fn commit(&self, prepared: PreparedLog) {
         self.queue.switch_sinks(prepared.level, prepared.sinks);
     }
 
     /// Waits until all events so far are written, at most for `limit`. Whether they were.
     #[must_use]
-    pub fn flush(&self, limit: Duration) -> bool {
+    pub(crate) fn flush(&self, limit: Duration) -> bool {
         self.queue.wait_until_empty(limit)
     }
 
     /// How many lines were lost, because the queue was full or a sink did not take them.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.queue.dropped()
     }
 }

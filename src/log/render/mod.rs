@@ -32,7 +32,7 @@ enum FieldValue<'a> {
 impl Event {
     /// The level at which this kind of event is logged.
     #[must_use]
-    pub fn level(&self) -> Level {
+    pub(crate) fn level(&self) -> Level {
         match self {
             Self::Inconsistency { .. } => Level::Critical,
             Self::SpawnFailed { .. } | Self::ReloadFailed { .. } | Self::UpgradeFailed { .. } => Level::Error,
@@ -55,7 +55,7 @@ impl Event {
 
     /// The first word of its line.
     #[must_use]
-    pub fn verb(&self) -> &'static str {
+    pub(crate) fn verb(&self) -> &'static str {
         match self {
             Self::Start { .. } => "start",
             Self::Listen { .. } => "listen",
@@ -84,7 +84,7 @@ impl Event {
 
     /// The service that the event concerns, if any.
     #[must_use]
-    pub fn service(&self) -> Option<&str> {
+    pub(crate) fn service(&self) -> Option<&str> {
         match self {
             Self::Listen { service, .. }
             | Self::Unlisten { service, .. }
@@ -104,7 +104,7 @@ impl Event {
     /// The service to whose own log the event goes, if it is about traffic. Events about opening and closing sockets
     /// concern the table, and go to the daemon's log.
     #[must_use]
-    pub fn traffic_of(&self) -> Option<&str> {
+    pub(crate) fn traffic_of(&self) -> Option<&str> {
         match self {
             Self::Listen { .. } | Self::Unlisten { .. } => None,
             _ => self.service(),
@@ -113,7 +113,7 @@ impl Event {
 
     /// The client that the event concerns, if any.
     #[must_use]
-    pub fn peer(&self) -> Option<Peer> {
+    pub(crate) fn peer(&self) -> Option<Peer> {
         match *self {
             Self::Accept { peer, .. }
             | Self::Refuse { peer, .. }

@@ -174,7 +174,7 @@ fn sort_services<'a>(view: &ScreenView<'a>) -> Vec<(&'a String, &'a ServiceStatu
         SortColumn::Service => {}
         SortColumn::Handlers => services.sort_by_key(|(_, service)| std::cmp::Reverse(service.handlers)),
         SortColumn::Accepted => {
-            services.sort_by(|(one, _), (two, _)| rates(two).accepted.total_cmp(&rates(one).accepted))
+            services.sort_by(|(one, _), (two, _)| rates(two).accepted.total_cmp(&rates(one).accepted));
         }
         SortColumn::Refused => services.sort_by(|(one, _), (two, _)| rates(two).refused.total_cmp(&rates(one).refused)),
     }
