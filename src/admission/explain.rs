@@ -5,7 +5,7 @@
 use super::questions::{Asked, QUESTIONS};
 use super::rules::Limit;
 use super::{Admission, Now, Refusal};
-use crate::config::{Origin, PerSource, RateLimit, Service, duration_text, times_text};
+use crate::config::{Location, PerSource, RateLimit, Service, duration_text, times_text};
 use crate::limits::access::{Rule, Verdict};
 use crate::limits::ledger::Ledger;
 use crate::limits::penalty;
@@ -33,7 +33,9 @@ impl Admission {
         let asked = Asked { rules, id, client: &client, ledger, now, load };
         let words = Words { admission: self, asked: &asked, service };
         let find = |question| Finding { question, answer: self.answer(question, &asked), rule: words.rule(question) };
-        QUESTIONS.into_iter().map(find).collect()
+        let findings = QUESTIONS.into_iter().map(find).collect();
+        service.drop_positions();
+        findings
     }
 }
 
@@ -89,7 +91,7 @@ impl Words<'_> {
     fn access(&self) -> String {
         let Verdict { rule, .. } = self.asked.rules.access(&self.asked.client.peer);
         let (service, origins) = (self.service, &self.service.origins);
-        let entry = |word, networks: &[ipnet::IpNet], places: &[Origin], number: u32| {
+        let entry = |word, networks: &[ipnet::IpNet], places: &[Location], number: u32| {
             let place = places.get(number as usize).map(ToString::to_string).unwrap_or_default();
             let network = networks.get(number as usize).map(ToString::to_string).unwrap_or_default();
             format!("{word} {network} ({place})")

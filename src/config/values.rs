@@ -1,57 +1,333 @@
-//! Readers of the values that keys take: from an [`Item`] to a checked value, or to what was expected.
+//! The notations of values: how each is read, how it is written, and how the JSON Schema describes it.
 //!
-//! Only [`super::schema`] calls them. They look at nothing but the item.
+//! A key names its notation where it is declared ([`super::keys`]). A notation is not a type, since many share one: a
+//! duration may have to be longer than 0, or in whole seconds. What is written reads back to the same value. Reading
+//! looks at nothing but the value, and fails with what was expected.
 
+use std::fmt::Debug;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use serde_json::json;
-use serde_yaml::Value;
+use serde_json::{Value as Json, json};
+use serde_yaml::{Mapping, Value as Yaml};
 
-use super::section::{Item, Read};
+use super::reader::{Expected, ValueReader};
 use super::units::{self, Rate};
-use super::{CONNECTION_VARIABLES, ControlPlace, LogTarget, Refuse, Resource, Rlimit};
+use super::{CONNECTION_VARIABLES, Refuse};
 
-/// The most that fits into one packet that nobody waits for.
-const REFUSE_TEXT: usize = 512;
+/// How a value is written in the table.
+pub(crate) trait Notation {
+    type Value: Clone + Debug;
+    fn read(&self, reader: &ValueReader<'_>) -> Result<Self::Value, Expected>;
+    fn write(&self, value: &Self::Value) -> Yaml;
+    /// What it looks like. A `description` says what is expected.
+    fn schema(&self) -> Json;
+}
 
-/// A whole number in a range, as any type that holds the range.
-pub(crate) fn number<T: TryFrom<i64>>(item: Item<'_>, least: i64, most: i64) -> Read<T> {
-    let number = item.integer(least, most)?;
-    T::try_from(number).map_err(|_| item.not(&format!("a whole number from {least} to {most}")))
+/// `true` or `false`.
+pub(crate) struct Boolean;
+
+impl Notation for Boolean {
+    type Value = bool;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<bool, Expected> {
+        reader.value.as_bool().ok_or_else(|| reader.not("true or false"))
+    }
+
+    fn write(&self, value: &bool) -> Yaml {
+        (*value).into()
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "boolean" })
+    }
+}
+
+/// A text; no number is taken for one.
+pub(crate) struct Text;
+
+impl Notation for Text {
+    type Value = String;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<String, Expected> {
+        reader.text()
+    }
+
+    fn write(&self, value: &String) -> Yaml {
+        value.as_str().into()
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "string" })
+    }
+}
+
+/// A scalar, whose text is read whatever YAML takes it for.
+fn word_schema(expected: &str) -> Json {
+    json!({ "type": ["string", "number", "boolean"], "description": expected })
+}
+
+/// A word in some notation of its own.
+pub(crate) struct Word<T> {
+    /// What it is, with an example.
+    pub expected: &'static str,
+    /// A regular expression for editors, where the word is always a text.
+    pub pattern: Option<&'static str>,
+    pub parse: fn(&str) -> Option<T>,
+    pub print: fn(&T) -> String,
+}
+
+impl<T: Clone + Debug> Notation for Word<T> {
+    type Value = T;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected> {
+        reader.parse(self.expected, self.parse)
+    }
+
+    fn write(&self, value: &T) -> Yaml {
+        (self.print)(value).into()
+    }
+
+    fn schema(&self) -> Json {
+        match self.pattern {
+            Some(pattern) => json!({ "type": "string", "pattern": pattern, "description": self.expected }),
+            None => word_schema(self.expected),
+        }
+    }
+}
+
+/// Any word.
+pub(crate) fn word(expected: &'static str) -> Word<String> {
+    Word { expected, pattern: None, parse: |text| Some(text.to_owned()), print: Clone::clone }
+}
+
+/// A path from the root.
+pub(crate) fn absolute() -> Word<String> {
+    let parse = |path: &str| path.starts_with('/').then(|| path.to_owned());
+    Word { expected: "an absolute path, such as /srv", pattern: None, parse, print: Clone::clone }
+}
+
+/// A duration above 0.
+pub(crate) fn positive() -> Word<Duration> {
+    Word {
+        expected: "a duration, such as 90s or 1h30m",
+        pattern: Some("^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"),
+        parse: |text| units::duration(text).filter(|time| !time.is_zero()),
+        print: |time| units::duration_text(*time),
+    }
+}
+
+/// So many in a time.
+pub(crate) fn rate() -> Word<Rate> {
+    Word {
+        expected: "a rate, such as 50/s, 30/min, 1000/h or 5000/day",
+        pattern: Some("^[0-9]+/(s|min|h|day)$"),
+        parse: units::rate,
+        print: |rate| units::rate_text(*rate),
+    }
+}
+
+/// One of some words.
+pub(crate) struct OneOf<T: 'static>(pub &'static [(&'static str, T)]);
+
+impl<T: Copy + PartialEq + Debug> Notation for OneOf<T> {
+    type Value = T;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected> {
+        reader.one_of(self.0)
+    }
+
+    fn write(&self, value: &T) -> Yaml {
+        self.0.iter().find(|(_, known)| known == value).map_or(Yaml::Null, |(word, _)| (*word).into())
+    }
+
+    fn schema(&self) -> Json {
+        // To YAML `null` without quotes is nothing.
+        let null = |word: &str| (word == "null").then_some(Json::Null);
+        let words = self.0.iter().flat_map(|(word, _)| [Some(json!(word)), null(word)]).flatten();
+        json!({ "enum": words.collect::<Vec<_>>() })
+    }
+}
+
+/// One of some names, which stays a name.
+pub(crate) struct Names(pub &'static [&'static str]);
+
+impl Notation for Names {
+    type Value = String;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<String, Expected> {
+        let names: Vec<_> = self.0.iter().map(|name| (*name, *name)).collect();
+        reader.one_of(&names).map(str::to_owned)
+    }
+
+    fn write(&self, name: &String) -> Yaml {
+        name.as_str().into()
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "enum": self.0 })
+    }
+}
+
+/// A whole number in a range, as a type that holds the range.
+pub(crate) struct Whole<T> {
+    least: i64,
+    most: i64,
+    kind: PhantomData<T>,
+}
+
+/// A whole number in a range.
+pub(crate) fn whole<T>(least: i64, most: i64) -> Whole<T> {
+    Whole { least, most, kind: PhantomData }
+}
+
+impl<T: TryFrom<i64> + Into<Yaml> + Copy + Debug> Notation for Whole<T> {
+    type Value = T;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected> {
+        let number = reader.integer(self.least, self.most)?;
+        T::try_from(number).map_err(|_| reader.not("a smaller number"))
+    }
+
+    fn write(&self, value: &T) -> Yaml {
+        (*value).into()
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "integer", "minimum": self.least, "maximum": self.most })
+    }
 }
 
 /// A limit on handlers: at least 1, or `unlimited` (`None`).
-pub(crate) fn count(item: Item<'_>) -> Read<Option<u32>> {
-    item.note(
-        || json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": u32::MAX }, { "const": "unlimited" }] }),
-    );
-    if item.value.as_str() == Some("unlimited") {
-        return Ok(None);
+pub(crate) struct Limit;
+
+impl Notation for Limit {
+    type Value = Option<u32>;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<Option<u32>, Expected> {
+        if reader.value.as_str() == Some("unlimited") {
+            return Ok(None);
+        }
+        let number = reader.value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
+        number.map(Some).ok_or_else(|| reader.not("a whole number from 1, or unlimited"))
     }
-    let number = item.value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
-    number.map(Some).ok_or_else(|| item.not("a whole number from 1, or unlimited"))
+
+    fn write(&self, limit: &Option<u32>) -> Yaml {
+        limit.map_or_else(|| "unlimited".into(), Yaml::from)
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": u32::MAX }, { "const": "unlimited" }] })
+    }
 }
 
-/// `program`: a list of words, or a text to be split into them.
-pub(crate) fn words(item: Item<'_>) -> Read<Vec<String>> {
-    let expected = "a command, such as [/bin/cat, -u] or \"/bin/cat -u\"";
-    item.note(|| {
-        let word = json!({ "type": ["string", "number", "boolean"] });
-        json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": word, "minItems": 1 }], "description": expected })
-    });
-    let words = match item.value {
-        Value::Sequence(elements) => elements
-            .iter()
-            .enumerate()
-            .map(|(index, value)| item.element(index, value).word("a word as argument"))
-            .collect::<Read<Vec<_>>>()?,
-        Value::String(text) => {
-            shlex::split(text).ok_or_else(|| format!("a quotation mark or backslash is left open in {text:?}"))?
+/// A finite number above 0.
+pub(crate) struct Load;
+
+impl Notation for Load {
+    type Value = f64;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<f64, Expected> {
+        let load = reader.value.as_f64().filter(|load| load.is_finite() && *load > 0.0);
+        load.ok_or_else(|| reader.not("a load average above 0, such as 8 or 2.5"))
+    }
+
+    fn write(&self, load: &f64) -> Yaml {
+        (*load).into()
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "number", "exclusiveMinimum": 0 })
+    }
+}
+
+/// A file mode or mask, with an example. A YAML number would lose its leading zero, and its meaning with it.
+pub(crate) struct Octal(pub &'static str);
+
+impl Octal {
+    fn expected(&self) -> String {
+        format!("an octal number up to 777 in quotes, such as \"{}\"", self.0)
+    }
+}
+
+impl Notation for Octal {
+    type Value = u32;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<u32, Expected> {
+        let mode = reader.value.as_str().and_then(units::mode);
+        mode.ok_or_else(|| reader.not(&self.expected()))
+    }
+
+    /// With a leading zero, which YAML readers of all versions leave a text when it is quoted.
+    fn write(&self, mode: &u32) -> Yaml {
+        format!("{mode:04o}").into()
+    }
+
+    fn schema(&self) -> Json {
+        json!({ "type": "string", "pattern": "^(0o)?[0-7]+$", "description": self.expected() })
+    }
+}
+
+/// A network without host bits.
+pub(crate) struct Network;
+
+impl Network {
+    const EXPECTED: &str = "a network or an address, such as 192.0.2.0/24 or 2001:db8::/32";
+}
+
+impl Notation for Network {
+    type Value = IpNet;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<IpNet, Expected> {
+        let network = reader.parse(Self::EXPECTED, units::network)?;
+        network.map_err(|meant| reader.not(&format!("a network without host bits, such as {meant}")))
+    }
+
+    fn write(&self, network: &IpNet) -> Yaml {
+        network.to_string().into()
+    }
+
+    fn schema(&self) -> Json {
+        word_schema(Self::EXPECTED)
+    }
+}
+
+/// A command: a list of words, or a text to be split into them.
+pub(crate) struct Command;
+
+impl Command {
+    const EXPECTED: &str = "a command, such as [/bin/cat, -u] or \"/bin/cat -u\"";
+}
+
+impl Notation for Command {
+    type Value = Vec<String>;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<Vec<String>, Expected> {
+        let words = match (reader.elements(), reader.value) {
+            (Some(elements), _) => {
+                elements.map(|word| word.word("a word as argument")).collect::<Result<Vec<_>, _>>()?
+            }
+            (None, Yaml::String(text)) => {
+                shlex::split(text).ok_or_else(|| format!("a quotation mark or backslash is left open in {text:?}"))?
+            }
+            _ => return Err(reader.not(Self::EXPECTED)),
+        };
+        if words.is_empty() {
+            return Err(format!("expected {}, not an empty one", Self::EXPECTED).into());
         }
-        _ => return Err(item.not(expected)),
-    };
-    if words.is_empty() { Err(format!("expected {expected}, not an empty one")) } else { Ok(words) }
+        Ok(words)
+    }
+
+    fn write(&self, words: &Vec<String>) -> Yaml {
+        words.clone().into()
+    }
+
+    fn schema(&self) -> Json {
+        let word = json!({ "type": ["string", "number", "boolean"] });
+        let list = json!({ "type": "array", "items": word, "minItems": 1 });
+        json!({ "anyOf": [{ "type": "string" }, list], "description": Self::EXPECTED })
+    }
 }
 
 /// Supplementary groups as written.
@@ -63,66 +339,63 @@ pub(crate) enum Groups {
     These(Vec<String>),
 }
 
-/// `groups`: `all`, `none` or a list.
-pub(crate) fn groups(item: Item<'_>) -> Read<Groups> {
-    item.note(|| {
+/// `all`, `none` or a list of groups.
+pub(crate) struct GroupNames;
+
+impl Notation for GroupNames {
+    type Value = Groups;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<Groups, Expected> {
+        let names = |elements: &mut dyn Iterator<Item = ValueReader<'_>>| -> Result<Vec<String>, Expected> {
+            elements.map(|name| name.word("a group's name or number")).collect()
+        };
+        match (reader.elements(), reader.value.as_str()) {
+            (Some(mut elements), _) => names(&mut elements).map(Groups::These),
+            (_, Some("all")) => Ok(Groups::All),
+            (_, Some("none")) => Ok(Groups::These(Vec::new())),
+            _ => Err(reader.not("all, none or a list of groups")),
+        }
+    }
+
+    fn write(&self, groups: &Groups) -> Yaml {
+        match groups {
+            Groups::All => "all".into(),
+            Groups::These(names) if names.is_empty() => "none".into(),
+            Groups::These(names) => names.clone().into(),
+        }
+    }
+
+    fn schema(&self) -> Json {
         let word = json!({ "type": ["string", "number", "boolean"] });
         json!({ "anyOf": [{ "enum": ["all", "none"] }, { "type": "array", "items": word }] })
-    });
-    match item.value {
-        Value::String(word) if word == "all" => Ok(Groups::All),
-        Value::String(word) if word == "none" => Ok(Groups::These(Vec::new())),
-        Value::Sequence(elements) => elements
-            .iter()
-            .enumerate()
-            .map(|(index, value)| item.element(index, value).word("a group's name or number"))
-            .collect::<Read<Vec<_>>>()
-            .map(Groups::These),
-        _ => Err(item.not("all, none or a list of groups")),
     }
-}
-
-/// A path from the root.
-pub(crate) fn absolute(item: Item<'_>) -> Read<String> {
-    item.parse("an absolute path, such as /srv", |path| path.starts_with('/').then(|| path.to_owned()))
-}
-
-/// A file mode or mask. A YAML number would lose its leading zero, and its meaning with it.
-pub(crate) fn mode(item: Item<'_>, example: &str) -> Read<u32> {
-    let expected = format!("an octal number up to 777 in quotes, such as \"{example}\"");
-    item.note(|| json!({ "type": "string", "pattern": "^(0o)?[0-7]+$", "description": expected }));
-    match item.value {
-        Value::String(text) => units::mode(text).ok_or_else(|| item.not(&expected)),
-        _ => Err(item.not(&expected)),
-    }
-}
-
-/// A duration above 0.
-pub(crate) fn positive(item: Item<'_>) -> Read<Duration> {
-    item.note(|| {
-        let pattern = "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
-        json!({ "type": "string", "pattern": pattern, "description": "a duration, such as 90s or 1h30m" })
-    });
-    item.parse("a duration, such as 90s or 1h30m", |text| units::duration(text).filter(|time| !time.is_zero()))
-}
-
-/// So many in a time.
-pub(crate) fn rate(item: Item<'_>) -> Read<Rate> {
-    item.note(|| {
-        let expected = "a rate, such as 50/s, 30/min, 1000/h or 5000/day";
-        json!({ "type": "string", "pattern": "^[0-9]+/(s|min|h|day)$", "description": expected })
-    });
-    item.parse("a rate, such as 50/s, 30/min, 1000/h or 5000/day", units::rate)
-}
-
-/// A network without host bits.
-pub(crate) fn network(item: Item<'_>) -> Read<IpNet> {
-    let network = item.parse("a network or an address, such as 192.0.2.0/24 or 2001:db8::/32", units::network)?;
-    network.map_err(|meant| item.not(&format!("a network without host bits, such as {meant}")))
 }
 
 /// A variable's name that the table may set.
-pub(crate) fn variable(name: &str) -> Read<String> {
+pub(crate) struct Variable;
+
+impl Variable {
+    const EXPECTED: &str = "a variable's name, such as LANG";
+}
+
+impl Notation for Variable {
+    type Value = String;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<String, Expected> {
+        variable(&reader.word(Self::EXPECTED)?).map_err(Expected)
+    }
+
+    fn write(&self, name: &String) -> Yaml {
+        name.as_str().into()
+    }
+
+    fn schema(&self) -> Json {
+        word_schema(Self::EXPECTED)
+    }
+}
+
+/// The name of a variable, unless the table may not set it.
+pub(crate) fn variable(name: &str) -> Result<String, String> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err(format!("{name:?} cannot be a variable's name: it must not be empty or hold ="));
     }
@@ -132,78 +405,72 @@ pub(crate) fn variable(name: &str) -> Read<String> {
     Ok(name.to_owned())
 }
 
-/// Where logs go.
-pub(crate) fn log_target(item: Item<'_>) -> Read<LogTarget> {
-    item.parse("syslog, journal, stderr or an absolute path", |text| match text {
-        "syslog" => Some(LogTarget::Syslog),
-        "journal" => Some(LogTarget::Journal),
-        "stderr" => Some(LogTarget::Stderr),
-        path => path.starts_with('/').then(|| LogTarget::File(path.into())),
-    })
-}
-
-/// Where the control socket is.
-pub(crate) fn control_place(item: Item<'_>) -> Read<ControlPlace> {
-    item.parse("default, none or an absolute path", |text| match text {
-        "default" => Some(ControlPlace::Default),
-        "none" => Some(ControlPlace::None),
-        path => path.starts_with('/').then(|| ControlPlace::At(path.into())),
-    })
-}
-
 /// `reset`, `close` or `{ text: "…" }`.
-pub(crate) fn refuse(item: Item<'_>) -> Read<Refuse> {
-    let expected = "reset, close or { text: \"…\" }";
-    item.note(|| {
-        let text = json!({ "text": { "type": "string", "maxLength": REFUSE_TEXT, "description": "What he is sent." } });
-        let text = json!({ "type": "object", "properties": text, "required": ["text"], "additionalProperties": false });
-        json!({ "anyOf": [{ "enum": ["reset", "close"] }, text], "description": expected })
-    });
-    match item.value {
-        Value::String(word) if word == "reset" => Ok(Refuse::Reset),
-        Value::String(word) if word == "close" => Ok(Refuse::Close),
-        Value::Mapping(map) if map.len() == 1 => match map.get("text") {
-            Some(Value::String(text)) if text.len() <= REFUSE_TEXT => Ok(Refuse::Text(text.clone().into_bytes())),
-            Some(Value::String(text)) => {
-                Err(format!("the text has {} bytes; at most {REFUSE_TEXT} can be sent", text.len()))
+pub(crate) struct Refusal;
+
+impl Refusal {
+    /// The most that fits into one packet that nobody waits for.
+    const MAX_TEXT_LEN: usize = 512;
+    const EXPECTED: &str = "reset, close or { text: \"…\" }";
+}
+
+impl Notation for Refusal {
+    type Value = Refuse;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<Refuse, Expected> {
+        let map = reader.value.as_mapping().filter(|map| map.len() == 1);
+        match (reader.value.as_str(), map.and_then(|map| map.get("text")?.as_str())) {
+            (Some("reset"), _) => Ok(Refuse::Reset),
+            (Some("close"), _) => Ok(Refuse::Close),
+            (_, Some(text)) if text.len() <= Self::MAX_TEXT_LEN => Ok(Refuse::Text(text.into())),
+            (_, Some(text)) => {
+                let (length, most) = (text.len(), Self::MAX_TEXT_LEN);
+                Err(format!("the text has {length} bytes; at most {most} can be sent").into())
             }
-            _ => Err(item.not(expected)),
-        },
-        _ => Err(item.not(expected)),
+            _ => Err(reader.not(Self::EXPECTED)),
+        }
+    }
+
+    fn write(&self, refuse: &Refuse) -> Yaml {
+        match refuse {
+            Refuse::Reset => "reset".into(),
+            Refuse::Close => "close".into(),
+            Refuse::Text(bytes) => {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                Mapping::from_iter([("text".into(), text.into())]).into()
+            }
+        }
+    }
+
+    fn schema(&self) -> Json {
+        let text =
+            json!({ "type": "string", "maxLength": Self::MAX_TEXT_LEN, "description": "What the client is sent." });
+        let keys = json!({ "text": text });
+        let map = json!({ "type": "object", "properties": keys, "required": ["text"], "additionalProperties": false });
+        json!({ "anyOf": [{ "enum": ["reset", "close"] }, map], "description": Self::EXPECTED })
     }
 }
 
-/// The names of resource limits; the last says whether they count bytes.
-pub(crate) const RESOURCES: [(&str, Resource, bool); 9] = [
-    ("nofile", Resource::Nofile, false),
-    ("as", Resource::As, true),
-    ("cpu", Resource::Cpu, false),
-    ("data", Resource::Data, true),
-    ("fsize", Resource::Fsize, true),
-    ("stack", Resource::Stack, true),
-    ("core", Resource::Core, true),
-    ("nproc", Resource::Nproc, false),
-    ("memlock", Resource::Memlock, true),
-];
+/// A facility of syslog(3), by name or number.
+pub(crate) struct Facility;
 
-/// One of `rlimits`: a value for both limits, or `soft:hard`.
-pub(crate) fn rlimit(name: &str, item: Item<'_>) -> Read<Rlimit> {
-    let Some((_, resource, bytes)) = RESOURCES.iter().find(|(resource, ..)| *resource == name) else {
-        let names = RESOURCES.map(|(name, ..)| name);
-        return Err(format!("unknown key; known here are: {}", super::section::alternatives(&names)));
-    };
-    let expected = if *bytes { "a size, such as 64M, unlimited or 64M:1G" } else { "a number, unlimited or SOFT:HARD" };
-    let one = |text: &str| match text {
-        "unlimited" => Some(u64::MAX),
-        _ if *bytes => units::size(text),
-        _ => units::digits(text),
-    };
-    let (soft, hard) = item.parse(expected, |text| {
-        let (soft, hard) = text.split_once(':').unwrap_or((text, text));
-        Some((one(soft)?, one(hard)?))
-    })?;
-    if soft > hard {
-        return Err(item.not("a soft limit (the first) not above the hard one"));
+impl Notation for Facility {
+    type Value = u8;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<u8, Expected> {
+        match reader.value.as_i64() {
+            Some(_) => whole::<u8>(0, 23).read(reader),
+            None => reader.one_of(&units::FACILITIES),
+        }
     }
-    Ok(Rlimit { resource: *resource, soft, hard })
+
+    fn write(&self, number: &u8) -> Yaml {
+        let known = units::FACILITIES.iter().find(|(_, known)| known == number);
+        known.map_or_else(|| (*number).into(), |(name, _)| (*name).into())
+    }
+
+    fn schema(&self) -> Json {
+        let names = units::FACILITIES.map(|(name, _)| name);
+        json!({ "anyOf": [{ "enum": names }, { "type": "integer", "minimum": 0, "maximum": 23 }] })
+    }
 }

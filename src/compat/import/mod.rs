@@ -15,7 +15,7 @@ use std::rc::Rc;
 
 use serde_yaml::{Mapping, Value};
 
-use crate::config::check::{Checker, Sight};
+use crate::config::check::{Checker, ClientVisibility};
 use crate::config::endpoint::Ports;
 use crate::config::format::Entry;
 
@@ -23,9 +23,11 @@ use crate::compat::format::{self, Format};
 use crate::compat::{Options, Readers, load_with};
 use crate::config::Reading;
 use crate::config::file;
+use crate::config::keys::kinds::written;
 use crate::config::load::{self, Reader};
-use crate::config::problem::{At, Mark, Problem};
-use crate::config::{Endpoint, Service, written, yaml};
+use crate::config::location::Location;
+use crate::config::problem::{LineCol, Problem};
+use crate::config::{Endpoint, Service, yaml};
 use comments::Comments;
 use common::common;
 use hopeful::Hopeful;
@@ -60,7 +62,7 @@ pub fn import(files: &[PathBuf], options: &Options<'_>) -> Result<Imported, Vec<
     read_old_files(&mut all, files)?;
     let mut absent = self::services(&all.entries, &hopeful);
     absent.retain(|service| !here.contains(service.entry.name.as_str()));
-    let daemon = reader.daemon.as_ref().map(|(spec, _)| written::daemon(spec)).unwrap_or_default();
+    let daemon = reader.daemon.as_ref().map(|(spec, _)| written(spec)).unwrap_or_default();
     let yaml = text(files, &daemon, &mut services, &absent);
     let Reading { table, warnings } = load_with(files, options);
     let problems = table.err().unwrap_or_default();
@@ -72,7 +74,7 @@ fn read_old_files(reader: &mut Reader<'_>, files: &[PathBuf]) -> Result<(), Vec<
     let mut wrong = Vec::new();
     for file in files {
         let name: Rc<Path> = file.as_path().into();
-        let at = At::file(&name, Mark::default());
+        let at = Location::file(&name, LineCol::default());
         let opened = file::open(&name).and_then(|(file, _)| file::bytes(file, &name));
         match opened.map(|bytes| (format::says_nothing(&bytes), format::recognise(&bytes))) {
             Err(message) => wrong.push(at.problem(message)),
@@ -111,23 +113,25 @@ struct Written<'a> {
 
 impl<'a> Written<'a> {
     fn new(entry: &'a Entry, service: &Service, ports: &mut Ports<'_>) -> Self {
-        let mut map = written::service(&entry.spec);
+        let mut map = written(&entry.spec);
         // What is so without a word.
         let waits = service.listen.iter().any(Endpoint::is_datagram);
         map.retain(|key, value| {
             !(key.as_str() == Some("wait") && value.as_bool() == Some(waits)
                 || key.as_str() == Some("enabled") && value.as_bool() == Some(true))
         });
-        let sight = Sight::of(&service.listen, service.wait);
+        let visibility = ClientVisibility::of(&service.listen, service.wait);
         let names = numbers(&mut map, ports);
         for key in UNSEEN {
-            match (sight, map.get_mut(key)) {
-                (Sight::First, Some(Value::Mapping(limits))) => drop(limits.shift_remove("instances")),
-                (Sight::None, Some(_)) => drop(map.shift_remove(key)),
+            match (visibility, map.get_mut(key)) {
+                (ClientVisibility::FirstDatagram, Some(Value::Mapping(limits))) => {
+                    drop(limits.shift_remove("instances"))
+                }
+                (ClientVisibility::Hidden, Some(_)) => drop(map.shift_remove(key)),
                 _ => {}
             }
         }
-        Self { entry, map, ports: names, sees: sight != Sight::None }
+        Self { entry, map, ports: names, sees: visibility != ClientVisibility::Hidden }
     }
 }
 

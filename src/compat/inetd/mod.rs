@@ -29,8 +29,9 @@ use std::rc::Rc;
 use crate::config::endpoint::Ports;
 use crate::config::files::{Files, expand};
 use crate::config::format::{self, OldTable};
+use crate::config::location::Location;
 use crate::config::machine::Machine;
-use crate::config::problem::{At, Mark, Problem};
+use crate::config::problem::{LineCol, Problem};
 use entry::Entry;
 use lines::{Cursor, Line, Word};
 use names::Names;
@@ -56,7 +57,10 @@ pub(super) fn read(
         file: Rc::clone(name),
         hosts: vec!["*".to_owned()],
         policy: None,
-        old: OldTable { base: service::base(dialect, &At::file(name, Mark::default())), ..OldTable::default() },
+        old: OldTable {
+            base: service::base(dialect, &Location::file(name, LineCol::default())),
+            ..OldTable::default()
+        },
     };
     let mut entries = Vec::new();
     reading.file(bytes, depth, files, &mut entries);
@@ -75,7 +79,7 @@ struct Reading<'a> {
     /// The addresses of entries that name none.
     hosts: Vec<String>,
     /// An IPsec policy that holds for what follows.
-    policy: Option<Mark>,
+    policy: Option<LineCol>,
     old: OldTable,
 }
 
@@ -147,7 +151,7 @@ impl Reading<'_> {
                 services.push(format::Entry { name: names.name(entry), spec, at: entry.at.clone(), old: true });
             }
         }
-        services.sort_by_key(|service| service.at.mark());
+        services.sort_by_key(|service| service.at.line_col());
         self.old.services = services;
     }
 
@@ -177,7 +181,7 @@ impl Reading<'_> {
 
     fn carriage(&mut self, line: Option<usize>) {
         let Some(line) = line.filter(|_| self.dialect != Dialect::Gnu) else { return };
-        let at = At::file(&self.file, Mark { line, column: 0 });
+        let at = Location::file(&self.file, LineCol { line, column: 0 });
         let message = format!(
             "this file has lines that end in a carriage return, which {} takes for a letter of the last word; oxinetd \
              passes over it",
@@ -187,9 +191,9 @@ impl Reading<'_> {
     }
 
     /// The place of an entry, under its service as written.
-    fn at(&self, service: &Word) -> At {
+    fn at(&self, service: &Word) -> Location {
         let shown: String = service.text.chars().filter(|c| !c.is_control()).take(64).collect();
-        At::file(&self.file, service.mark).under(&shown, service.mark)
+        Location::file(&self.file, service.mark).under(&shown, service.mark)
     }
 
     /// Whose daemon it is, for messages.
@@ -204,19 +208,19 @@ impl Reading<'_> {
         }
     }
 
-    fn warn(&mut self, at: &At, message: impl Into<String>) {
+    fn warn(&mut self, at: &Location, message: impl Into<String>) {
         self.old.warnings.push(at.problem(message));
     }
 
     /// The old daemon does without this entry, and so does oxinetd.
-    fn skip<T>(&mut self, at: &At, message: impl Into<String>) -> Option<T> {
+    fn skip<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
         let message = format!("{}; the entry is left out, as inetd leaves it out", message.into());
         self.old.warnings.push(at.problem(message));
         None
     }
 
     /// The old daemon serves this, and oxinetd can't.
-    fn refuse<T>(&mut self, at: &At, message: impl Into<String>) -> Option<T> {
+    fn refuse<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
         let problem: Problem = at.problem(message);
         self.old.problems.push(problem);
         None

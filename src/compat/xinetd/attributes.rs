@@ -8,7 +8,7 @@ use super::lines::{Op, Written};
 use super::values::{self, Given};
 use super::world::World;
 use super::{handler, limits, logs};
-use crate::config::problem::At;
+use crate::config::location::Location;
 
 /// Where an attribute stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ pub(super) fn apply(
     draft: &mut Draft,
     written: &Written,
     place: Place,
-    at: &At,
+    at: &Location,
     world: &mut World<'_>,
 ) -> Result<(), Fault> {
     let (attribute, count) = find(&written.name.text, place)?;
@@ -167,7 +167,7 @@ fn suggestion(name: &str) -> String {
 
 /// The wrong number of values, for which xinetd ignores the line. Most often somebody has written a comment behind the
 /// value, and xinetd does without what he thinks is in force.
-fn wrong_count(draft: &mut Draft, name: &str, expected: usize, written: &Written, at: &At) -> Result<(), Fault> {
+fn wrong_count(draft: &mut Draft, name: &str, expected: usize, written: &Written, at: &Location) -> Result<(), Fault> {
     let count = written.values.len();
     let values = if expected == 1 { "value" } else { "values" };
     let comment = written.values.iter().position(|word| word.text.starts_with('#'));

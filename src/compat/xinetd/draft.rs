@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use super::edits::Edits;
 use crate::config::Rlimit;
-use crate::config::problem::{At, Problem, Set};
-use crate::config::schema::Keys;
+use crate::config::location::{Location, Spanned, SpannedMap};
+use crate::config::problem::Problem;
 use crate::config::units::Rate;
 use crate::limits::access::Span;
 
@@ -131,9 +131,9 @@ const HARMLESS: [&str; 15] = [
 pub(super) struct Draft {
     /// Behind `service`.
     pub name: String,
-    pub at: At,
+    pub at: Location,
     /// Attributes that have a value, and where they got the last.
-    pub set: HashMap<&'static str, At>,
+    pub set: HashMap<&'static str, Location>,
     pub state: State,
     /// Broken by nothing that opens the service further: `disable = no` further down still switches it on.
     harmless: bool,
@@ -165,7 +165,7 @@ pub(super) struct Draft {
     /// `None` for `cps = 0 …`.
     pub rate: Option<Option<Rate>>,
     pub max_load: Option<f64>,
-    pub times: Option<Vec<Set<Span>>>,
+    pub times: Option<Vec<Spanned<Span>>>,
     pub only_from: Edits<Member>,
     pub no_access: Edits<Member>,
     pub libwrap: Option<String>,
@@ -178,7 +178,7 @@ pub(super) struct Draft {
     pub log_type: Option<LogType>,
     pub log_on_success: Edits<LogItem>,
     pub log_on_failure: Edits<LogItem>,
-    pub rlimits: Keys<Rlimit>,
+    pub rlimits: SpannedMap<Rlimit>,
     /// Ids of `enabled` and `disabled`; only in `defaults`.
     pub enabled: Option<Vec<String>>,
     pub disabled: Vec<String>,
@@ -186,7 +186,7 @@ pub(super) struct Draft {
 
 impl Draft {
     /// An entry without attributes.
-    pub(super) fn new(name: String, at: At) -> Self {
+    pub(super) fn new(name: String, at: Location) -> Self {
         Self {
             name,
             at,
@@ -241,7 +241,7 @@ impl Draft {
     }
 
     /// Where an attribute stands, or else the entry.
-    pub(super) fn place(&self, attribute: &str) -> At {
+    pub(super) fn place(&self, attribute: &str) -> Location {
         self.set.get(attribute).unwrap_or(&self.at).clone()
     }
 
@@ -263,7 +263,7 @@ impl Draft {
 
     /// `disable = no`. xinetd forgets an earlier mistake then, and starts the service without that attribute; here only
     /// if this opens it to nobody.
-    pub(super) fn enable(&mut self, at: &At) {
+    pub(super) fn enable(&mut self, at: &Location) {
         if self.state != State::Broken {
             return;
         }
@@ -288,7 +288,7 @@ impl Draft {
     }
 
     /// Something to say of an attribute.
-    pub(super) fn note(&mut self, at: &At, message: impl Into<String>) {
+    pub(super) fn note(&mut self, at: &Location, message: impl Into<String>) {
         self.notes.push(at.problem(message));
     }
 }

@@ -9,7 +9,7 @@ use super::addresses::{self, Doubt, Form};
 use super::draft::{Draft, Fault, Member};
 use super::values::Given;
 use super::world::World;
-use crate::config::problem::Set;
+use crate::config::location::Spanned;
 
 /// Which of the two lists.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -24,11 +24,11 @@ pub(super) fn members(
     given: &Given<'_>,
     list: List,
     world: &mut World<'_>,
-) -> Result<Vec<Set<Member>>, Fault> {
+) -> Result<Vec<Spanned<Member>>, Fault> {
     let mut members = Vec::new();
     for word in given.before_comment(draft, "takes the words for names of hosts") {
         let at = given.at.moved(word.mark);
-        let member = |networks| Set { value: Member { text: word.text.clone(), networks }, at: at.clone() };
+        let member = |networks| Spanned { value: Member { text: word.text.clone(), networks }, at: at.clone() };
         match addresses::read(&word.text) {
             Form::Networks { networks, doubt: None } => members.push(member(networks)),
             Form::Networks { networks, doubt: Some(doubt) } => {

@@ -6,7 +6,7 @@ use super::draft::{Draft, LogItem, LogType};
 use super::lines::Op;
 use super::values::{Done, Given, broken};
 use super::world::World;
-use crate::config::problem::Set;
+use crate::config::location::Spanned;
 use crate::config::units::{FACILITIES, size};
 
 /// The levels of a log line in xinetd.conf(5).
@@ -77,7 +77,7 @@ pub(super) fn log_on_failure(draft: &mut Draft, given: &Given<'_>, _: &mut World
     Ok(())
 }
 
-fn userid(draft: &mut Draft, given: &Given<'_>, items: &[Set<LogItem>]) {
+fn userid(draft: &mut Draft, given: &Given<'_>, items: &[Spanned<LogItem>]) {
     if given.op != Op::Remove && items.iter().any(|set| set.value == LogItem::UserId) {
         draft.note(given.at, "USERID is not logged: nobody is asked by the ident protocol (RFC 1413) here");
     }

@@ -1,0 +1,51 @@
+//! `log` of a service, and what it has in common with that of the daemon: where lines go.
+
+use super::kinds::flat_sub;
+use crate::config::location::Spanned;
+use crate::config::values::{Boolean, Facility, OneOf, Word};
+use crate::config::{LogFormat, LogTarget};
+
+fn target() -> Word<LogTarget> {
+    Word {
+        expected: "syslog, journal, stderr or an absolute path",
+        pattern: None,
+        parse: |text| match text {
+            "syslog" => Some(LogTarget::Syslog),
+            "journal" => Some(LogTarget::Journal),
+            "stderr" => Some(LogTarget::Stderr),
+            path => path.starts_with('/').then(|| LogTarget::File(path.into())),
+        },
+        print: |target| match target {
+            LogTarget::Syslog => "syslog".to_owned(),
+            LogTarget::Journal => "journal".to_owned(),
+            LogTarget::Stderr => "stderr".to_owned(),
+            LogTarget::File(path) => path.display().to_string(),
+        },
+    }
+}
+
+section! {
+    /// `log` of a service.
+    pub(crate) struct LogSpec {
+        /// Log handlers that start.
+        accept: Option<Spanned<bool>> = Boolean => true;
+        /// Log handlers that end.
+        exit: Option<Spanned<bool>> = Boolean => true;
+        /// Log clients that are refused.
+        refuse: Option<Spanned<bool>> = Boolean => true;
+        /// Where its lines go, if not to the daemon's log.
+        place: PlaceSpec = flat_sub();
+    }
+}
+
+section! {
+    /// Where log lines go, and what they look like there.
+    pub(crate) struct PlaceSpec {
+        /// Where log lines go; a service has that of the daemon unless it says otherwise.
+        to: Option<Spanned<LogTarget>> = target();
+        /// The facility of syslog(3).
+        facility: Option<Spanned<u8>> = Facility;
+        /// Lines of text, or of JSON objects.
+        format: Option<Spanned<LogFormat>> = OneOf(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+    }
+}

@@ -1,0 +1,156 @@
+//! A service, and `defaults`.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::kinds::{Keys, List, Map, Rule, sub};
+use super::log::LogSpec;
+use super::maps::{Rlimits, Variables};
+use super::penalties::PenaltySpec;
+use super::socket::SocketSpec;
+use super::source::SourceSpec;
+use crate::builtin::host_and_port;
+use crate::config::location::{Spanned, SpannedList, SpannedMap};
+use crate::config::section::Section;
+use crate::config::units::{self, Rate};
+use crate::config::values::{
+    Boolean, Command, GroupNames, Groups, Limit, Load, Names, Network, Octal, OneOf, Refusal, Text, Variable, Word,
+    absolute, positive, rate, whole, word,
+};
+use crate::config::{Refuse, Rlimit, Stderr, WhenFull};
+use crate::limits::access::Span;
+
+const BUILTINS: &[&str] = &["echo", "discard", "chargen", "daytime", "time", "tcpmux", "redirect"];
+const STDERR: &[(&str, Stderr)] =
+    &[("daemon", Stderr::Daemon), ("connection", Stderr::Connection), ("null", Stderr::Null)];
+const WHEN_FULL: &[(&str, WhenFull)] = &[("queue", WhenFull::Queue), ("refuse", WhenFull::Refuse)];
+/// The mask that nearly every system gives its users.
+const UMASK: u32 = 0o022;
+
+/// What makes a service.
+const OWN: Rule = Rule { service_only: Some("this belongs to one service and cannot be a default"), missing: None };
+const LISTEN: Rule =
+    Rule { missing: Some("listen is missing; it says where clients come in, such as listen: 9418"), ..OWN };
+
+/// Where `redirect` leads. An address of IPv6 before a port stands in brackets.
+fn target() -> Word<(String, u16)> {
+    Word {
+        expected: "HOST:PORT, such as 192.0.2.1:80",
+        pattern: None,
+        parse: host_and_port,
+        print: |(host, port)| if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") },
+    }
+}
+
+fn times() -> Word<Span> {
+    Word {
+        expected: "days and hours, such as Mon-Fri 08:00-18:00",
+        pattern: None,
+        parse: units::times,
+        print: units::times_text,
+    }
+}
+
+section! {
+    /// A service, or `defaults`, as written.
+    pub(crate) struct ServiceSpec {
+        /// If false, the service is checked like the others, but not served.
+        enabled: Option<Spanned<bool>> = Boolean => true;
+        /// Where clients connect.
+        [LISTEN] listen: SpannedList<String> = List(word("a port, such as 9418, tcp/ssh or udp/127.0.0.1:69"));
+        /// Lend the listening socket to one handler, in place of accepting connections; true for udp.
+        wait: Option<Spanned<bool>> = Boolean;
+        /// What to run for each connection; the first word is an absolute path, and no shell is involved.
+        [OWN] program: Option<Spanned<Vec<String>>> = Command;
+        /// The name that the program is told; the last part of its path unless given.
+        [OWN] argv0: Option<Spanned<String>> = word("a word");
+        /// A service that oxinetd has built in, in place of a program.
+        [OWN] builtin: Option<Spanned<String>> = Names(BUILTINS);
+        /// Where redirect leads.
+        [OWN] to: Option<Spanned<(String, u16)>> = target();
+        /// How long redirect waits for its connection.
+        [OWN] connect_timeout: Option<Spanned<Duration>> = positive();
+        /// After how long without a byte redirect ends.
+        [OWN] idle_timeout: Option<Spanned<Duration>> = positive();
+        /// The user that handlers run as; the daemon's own unless given.
+        user: Option<Spanned<String>> = word("a user's name or number");
+        /// The group of handlers; the user's unless given.
+        group: Option<Spanned<String>> = word("a group's name or number");
+        /// The supplementary groups of handlers; all of the user's unless given.
+        groups: Option<Spanned<Groups>> = GroupNames;
+        /// The directory that handlers start in.
+        directory: Option<Spanned<String>> = absolute() => "/".to_owned();
+        /// The root directory of handlers.
+        chroot: Option<Spanned<String>> = absolute();
+        /// The file mode mask of handlers.
+        umask: Option<Spanned<u32>> = Octal("022") => UMASK;
+        /// The priority of handlers, as nice(1) counts it.
+        nice: Option<Spanned<i32>> = whole(-20, 19);
+        /// Resource limits of handlers.
+        rlimits: SpannedMap<Rlimit> = Map(Rlimits);
+        /// Variables for handlers, whose environment is otherwise empty.
+        env: SpannedMap<String> = Map(Variables);
+        /// Variables of the daemon that handlers get.
+        pass_env: SpannedList<String> = List(Variable);
+        /// Where the handlers' standard error goes.
+        stderr: Option<Spanned<Stderr>> = OneOf(STDERR) => Stderr::Daemon;
+        /// The most live handlers of the service.
+        instances: Option<Spanned<Option<u32>>> = Limit => Some(64);
+        /// What becomes of clients of a full service.
+        when_full: Option<Spanned<WhenFull>> = OneOf(WHEN_FULL) => WhenFull::Queue;
+        /// How often clients may connect to the service, over all.
+        rate: Option<Spanned<Rate>> = rate();
+        /// How many connections are accepted at once after a while without any.
+        burst: Option<Spanned<u32>> = whole(1, u32::MAX.into());
+        /// Limits for one source: an IPv4 address, an IPv6 /64.
+        per_source: SourceSpec = sub();
+        /// The same for a wider network: an IPv4 /24, an IPv6 /48.
+        per_network: SourceSpec = sub();
+        /// The load average from which on no client is accepted.
+        max_load: Option<Spanned<f64>> = Load;
+        /// How much penalty time each event adds for a source.
+        penalties: PenaltySpec = sub();
+        /// How long a handler may live.
+        lifetime: Option<Spanned<Duration>> = positive();
+        /// Networks whose clients are accepted; all unless given.
+        allow: SpannedList<IpNet> = List(Network);
+        /// Networks whose clients are refused; the more specific of allow and deny decides.
+        deny: SpannedList<IpNet> = List(Network);
+        /// When clients are accepted, by local time; always unless given.
+        times: SpannedList<Span> = List(times());
+        /// Only log which clients would be refused, and accept them.
+        dry_run: Option<Spanned<bool>> = Boolean => false;
+        /// What a client that is refused sees.
+        refuse: Option<Spanned<Refuse>> = Refusal => Refuse::Reset;
+        /// A text that is sent before the handler starts.
+        banner: Option<Spanned<String>> = Text => String::new();
+        /// Options of the listening sockets.
+        socket: SocketSpec = sub();
+        /// Which events of this service are logged, and where.
+        log: LogSpec = sub();
+    }
+}
+
+impl ServiceSpec {
+    /// This service with `defaults` underneath.
+    #[must_use]
+    pub(crate) fn over(mut self, defaults: &Self) -> Self {
+        self.merge(defaults);
+        self
+    }
+}
+
+/// Reads a service, and says what it lacks.
+pub(super) fn read_service(section: &mut Section<'_>) -> ServiceSpec {
+    let runs = section.has("program") || section.has("builtin");
+    let leads_somewhere = section.has("to");
+    let spec = ServiceSpec::read(section);
+    if !runs && spec.penalties.trap.is_none() {
+        section.report("program is missing; it says what to run, such as program: /bin/cat");
+    }
+    if !leads_somewhere && spec.builtin.as_ref().is_some_and(|set| set.value == "redirect") {
+        section.report("to is missing; it says where redirect leads, such as to: 192.0.2.1:80");
+    }
+    spec
+}
