@@ -70,6 +70,13 @@ fn daemon_map(daemon: &Settings) -> Mapping {
 
 fn service_map(service: &Service) -> Mapping {
     let mut map = written(&spec(service));
+    if service.wait {
+        // A socket that is lent to one handler has no handlers of a source to be counted.
+        for level in ["per_source", "per_network"] {
+            // As --dump has always done: what stood last comes first then.
+            map.get_mut(level).and_then(Value::as_mapping_mut).and_then(|limits| limits.swap_remove("instances"));
+        }
+    }
     if let Some(credentials) = &service.credentials {
         // Numbers, which need no name service.
         map.insert("group".into(), credentials.gid.into());
@@ -152,17 +159,13 @@ fn put_handler(spec: &mut ServiceSpec, service: &Service) {
     }
 }
 
-/// A socket that is lent to one handler has no handlers of a source to be counted, and one whose clients nobody sees
-/// no limits of a source at all.
+/// A service whose clients nobody sees has no limits of a source.
 fn put_levels(spec: &mut ServiceSpec, service: &Service) {
     let visibility = ClientVisibility::of(&service.listen, service.wait);
     if visibility != ClientVisibility::Hidden {
         spec.per_source = level(&service.per_source);
     }
     spec.per_network = service.per_network.as_ref().map(level).unwrap_or_default();
-    if service.wait {
-        (spec.per_source.instances, spec.per_network.instances) = (None, None);
-    }
 }
 
 fn level(limits: &PerSource) -> SourceSpec {

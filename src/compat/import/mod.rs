@@ -13,6 +13,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use ipnet::IpNet;
 use serde_yaml::{Mapping, Value};
 
 use crate::config::check::{Checker, ClientVisibility};
@@ -23,7 +24,8 @@ use crate::compat::format::{self, Format};
 use crate::compat::{Options, Readers, load_with};
 use crate::config::Reading;
 use crate::config::file;
-use crate::config::keys::kinds::written;
+use crate::config::keys::ServiceSpec;
+use crate::config::keys::kinds::{Keys, written};
 use crate::config::load::{self, Reader};
 use crate::config::location::Location;
 use crate::config::problem::{LineCol, Problem};
@@ -34,6 +36,9 @@ use hopeful::Hopeful;
 
 /// Keys that mean nothing to a service that does not see its clients, unless it has them itself.
 const UNSEEN: [&str; 2] = ["per_source", "per_network"];
+
+/// Keys that come later in a translation than in `--dump`, and the keys behind which they come.
+const LATER: [(&str, &str); 3] = [("wait", "idle_timeout"), ("when_full", "burst"), ("penalties", "banner")];
 
 /// A translation.
 #[derive(Clone, Debug)]
@@ -113,7 +118,8 @@ struct Written<'a> {
 
 impl<'a> Written<'a> {
     fn new(entry: &'a Entry, service: &Service, ports: &mut Ports<'_>) -> Self {
-        let mut map = written(&entry.spec);
+        let mut map = in_reading_order(written(&entry.spec));
+        shorten_hosts(&mut map);
         // What is so without a word.
         let waits = service.listen.iter().any(Endpoint::is_datagram);
         map.retain(|key, value| {
@@ -146,6 +152,31 @@ impl Written<'_> {
         let comment = |key: &str| self.ports.clone().filter(|_| key == "listen");
         yaml::entries(&self.map, 4, &comment, &mut out);
         out
+    }
+}
+
+/// Puts what is said of how a service runs behind what it runs, and limits before what becomes of those over them.
+fn in_reading_order(map: Mapping) -> Mapping {
+    let rank = |key: &Value| {
+        let key = key.as_str().unwrap_or_default();
+        let after = LATER.iter().find(|(later, _)| *later == key).map(|(_, anchor)| *anchor);
+        let name = after.unwrap_or(key);
+        (ServiceSpec::NAMES.iter().position(|known| *known == name), after.is_some())
+    };
+    let mut pairs: Vec<(Value, Value)> = map.into_iter().collect();
+    pairs.sort_by_key(|(key, _)| rank(key));
+    pairs.into_iter().collect()
+}
+
+/// Writes networks of one address as the address.
+fn shorten_hosts(map: &mut Mapping) {
+    for list in ["allow", "deny"] {
+        for value in map.get_mut(list).and_then(Value::as_sequence_mut).into_iter().flatten() {
+            let network = value.as_str().and_then(|text| text.parse::<IpNet>().ok());
+            if let Some(host) = network.filter(|network| network.prefix_len() == network.max_prefix_len()) {
+                *value = host.addr().to_string().into();
+            }
+        }
     }
 }
 

@@ -16,6 +16,8 @@ use crate::config::values::Notation;
 
 /// A section: a map whose keys are declared. The macro implements it.
 pub(crate) trait Keys: Clone + Debug + Default {
+    /// The keys in the order in which they are written.
+    const NAMES: &'static [&'static str];
     fn read(section: &mut Section<'_>) -> Self;
     /// Lays this over `below`: maps merge key by key, everything else is replaced as a whole.
     fn merge(&mut self, below: &Self);

@@ -50,6 +50,8 @@ macro_rules! section {
         }
 
         impl $crate::config::keys::kinds::Keys for $spec {
+            const NAMES: &'static [&'static str] = &[$(stringify!($key)),+];
+
             fn read(section: &mut $crate::config::section::Section<'_>) -> Self {
                 use $crate::config::keys::kinds::{Key, Rule, admits, kind_of};
                 let mut spec = Self::default();
