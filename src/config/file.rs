@@ -80,7 +80,7 @@ pub(crate) fn plain_values(source: &SourceText) -> Option<Value> {
 /// The values of any text, unless it is so wrong that there are none; what is wrong goes to `problems`. Does the text
 /// hold merge keys, which change the order of keys?
 pub(crate) fn any_values(source: &SourceText, problems: &mut Vec<Problem>) -> Option<(Value, bool)> {
-    let indexed = source.indexed();
+    let indexed = source.indexed(None);
     problems.extend_from_slice(&indexed.problems);
     let index = indexed.index.as_ref()?;
     match values(source.text(), index.duplicates, index.merges) {

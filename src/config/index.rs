@@ -90,9 +90,10 @@ pub(crate) struct Index {
     pub duplicates: bool,
 }
 
-/// Reads `text`; everything found wrong goes to `problems`. `None` if serde_yaml must not see the text.
-pub(crate) fn index(file: &Rc<Path>, text: &str, problems: &mut Vec<Problem>) -> Option<Index> {
-    let mut builder = Builder::new(file, problems);
+/// Reads `text`; everything found wrong goes to `problems`. `None` if serde_yaml must not see the text. Where `only` names
+/// a service, the other services are left out, to save memory.
+pub(crate) fn index(file: &Rc<Path>, text: &str, only: Option<&str>, problems: &mut Vec<Problem>) -> Option<Index> {
+    let mut builder = Builder::new(file, only, problems);
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => builder.event(&event, span)?,
@@ -132,6 +133,7 @@ struct Frame {
 
 struct Builder<'a> {
     file: &'a Rc<Path>,
+    only: Option<&'a str>,
     problems: &'a mut Vec<Problem>,
     frames: Vec<Frame>,
     anchors: HashMap<usize, Rc<Node>>,
@@ -144,10 +146,11 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(file: &'a Rc<Path>, problems: &'a mut Vec<Problem>) -> Self {
+    fn new(file: &'a Rc<Path>, only: Option<&'a str>, problems: &'a mut Vec<Problem>) -> Self {
         let (frames, anchors) = (Vec::new(), HashMap::new());
         Self {
             file,
+            only,
             problems,
             frames,
             anchors,
@@ -249,8 +252,17 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Is the node that was finished last a service that nobody asks for?
+    fn is_other_service(&self) -> bool {
+        let [Frame { key: Some((section, _)), .. }, Frame { key: Some((name, _)), .. }] = &self.frames[..] else {
+            return false;
+        };
+        &**section == "services" && self.only.is_some_and(|only| **name != *only && &**name != "<<")
+    }
+
     /// Gives a finished node to what it stands in. Of two equal keys the first stays.
     fn add(&mut self, node: Rc<Node>) -> Option<()> {
+        let left_out = self.is_other_service();
         let Some(frame) = self.frames.last_mut() else {
             self.root = Some(node);
             return Some(());
@@ -259,6 +271,7 @@ impl<'a> Builder<'a> {
         frame.size = frame.size.saturating_add(node.size);
         match (&mut frame.kind, frame.key.take()) {
             (Kind::List(elements), _) => elements.push(node),
+            (Kind::Map(_), Some(_)) if left_out => {}
             (Kind::Map(entries), Some((text, key))) => {
                 if let MapEntry::Vacant(place) = entries.entry(text) {
                     place.insert(Entry { key, value: node });

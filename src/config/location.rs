@@ -149,7 +149,16 @@ impl Location {
 
     fn find<T>(&self, look: impl FnOnce(&Index) -> Option<T>) -> Option<T> {
         let File::Yaml(source) = &self.place()?.file else { return None };
-        look(source.indexed().index.as_ref()?)
+        look(source.indexed(self.service()).index.as_ref()?)
+    }
+
+    /// The service that it is a part of.
+    fn service(&self) -> Option<&str> {
+        let (above, key) = self.place()?.key.as_ref()?;
+        match above.place()?.key.as_ref() {
+            Some((top, section)) if &**section == "services" && top.place()?.key.is_none() => Some(key),
+            _ => above.service(),
+        }
     }
 
     /// The node under the keys.

@@ -4,11 +4,12 @@
 //! `oxinetctl explain` names a line, so the index of a text ([`super::index`]) is made at the first question, and kept
 //! until [`SourceText::drop_index`]: a start or a reload of a good table parses each file once. A
 //! [`super::location::Location`] keeps the text alive, so that it means the table in force, whatever becomes of the file.
+//! The index takes a multiple of the text, so once the table is loaded it holds one service at a time.
 //!
 //! Some texts must be indexed before serde_yaml sees them; [`SourceText::index_first`] recognises them. Nothing here
 //! fails: what the index finds wrong is in it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -21,12 +22,16 @@ pub(crate) struct SourceText {
     pub(crate) file: Rc<Path>,
     text: Box<str>,
     plain_integers: bool,
+    /// Is the table that this is part of loaded?
+    loaded: Cell<bool>,
     indexed: RefCell<Option<Rc<Indexed>>>,
 }
 
 /// What indexing a text gives.
 #[derive(Debug)]
 pub(crate) struct Indexed {
+    /// The only service in it, unless all are.
+    only: Option<Box<str>>,
     /// `None` if the values must not be used.
     pub(crate) index: Option<Index>,
     pub(crate) problems: Vec<Problem>,
@@ -35,7 +40,8 @@ pub(crate) struct Indexed {
 impl SourceText {
     pub(crate) fn new(file: &Rc<Path>, text: &str) -> Self {
         let plain_integers = has_plain_integers(text);
-        Self { file: Rc::clone(file), text: text.into(), plain_integers, indexed: RefCell::default() }
+        let (file, text) = (Rc::clone(file), text.into());
+        Self { file, text, plain_integers, loaded: Cell::new(false), indexed: RefCell::default() }
     }
 
     pub(crate) fn text(&self) -> &str {
@@ -55,14 +61,18 @@ impl SourceText {
         signs.iter().any(|sign| self.text.contains(sign)) || nests_deep(&self.text)
     }
 
-    /// Where things stand, and what is wrong with the text.
-    pub(crate) fn indexed(&self) -> Rc<Indexed> {
-        let make = || {
-            let mut problems = Vec::new();
-            let index = index(&self.file, &self.text, &mut problems);
-            Rc::new(Indexed { index, problems })
-        };
-        Rc::clone(self.indexed.borrow_mut().get_or_insert_with(make))
+    /// Where things stand, and what is wrong with the text. When the table is loaded, only `service` need be in it.
+    pub(crate) fn indexed(&self, service: Option<&str>) -> Rc<Indexed> {
+        let only = self.loaded.get().then(|| service.unwrap_or_default());
+        let has_it =
+            |indexed: &&Rc<Indexed>| indexed.only.is_none() || service.is_none() || indexed.only.as_deref() == only;
+        let mut indexed = self.indexed.borrow_mut();
+        if let Some(found) = indexed.as_ref().filter(has_it) {
+            return Rc::clone(found);
+        }
+        let mut problems = Vec::new();
+        let index = index(&self.file, &self.text, only, &mut problems);
+        Rc::clone(indexed.insert(Rc::new(Indexed { only: only.map(Into::into), index, problems })))
     }
 
     /// Has somebody asked for a position in a text that the index refuses?
@@ -70,8 +80,9 @@ impl SourceText {
         self.indexed.borrow().as_ref().is_some_and(|indexed| indexed.index.is_none())
     }
 
-    /// Frees the index, which takes a multiple of the text; the next question makes it again.
+    /// Frees the index, as the table is loaded or a question is answered; the next question makes another.
     pub(crate) fn drop_index(&self) {
+        self.loaded.set(true);
         self.indexed.take();
     }
 }
@@ -137,9 +148,22 @@ mod tests {
     fn an_index_is_made_when_asked_for_and_dropped_when_told() {
         let source = source("a: [b");
         assert!(!source.is_refused());
-        assert_eq!(source.indexed().problems.len(), 1);
+        assert_eq!(source.indexed(None).problems.len(), 1);
         assert!(source.is_refused());
         source.drop_index();
         assert!(!source.is_refused());
+    }
+
+    #[test]
+    fn an_index_of_a_loaded_table_holds_one_service() {
+        let source = source("defaults: {}\nservices:\n  a: { b: c }\n  d: { e: f }\n");
+        let has = |service: Option<&str>, key: &str| {
+            let indexed = source.indexed(service);
+            indexed.index.as_ref().unwrap().root.entry("services").unwrap().value.entry(key).is_some()
+        };
+        assert!(has(Some("a"), "a") && has(Some("a"), "d"));
+        source.drop_index();
+        assert!(has(Some("a"), "a") && !has(Some("a"), "d"));
+        assert!(has(None, "a") && has(Some("d"), "d") && !has(Some("d"), "a"));
     }
 }

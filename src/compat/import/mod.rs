@@ -8,37 +8,30 @@
 mod comments;
 mod common;
 mod hopeful;
+mod written;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use ipnet::IpNet;
-use serde_yaml::{Mapping, Value};
-
-use crate::config::check::{Checker, ClientVisibility};
-use crate::config::endpoint::Ports;
-use crate::config::format::Entry;
+use serde_yaml::Mapping;
 
 use crate::compat::format::{self, Format};
 use crate::compat::{Options, Readers, load_with};
 use crate::config::Reading;
+use crate::config::check::Checker;
+use crate::config::endpoint::Ports;
 use crate::config::file;
-use crate::config::keys::ServiceSpec;
-use crate::config::keys::kinds::{Keys, written};
+use crate::config::format::Entry;
+use crate::config::keys::kinds;
 use crate::config::load::{self, Reader};
 use crate::config::location::Location;
 use crate::config::problem::{LineCol, Problem};
-use crate::config::{Endpoint, Service, yaml};
+use crate::config::yaml;
 use comments::Comments;
 use common::common;
 use hopeful::Hopeful;
-
-/// Keys that mean nothing to a service that does not see its clients, unless it has them itself.
-const UNSEEN: [&str; 2] = ["per_source", "per_network"];
-
-/// Keys that come later in a translation than in `--dump`, and the keys behind which they come.
-const LATER: [(&str, &str); 3] = [("wait", "idle_timeout"), ("when_full", "burst"), ("penalties", "banner")];
+use written::Written;
 
 /// A translation.
 #[derive(Clone, Debug)]
@@ -67,7 +60,7 @@ pub fn import(files: &[PathBuf], options: &Options<'_>) -> Result<Imported, Vec<
     read_old_files(&mut all, files)?;
     let mut absent = self::services(&all.entries, &hopeful);
     absent.retain(|service| !here.contains(service.entry.name.as_str()));
-    let daemon = reader.daemon.as_ref().map(|(spec, _)| written(spec)).unwrap_or_default();
+    let daemon = reader.daemon.as_ref().map(|(spec, _)| kinds::written(spec)).unwrap_or_default();
     let yaml = text(files, &daemon, &mut services, &absent);
     let Reading { table, warnings } = load_with(files, options);
     let problems = table.err().unwrap_or_default();
@@ -104,109 +97,6 @@ fn services<'a>(entries: &'a [Entry], options: &Options<'_>) -> Vec<Written<'a>>
         }
     }
     services
-}
-
-/// A service that is about to be written.
-struct Written<'a> {
-    entry: &'a Entry,
-    map: Mapping,
-    /// Names of its ports, as written.
-    ports: Option<String>,
-    /// Does it see any of its clients?
-    sees: bool,
-}
-
-impl<'a> Written<'a> {
-    fn new(entry: &'a Entry, service: &Service, ports: &mut Ports<'_>) -> Self {
-        let mut map = in_reading_order(written(&entry.spec));
-        shorten_hosts(&mut map);
-        // What is so without a word.
-        let waits = service.listen.iter().any(Endpoint::is_datagram);
-        map.retain(|key, value| {
-            !(key.as_str() == Some("wait") && value.as_bool() == Some(waits)
-                || key.as_str() == Some("enabled") && value.as_bool() == Some(true))
-        });
-        let visibility = ClientVisibility::of(&service.listen, service.wait);
-        let names = numbers(&mut map, ports);
-        for key in UNSEEN {
-            match (visibility, map.get_mut(key)) {
-                (ClientVisibility::FirstDatagram, Some(Value::Mapping(limits))) => {
-                    drop(limits.shift_remove("instances"))
-                }
-                (ClientVisibility::Hidden, Some(_)) => drop(map.shift_remove(key)),
-                _ => {}
-            }
-        }
-        Self { entry, map, ports: names, sees: visibility != ClientVisibility::Hidden }
-    }
-}
-
-impl Written<'_> {
-    /// The service with its comments.
-    fn text(&self, comments: &mut Comments) -> String {
-        let mut out = String::new();
-        for line in comments.before(self.entry) {
-            out += &format!("  # {line}\n");
-        }
-        out += &format!("  {}:\n", yaml::scalar(&self.entry.name));
-        let comment = |key: &str| self.ports.clone().filter(|_| key == "listen");
-        yaml::entries(&self.map, 4, &comment, &mut out);
-        out
-    }
-}
-
-/// Puts what is said of how a service runs behind what it runs, and limits before what becomes of those over them.
-fn in_reading_order(map: Mapping) -> Mapping {
-    let rank = |key: &Value| {
-        let key = key.as_str().unwrap_or_default();
-        let after = LATER.iter().find(|(later, _)| *later == key).map(|(_, anchor)| *anchor);
-        let name = after.unwrap_or(key);
-        (ServiceSpec::NAMES.iter().position(|known| *known == name), after.is_some())
-    };
-    let mut pairs: Vec<(Value, Value)> = map.into_iter().collect();
-    pairs.sort_by_key(|(key, _)| rank(key));
-    pairs.into_iter().collect()
-}
-
-/// Writes networks of one address as the address.
-fn shorten_hosts(map: &mut Mapping) {
-    for list in ["allow", "deny"] {
-        for value in map.get_mut(list).and_then(Value::as_sequence_mut).into_iter().flatten() {
-            let network = value.as_str().and_then(|text| text.parse::<IpNet>().ok());
-            if let Some(host) = network.filter(|network| network.prefix_len() == network.max_prefix_len()) {
-                *value = host.addr().to_string().into();
-            }
-        }
-    }
-}
-
-/// Writes ports in numbers, and `tcp/79` as 79. Gives the names that they had.
-fn numbers(map: &mut Mapping, ports: &mut Ports<'_>) -> Option<String> {
-    let Some(Value::Sequence(list)) = map.get_mut("listen") else { return None };
-    let mut names: Vec<String> = Vec::new();
-    for value in list.iter_mut() {
-        let Some(text) = value.as_str().filter(|text| !["unix", "tcpmux/"].iter().any(|kind| text.starts_with(kind)))
-        else {
-            continue;
-        };
-        let (before, port) = text.rfind([':', '/']).map_or(("", text), |end| text.split_at(end + 1));
-        let base = if text.starts_with("udp") { "udp" } else { "tcp" };
-        let number = ports.named(port, base).filter(|_| !port.bytes().all(|byte| byte.is_ascii_digit()));
-        if number.is_some() && !names.iter().any(|name| name == port) {
-            names.push(port.to_owned());
-        }
-        let number = number.map_or_else(|| port.to_owned(), |number| number.to_string());
-        let before = before.strip_prefix("tcp/").unwrap_or(before);
-        *value = match number.parse::<u16>() {
-            Ok(number) if before.is_empty() => number.into(),
-            _ => format!("{before}{number}").into(),
-        };
-    }
-    if let [only] = &list[..] {
-        let only = only.clone();
-        map.insert("listen".into(), only);
-    }
-    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// The whole file. Services that can't be here, since something of theirs is not, are comments.

@@ -4,9 +4,9 @@
 //! an interpreter that reads its program from the client ([`interpreter`]), and a tcpd that runs itself for ever
 //! ([`is_tcpd_of_itself`]).
 
-use super::Reading;
 use super::entry::Entry;
 use super::lines::{Line, Word};
+use super::reading::Reading;
 use crate::config::program::base_name;
 
 /// Programs that read another program: from a file that they are given, or else from their standard input.
@@ -82,7 +82,7 @@ impl Reading<'_> {
 }
 
 /// Does this program run scripts? Versions may follow its name, as in python3.11.
-pub(in super::super) fn interpreter(path: &str) -> bool {
+pub(in crate::compat) fn interpreter(path: &str) -> bool {
     let name = base_name(path).trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
     INTERPRETERS.contains(&name)
 }

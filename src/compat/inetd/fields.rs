@@ -4,9 +4,9 @@
 //! for each line. A field that the old daemon would have turned away costs the entry, with a warning, as it did there; one
 //! that has no equivalent here is an error.
 
-use super::Reading;
 use super::entry::{Entry, Limits, Protocol};
 use super::lines::{Line, Word};
+use super::reading::Reading;
 use crate::config::dialect::Dialect;
 use crate::config::location::{Location, Spanned};
 

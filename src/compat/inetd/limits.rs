@@ -3,9 +3,9 @@
 //! `.N` is starts in a minute to the dialects of OpenBSD, GNU, NetBSD (`:N` too) and BusyBox; `/N/N/N` is handlers,
 //! connections of one source in a minute, and handlers of one source to FreeBSD. Steps of [`super::fields`].
 
-use super::Reading;
 use super::entry::Limits;
 use super::lines::Word;
+use super::reading::Reading;
 use crate::config::dialect::Dialect;
 use crate::config::location::{Location, Spanned};
 use crate::config::units::digits;

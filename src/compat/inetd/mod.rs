@@ -17,12 +17,12 @@ mod lines;
 mod names;
 mod pairs;
 mod places;
+mod reading;
 mod service;
 
 use crate::config::dialect::Dialect;
 pub(super) use doubts::interpreter;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
@@ -31,14 +31,11 @@ use crate::config::files::{Files, expand};
 use crate::config::format::{self, OldTable};
 use crate::config::location::Location;
 use crate::config::machine::Machine;
-use crate::config::problem::{LineCol, Problem};
+use crate::config::problem::LineCol;
 use entry::Entry;
-use lines::{Cursor, Line, Word};
+use lines::{Cursor, Line};
 use names::Names;
-
-/// Why an entry under an IPsec policy is none.
-const POLICY: &str = "an IPsec policy cannot be kept, and the service would be open without it; see ip-xfrm(8) for a policy \
-                      of the whole machine, and take this line away";
+use reading::{POLICY, Reading};
 
 /// Reads a file and those that it includes.
 pub(super) fn read(
@@ -66,21 +63,6 @@ pub(super) fn read(
     reading.file(bytes, depth, files, &mut entries);
     reading.services(entries);
     reading.old
-}
-
-/// What is known while a file is read.
-struct Reading<'a> {
-    dialect: Dialect,
-    machine: &'a dyn Machine,
-    ports: Ports<'a>,
-    /// The addresses of /etc/hosts, read when first needed: IPv6 or not, and in numbers.
-    names: Option<HashMap<String, Vec<(bool, String)>>>,
-    file: Rc<Path>,
-    /// The addresses of entries that name none.
-    hosts: Vec<String>,
-    /// An IPsec policy that holds for what follows.
-    policy: Option<LineCol>,
-    old: OldTable,
 }
 
 impl Reading<'_> {
@@ -188,41 +170,5 @@ impl Reading<'_> {
             self.daemon()
         );
         self.warn(&at, message);
-    }
-
-    /// The place of an entry, under its service as written.
-    fn at(&self, service: &Word) -> Location {
-        let shown: String = service.text.chars().filter(|c| !c.is_control()).take(64).collect();
-        Location::file(&self.file, service.mark).under(&shown, service.mark)
-    }
-
-    /// Whose daemon it is, for messages.
-    fn daemon(&self) -> &'static str {
-        match self.dialect {
-            Dialect::Debian => "inetd",
-            Dialect::Openbsd => "OpenBSD's inetd",
-            Dialect::Gnu => "GNU inetd",
-            Dialect::Freebsd => "FreeBSD's inetd",
-            Dialect::Netbsd => "NetBSD's inetd",
-            Dialect::Busybox => "BusyBox inetd",
-        }
-    }
-
-    fn warn(&mut self, at: &Location, message: impl Into<String>) {
-        self.old.warnings.push(at.problem(message));
-    }
-
-    /// The old daemon does without this entry, and so does oxinetd.
-    fn skip<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
-        let message = format!("{}; the entry is left out, as inetd leaves it out", message.into());
-        self.old.warnings.push(at.problem(message));
-        None
-    }
-
-    /// The old daemon serves this, and oxinetd can't.
-    fn refuse<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
-        let problem: Problem = at.problem(message);
-        self.old.problems.push(problem);
-        None
     }
 }

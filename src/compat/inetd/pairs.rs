@@ -4,11 +4,11 @@
 //! of quotation marks. A mistake that leaves open where the entry ends makes NetBSD's inetd stop reading the file; that is
 //! an error here. Any other mistake costs the entry, with a warning, as there.
 
-use super::Reading;
 use super::entry::{Entry, Limits};
 use super::fields::{Head, buffer, host_list};
 use super::limits::limit;
 use super::lines::{Cursor, Line, Word, is_blank, word};
+use super::reading::{POLICY, Reading};
 use crate::config::dialect::Dialect;
 use crate::config::location::{Location, Spanned};
 use crate::config::problem::LineCol;
@@ -102,7 +102,7 @@ impl Reading<'_> {
             let at = keys.at.under(&key.text, key.mark);
             match key.text.as_str() {
                 "acceptfilter" => return self.refuse(&at, "there are no accept filters on Linux; it cannot be kept"),
-                "ipsec" if !values.is_empty() => return self.refuse(&at, super::POLICY),
+                "ipsec" if !values.is_empty() => return self.refuse(&at, POLICY),
                 name if !KEYS.contains(&name) => {
                     return self.skip(&at, format!("unknown key; inetd knows {}", KEYS.join(", ")));
                 }

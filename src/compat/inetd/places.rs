@@ -9,9 +9,9 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::Reading;
 use super::dialect::Families;
 use super::entry::{Entry, Place};
+use super::reading::Reading;
 use crate::config::dialect::Dialect;
 use crate::config::location::Spanned;
 use crate::config::machine::list;

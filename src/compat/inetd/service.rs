@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use super::Reading;
 use super::doubts::is_tcpd_of_itself;
 use super::entry::{Entry, Place};
+use super::reading::Reading;
 use crate::config::Stderr;
 use crate::config::dialect::Dialect;
 use crate::config::keys::{ServiceSpec, SourceSpec};

@@ -4,7 +4,8 @@ use ipnet::IpNet;
 
 use super::draft::{Draft, Fault, Flag, LogItem, Member};
 use super::edits::Edits;
-use super::service::{Maker, Step, place};
+use super::logs::log_place;
+use super::maker::{Maker, Step};
 use crate::config::Refuse;
 use crate::config::location::{Location, Spanned, SpannedList};
 
@@ -132,7 +133,7 @@ pub(super) fn logs(maker: &mut Maker<'_, '_>) -> Step {
 fn log_type(maker: &mut Maker<'_, '_>) {
     let Some(own) = &maker.draft.log_type else { return };
     let at = maker.draft.place("log_type");
-    match place(own, &at) {
+    match log_place(own, &at) {
         Ok(place) => maker.spec.log.place = place,
         Err(fault) => maker.note(&at, format!("{fault}; the service logs to the daemon's log")),
     }

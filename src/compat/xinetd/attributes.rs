@@ -5,6 +5,7 @@
 
 use super::draft::{Draft, Fault, State};
 use super::lines::{Op, Written};
+use super::listed;
 use super::values::{self, Given};
 use super::world::World;
 use super::{handler, limits, logs};
@@ -82,8 +83,8 @@ pub(super) const ATTRIBUTES: [Attribute; 47] = [
     of_both("cps", Exactly(2), limits::cps),
     of_both("max_load", Exactly(1), limits::max_load),
     of_service("access_times", Any, limits::access_times),
-    of_both("only_from", List, values::only_from),
-    of_both("no_access", List, values::no_access),
+    of_both("only_from", List, listed::only_from),
+    of_both("no_access", List, listed::no_access),
     of_service("libwrap", Exactly(1), values::libwrap),
     of_service("deny_time", Exactly(1), limits::deny_time),
     of_both("banner", Exactly(1), values::banner),

@@ -27,8 +27,9 @@ pub(super) enum Fault {
 }
 
 /// Whether an entry is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum State {
+    #[default]
     On,
     /// `disable = yes`: xinetd reads no further.
     Off,
@@ -128,6 +129,7 @@ const HARMLESS: [&str; 15] = [
 ];
 
 /// An entry.
+#[derive(Default)]
 pub(super) struct Draft {
     /// Behind `service`.
     pub name: String,
@@ -135,8 +137,8 @@ pub(super) struct Draft {
     /// Attributes that have a value, and where they got the last.
     pub set: HashMap<&'static str, Location>,
     pub state: State,
-    /// Broken by nothing that opens the service further: `disable = no` further down still switches it on.
-    harmless: bool,
+    /// Broken by something that may open the service further: `disable = no` further down does not switch it on.
+    harmful: bool,
     /// What to say although it is no fault.
     pub notes: Vec<Problem>,
     /// What this daemon cannot do, of which nobody need know while the service is off.
@@ -187,52 +189,7 @@ pub(super) struct Draft {
 impl Draft {
     /// An entry without attributes.
     pub(super) fn new(name: String, at: Location) -> Self {
-        Self {
-            name,
-            at,
-            set: HashMap::new(),
-            state: State::On,
-            harmless: true,
-            notes: Vec::new(),
-            refused: Vec::new(),
-            id: None,
-            kinds: BTreeSet::new(),
-            flags: BTreeSet::new(),
-            socket_type: None,
-            protocol: None,
-            wait: None,
-            user: None,
-            group: None,
-            groups: None,
-            umask: None,
-            nice: None,
-            server: None,
-            server_args: None,
-            env: Edits::default(),
-            pass_env: Edits::default(),
-            port: None,
-            bind: None,
-            v6only: None,
-            redirect: None,
-            instances: None,
-            per_source: None,
-            rate: None,
-            max_load: None,
-            times: None,
-            only_from: Edits::default(),
-            no_access: Edits::default(),
-            libwrap: None,
-            deny_time: None,
-            banner: None,
-            banner_success: None,
-            banner_fail: None,
-            log_type: None,
-            log_on_success: Edits::default(),
-            log_on_failure: Edits::default(),
-            rlimits: Vec::new(),
-            enabled: None,
-            disabled: Vec::new(),
-        }
+        Self { name, at, ..Self::default() }
     }
 
     /// What it is called in `enabled`, `disabled` and logs.
@@ -258,7 +215,7 @@ impl Draft {
         if self.state == State::On {
             self.state = State::Broken;
         }
-        self.harmless &= HARMLESS.contains(&attribute);
+        self.harmful |= !HARMLESS.contains(&attribute);
     }
 
     /// `disable = no`. xinetd forgets an earlier mistake then, and starts the service without that attribute; here only
@@ -267,7 +224,7 @@ impl Draft {
         if self.state != State::Broken {
             return;
         }
-        if self.harmless {
+        if !self.harmful {
             self.state = State::On;
             self.note(
                 at,

@@ -7,19 +7,31 @@
 
 use super::addresses::{self, Doubt, Form};
 use super::draft::{Draft, Fault, Member};
-use super::values::Given;
+use super::values::{Done, Given};
 use super::world::World;
 use crate::config::location::Spanned;
 
 /// Which of the two lists.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum List {
+enum List {
     OnlyFrom,
     NoAccess,
 }
 
+pub(super) fn only_from(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
+    let members = members(draft, given, List::OnlyFrom, world)?;
+    draft.only_from.push(given.op, members);
+    Ok(())
+}
+
+pub(super) fn no_access(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
+    let members = members(draft, given, List::NoAccess, world)?;
+    draft.no_access.push(given.op, members);
+    Ok(())
+}
+
 /// Reads the words of a line.
-pub(super) fn members(
+fn members(
     draft: &mut Draft,
     given: &Given<'_>,
     list: List,

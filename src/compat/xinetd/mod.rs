@@ -20,6 +20,7 @@ mod limits;
 mod lines;
 mod listed;
 mod logs;
+mod maker;
 mod program;
 mod service;
 mod sockets;

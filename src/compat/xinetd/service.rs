@@ -6,15 +6,17 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::draft::{Draft, Fault, Flag, Kind, LogType};
+use super::draft::{Draft, Fault, Flag, Kind};
+use super::logs::log_place;
+use super::maker::{Maker, Step};
 use super::world::World;
 use super::{access, program};
-use crate::config::keys::{DaemonLogSpec, DaemonSpec, PlaceSpec, ServiceSpec};
+use crate::config::keys::{DaemonLogSpec, DaemonSpec, ServiceSpec};
 use crate::config::location::{Location, Spanned};
 use crate::config::problem::Problem;
 use crate::config::units::Rate;
 use crate::config::values::Groups;
-use crate::config::{LogTarget, Refuse, Stderr, WhenFull};
+use crate::config::{Refuse, Stderr, WhenFull};
 
 /// Connections per second if nobody says how many.
 const RATE: u32 = 50;
@@ -25,20 +27,6 @@ pub(super) struct Made {
     /// What to say of it if it is on.
     pub notes: Vec<Problem>,
 }
-
-/// A specification in the making.
-pub(super) struct Maker<'a, 'w> {
-    pub draft: &'a Draft,
-    pub defaults: &'a Draft,
-    pub world: &'a mut World<'w>,
-    pub notes: Vec<Problem>,
-    pub spec: ServiceSpec,
-    /// Is the socket lent to one handler?
-    pub lends: bool,
-}
-
-/// What ends the making: where, and why.
-pub(super) type Step = Result<(), (Location, Fault)>;
 
 /// Makes a specification.
 pub(super) fn make(draft: &Draft, defaults: &Draft, world: &mut World<'_>, on: bool) -> Made {
@@ -90,37 +78,6 @@ impl Maker<'_, '_> {
         access::logs(self)?;
         access::banners(self);
         Ok(())
-    }
-
-    /// An end at an attribute: xinetd does not start it.
-    pub(super) fn broken<T>(&self, attribute: &str, message: impl Into<String>) -> Result<T, (Location, Fault)> {
-        Err((self.draft.place(attribute), Fault::Broken(message.into())))
-    }
-
-    /// An end at an attribute: xinetd can do it, and this daemon can't.
-    pub(super) fn refused<T>(&self, attribute: &str, message: impl Into<String>) -> Result<T, (Location, Fault)> {
-        Err((self.draft.place(attribute), Fault::Refused(message.into())))
-    }
-
-    pub(super) fn note(&mut self, at: &Location, message: impl Into<String>) {
-        self.notes.push(at.problem(message));
-    }
-
-    /// A value of the service, or else of the defaults, with its place.
-    pub(super) fn key<T: Clone>(&self, attribute: &str, value: impl Fn(&Draft) -> &Option<T>) -> Option<Spanned<T>> {
-        let of = |draft: &Draft| value(draft).clone().map(|value| Spanned { value, at: draft.place(attribute) });
-        of(self.draft).or_else(|| of(self.defaults))
-    }
-
-    /// Where an attribute stands, in the service or in the defaults.
-    pub(super) fn place(&self, attribute: &str) -> Location {
-        let place = self.draft.set.get(attribute).or_else(|| self.defaults.set.get(attribute));
-        place.unwrap_or(&self.draft.at).clone()
-    }
-
-    /// A value that the reader decides on, placed at an attribute.
-    pub(super) fn at<T>(&self, attribute: &str, value: T) -> Option<Spanned<T>> {
-        Some(Spanned { value, at: self.draft.place(attribute) })
     }
 
     /// Turns away what has no equivalent.
@@ -213,7 +170,7 @@ impl Maker<'_, '_> {
 /// What the defaults say of the daemon: where its log goes.
 pub(super) fn daemon(defaults: &Draft, warnings: &mut Vec<Problem>) -> Option<Spanned<DaemonSpec>> {
     let at = defaults.place("log_type");
-    match place(defaults.log_type.as_ref()?, &at) {
+    match log_place(defaults.log_type.as_ref()?, &at) {
         Ok(place) => {
             let log = DaemonLogSpec { place, ..DaemonLogSpec::default() };
             Some(Spanned { value: DaemonSpec { log, ..DaemonSpec::default() }, at })
@@ -222,21 +179,6 @@ pub(super) fn daemon(defaults: &Draft, warnings: &mut Vec<Problem>) -> Option<Sp
             warnings.push(at.problem(format!("{fault}; the log goes to syslog")));
             None
         }
-    }
-}
-
-/// Where `log_type` sends lines; not to a file relative to wherever xinetd was started.
-pub(super) fn place(log_type: &LogType, at: &Location) -> Result<PlaceSpec, String> {
-    let set = |value| Some(Spanned { value, at: at.clone() });
-    match log_type {
-        LogType::Syslog(facility) => {
-            let facility = Some(Spanned { value: *facility, at: at.clone() });
-            Ok(PlaceSpec { to: set(LogTarget::Syslog), facility, ..PlaceSpec::default() })
-        }
-        LogType::File(path) if path.starts_with('/') => {
-            Ok(PlaceSpec { to: set(LogTarget::File(path.into())), ..PlaceSpec::default() })
-        }
-        LogType::File(path) => Err(format!("{path} is not an absolute path")),
     }
 }
 

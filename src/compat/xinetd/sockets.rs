@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::draft::{Bind, Fault, Flag, Kind};
-use super::service::{Maker, Step};
+use super::maker::{Maker, Step};
 use crate::config::location::{Location, Spanned};
 
 impl Maker<'_, '_> {

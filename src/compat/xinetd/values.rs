@@ -6,7 +6,6 @@
 use super::addresses::literal;
 use super::draft::{Bind, Draft, Fault, Flag, Kind, State};
 use super::lines::{Op, Word, is_space};
-use super::listed::{List, members};
 use super::world::World;
 use crate::builtin::host_and_port;
 use crate::config::location::{Location, Spanned};
@@ -241,18 +240,6 @@ pub(super) fn redirect(draft: &mut Draft, given: &Given<'_>, world: &mut World<'
         draft.note(given.at, message);
     }
     draft.redirect = Some((host.text.clone(), port));
-    Ok(())
-}
-
-pub(super) fn only_from(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
-    let members = members(draft, given, List::OnlyFrom, world)?;
-    draft.only_from.push(given.op, members);
-    Ok(())
-}
-
-pub(super) fn no_access(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
-    let members = members(draft, given, List::NoAccess, world)?;
-    draft.no_access.push(given.op, members);
     Ok(())
 }
 

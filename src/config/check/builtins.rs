@@ -4,7 +4,6 @@
 //! that the kernel has for it ([`SELF`]): the very file that the daemon runs, even if another has taken its place on
 //! the disk since. Where the daemon is root, a builtin without `user` runs as [`NOBODY`], since none needs any rights.
 
-use std::collections::HashMap;
 use std::ffi::CString;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use nix::unistd::geteuid;
 use super::super::keys::ServiceSpec;
 use super::super::location::{Location, Spanned, value_or};
 use super::super::{Endpoint, MuxName, Program, Service, Transport};
-use super::Checker;
+use super::checker::Checker;
 use crate::builtin::{Builtin, Target, Told, What};
 
 /// The executable of the process that looks (proc(5)); after the fork that is a child of the daemon.
@@ -35,15 +34,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// The longest name that clients of `tcpmux` can ask for: that of a service.
 const LONGEST_NAME: usize = 64;
-
-/// What a table has found out about `tcpmux` so far.
-#[derive(Default)]
-pub(crate) struct Muxes {
-    /// The names that can be asked for, and who has them.
-    names: HashMap<String, Location>,
-    /// Is there a service that can be asked?
-    served: bool,
-}
 
 impl Checker<'_> {
     /// The names by which a service can be asked for.

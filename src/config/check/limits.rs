@@ -8,7 +8,7 @@ use super::super::keys::{PenaltySpec, PrefixSpec, ServiceSpec, SourceSpec};
 use super::super::location::{Location, Spanned, SpannedList, elements, value, value_or};
 use super::super::units;
 use super::super::{Endpoint, Origins, Penalties, PerSource, RateLimit, Transport};
-use super::Checker;
+use super::checker::Checker;
 use crate::limits::rate::Rate;
 use crate::net::Prefixes;
 

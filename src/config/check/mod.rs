@@ -4,25 +4,21 @@
 //! service comes out only if all steps could do their part. Nothing is opened, bound or run.
 
 mod builtins;
+mod checker;
 mod limits;
 
+pub(crate) use checker::Checker;
 pub(crate) use limits::ClientVisibility;
 
-use std::collections::HashMap;
 use std::ffi::CString;
 
-use super::accounts::Accounts;
-use super::endpoint::Ports;
 use super::keys::{DaemonSpec, LogSpec, PlaceSpec, ServiceSpec};
 use super::location::{Location, Spanned, elements, value, value_or};
-use super::machine::Machine;
-use super::problem::Problem;
 use super::program;
 use super::{
     Control, Endpoint, LogChoice, LogFormat, LogPlace, LogSettings, LogTarget, MuxName, OwnLog, Program, Resource,
     Service, Settings, SocketOptions,
 };
-use builtins::Muxes;
 use limits::origins;
 
 use crate::limits::rate::PerFamily;
@@ -32,32 +28,7 @@ const FACILITY: u8 = 3;
 /// Fewer descriptors than this break programs that were never tried with less.
 const FEW_FILES: u64 = 1024;
 
-/// Checks services one after the other and collects what is wrong with them.
-pub(crate) struct Checker<'a> {
-    pub(crate) machine: &'a dyn Machine,
-    accounts: Accounts<'a>,
-    ports: Ports<'a>,
-    /// Why programs cannot be run, by root and path.
-    faults: HashMap<(Option<String>, String), Option<String>>,
-    muxes: Muxes,
-    pub problems: Vec<Problem>,
-    pub warnings: Vec<Problem>,
-}
-
-impl<'a> Checker<'a> {
-    /// Has seen nothing yet.
-    pub(crate) fn new(machine: &'a dyn Machine) -> Self {
-        Self {
-            machine,
-            accounts: Accounts::new(machine),
-            ports: Ports::new(machine),
-            faults: HashMap::new(),
-            muxes: Muxes::default(),
-            problems: Vec::new(),
-            warnings: Vec::new(),
-        }
-    }
-
+impl Checker<'_> {
     /// Makes a service of what was written at `at`, and the places of its endpoints in `listen`.
     pub(crate) fn service(
         &mut self,
