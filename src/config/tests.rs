@@ -1,17 +1,15 @@
 //! Tests of the table as a whole: what a load gives, and that a dump gives it back.
 
+use std::ffi::CString;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::change::{Plan, plan};
 use super::dump::dump;
-use std::ffi::CString;
-
-use ipnet::IpNet;
-
 use super::*;
 use crate::compat::load;
 use crate::limits::access::Span;

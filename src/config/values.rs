@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde_json::{Value as Json, json};
-use serde_yaml::{Mapping, Value as Yaml};
+use serde_yaml::Value as Yaml;
 
+use super::CONNECTION_VARIABLES;
 use super::reader::{Expected, ValueReader};
 use super::units::{self, Rate};
-use super::{CONNECTION_VARIABLES, Refuse};
 
 /// How a value is written in the table.
 pub(crate) trait Notation {
@@ -293,43 +293,6 @@ impl Notation for Network {
     }
 }
 
-/// A command: a list of words, or a text to be split into them.
-pub(crate) struct Command;
-
-impl Command {
-    const EXPECTED: &str = "a command, such as [/bin/cat, -u] or \"/bin/cat -u\"";
-}
-
-impl Notation for Command {
-    type Value = Vec<String>;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<Vec<String>, Expected> {
-        let words = match (reader.elements(), reader.value) {
-            (Some(elements), _) => {
-                elements.map(|word| word.word("a word as argument")).collect::<Result<Vec<_>, _>>()?
-            }
-            (None, Yaml::String(text)) => {
-                shlex::split(text).ok_or_else(|| format!("a quotation mark or backslash is left open in {text:?}"))?
-            }
-            _ => return Err(reader.not(Self::EXPECTED)),
-        };
-        if words.is_empty() {
-            return Err(format!("expected {}, not an empty one", Self::EXPECTED).into());
-        }
-        Ok(words)
-    }
-
-    fn write(&self, words: &Vec<String>) -> Yaml {
-        words.clone().into()
-    }
-
-    fn schema(&self) -> Json {
-        let word = json!({ "type": ["string", "number", "boolean"] });
-        let list = json!({ "type": "array", "items": word, "minItems": 1 });
-        json!({ "anyOf": [{ "type": "string" }, list], "description": Self::EXPECTED })
-    }
-}
-
 /// Supplementary groups as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Groups {
@@ -403,74 +366,4 @@ pub(crate) fn variable(name: &str) -> Result<String, String> {
         return Err(format!("{name} is set by oxinetd for each connection, and by nobody else"));
     }
     Ok(name.to_owned())
-}
-
-/// `reset`, `close` or `{ text: "…" }`.
-pub(crate) struct Refusal;
-
-impl Refusal {
-    /// The most that fits into one packet that nobody waits for.
-    const MAX_TEXT_LEN: usize = 512;
-    const EXPECTED: &str = "reset, close or { text: \"…\" }";
-}
-
-impl Notation for Refusal {
-    type Value = Refuse;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<Refuse, Expected> {
-        let map = reader.value.as_mapping().filter(|map| map.len() == 1);
-        match (reader.value.as_str(), map.and_then(|map| map.get("text")?.as_str())) {
-            (Some("reset"), _) => Ok(Refuse::Reset),
-            (Some("close"), _) => Ok(Refuse::Close),
-            (_, Some(text)) if text.len() <= Self::MAX_TEXT_LEN => Ok(Refuse::Text(text.into())),
-            (_, Some(text)) => {
-                let (length, most) = (text.len(), Self::MAX_TEXT_LEN);
-                Err(format!("the text has {length} bytes; at most {most} can be sent").into())
-            }
-            _ => Err(reader.not(Self::EXPECTED)),
-        }
-    }
-
-    fn write(&self, refuse: &Refuse) -> Yaml {
-        match refuse {
-            Refuse::Reset => "reset".into(),
-            Refuse::Close => "close".into(),
-            Refuse::Text(bytes) => {
-                let text = String::from_utf8_lossy(bytes).into_owned();
-                Mapping::from_iter([("text".into(), text.into())]).into()
-            }
-        }
-    }
-
-    fn schema(&self) -> Json {
-        let text =
-            json!({ "type": "string", "maxLength": Self::MAX_TEXT_LEN, "description": "What the client is sent." });
-        let keys = json!({ "text": text });
-        let map = json!({ "type": "object", "properties": keys, "required": ["text"], "additionalProperties": false });
-        json!({ "anyOf": [{ "enum": ["reset", "close"] }, map], "description": Self::EXPECTED })
-    }
-}
-
-/// A facility of syslog(3), by name or number.
-pub(crate) struct Facility;
-
-impl Notation for Facility {
-    type Value = u8;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<u8, Expected> {
-        match reader.value.as_i64() {
-            Some(_) => whole::<u8>(0, 23).read(reader),
-            None => reader.one_of(&units::FACILITIES),
-        }
-    }
-
-    fn write(&self, number: &u8) -> Yaml {
-        let known = units::FACILITIES.iter().find(|(_, known)| known == number);
-        known.map_or_else(|| (*number).into(), |(name, _)| (*name).into())
-    }
-
-    fn schema(&self) -> Json {
-        let names = units::FACILITIES.map(|(name, _)| name);
-        json!({ "anyOf": [{ "enum": names }, { "type": "integer", "minimum": 0, "maximum": 23 }] })
-    }
 }

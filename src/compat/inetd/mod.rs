@@ -21,7 +21,6 @@ mod reading;
 mod service;
 
 use crate::config::dialect::Dialect;
-pub(super) use doubts::interpreter;
 
 use std::path::Path;
 use std::rc::Rc;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::access;
 use super::draft::{Flag, Kind};
 use super::maker::{Maker, Step};
-use crate::compat::inetd::interpreter;
+use crate::compat::suspicious::interpreter;
 use crate::config::location::Spanned;
 use crate::config::program::base_name;
 

@@ -1,8 +1,13 @@
 //! `log` of a service, and what it has in common with that of the daemon: where lines go.
 
+use serde_json::{Value as Json, json};
+use serde_yaml::Value as Yaml;
+
 use super::kinds::flat_sub;
 use crate::config::location::Spanned;
-use crate::config::values::{Boolean, Facility, OneOf, Word};
+use crate::config::reader::{Expected, ValueReader};
+use crate::config::units::FACILITIES;
+use crate::config::values::{Boolean, Notation, OneOf, Word, whole};
 use crate::config::{LogFormat, LogTarget};
 
 fn target() -> Word<LogTarget> {
@@ -21,6 +26,30 @@ fn target() -> Word<LogTarget> {
             LogTarget::Stderr => "stderr".to_owned(),
             LogTarget::File(path) => path.display().to_string(),
         },
+    }
+}
+
+/// A facility of syslog(3), by name or number.
+struct Facility;
+
+impl Notation for Facility {
+    type Value = u8;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<u8, Expected> {
+        match reader.value.as_i64() {
+            Some(_) => whole::<u8>(0, 23).read(reader),
+            None => reader.one_of(&FACILITIES),
+        }
+    }
+
+    fn write(&self, number: &u8) -> Yaml {
+        let known = FACILITIES.iter().find(|(_, known)| known == number);
+        known.map_or_else(|| (*number).into(), |(name, _)| (*name).into())
+    }
+
+    fn schema(&self) -> Json {
+        let names = FACILITIES.map(|(name, _)| name);
+        json!({ "anyOf": [{ "enum": names }, { "type": "integer", "minimum": 0, "maximum": 23 }] })
     }
 }
 

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use ipnet::IpNet;
+use serde_json::{Value as Json, json};
+use serde_yaml::{Mapping, Value as Yaml};
 
 use super::kinds::{Keys, List, Map, Rule, sub};
 use super::log::LogSpec;
@@ -12,11 +14,12 @@ use super::socket::SocketSpec;
 use super::source::SourceSpec;
 use crate::builtin::host_and_port;
 use crate::config::location::{Spanned, SpannedList, SpannedMap};
+use crate::config::reader::{Expected, ValueReader};
 use crate::config::section::Section;
 use crate::config::units::{self, Rate};
 use crate::config::values::{
-    Boolean, Command, GroupNames, Groups, Limit, Load, Names, Network, Octal, OneOf, Refusal, Text, Variable, Word,
-    absolute, positive, rate, whole, word,
+    Boolean, GroupNames, Groups, Limit, Load, Names, Network, Notation, Octal, OneOf, Text, Variable, Word, absolute,
+    positive, rate, whole, word,
 };
 use crate::config::{Refuse, Rlimit, Stderr, WhenFull};
 use crate::limits::access::Span;
@@ -153,4 +156,87 @@ pub(super) fn read_service(section: &mut Section<'_>) -> ServiceSpec {
         section.report("to is missing; it says where redirect leads, such as to: 192.0.2.1:80");
     }
     spec
+}
+
+/// A command: a list of words, or a text to be split into them.
+struct Command;
+
+impl Command {
+    const EXPECTED: &str = "a command, such as [/bin/cat, -u] or \"/bin/cat -u\"";
+}
+
+impl Notation for Command {
+    type Value = Vec<String>;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<Vec<String>, Expected> {
+        let words = match (reader.elements(), reader.value) {
+            (Some(elements), _) => {
+                elements.map(|word| word.word("a word as argument")).collect::<Result<Vec<_>, _>>()?
+            }
+            (None, Yaml::String(text)) => {
+                shlex::split(text).ok_or_else(|| format!("a quotation mark or backslash is left open in {text:?}"))?
+            }
+            _ => return Err(reader.not(Self::EXPECTED)),
+        };
+        if words.is_empty() {
+            return Err(format!("expected {}, not an empty one", Self::EXPECTED).into());
+        }
+        Ok(words)
+    }
+
+    fn write(&self, words: &Vec<String>) -> Yaml {
+        words.clone().into()
+    }
+
+    fn schema(&self) -> Json {
+        let word = json!({ "type": ["string", "number", "boolean"] });
+        let list = json!({ "type": "array", "items": word, "minItems": 1 });
+        json!({ "anyOf": [{ "type": "string" }, list], "description": Self::EXPECTED })
+    }
+}
+
+/// `reset`, `close` or `{ text: "…" }`.
+struct Refusal;
+
+impl Refusal {
+    /// The most that fits into one packet that nobody waits for.
+    const MAX_TEXT_LEN: usize = 512;
+    const EXPECTED: &str = "reset, close or { text: \"…\" }";
+}
+
+impl Notation for Refusal {
+    type Value = Refuse;
+
+    fn read(&self, reader: &ValueReader<'_>) -> Result<Refuse, Expected> {
+        let map = reader.value.as_mapping().filter(|map| map.len() == 1);
+        match (reader.value.as_str(), map.and_then(|map| map.get("text")?.as_str())) {
+            (Some("reset"), _) => Ok(Refuse::Reset),
+            (Some("close"), _) => Ok(Refuse::Close),
+            (_, Some(text)) if text.len() <= Self::MAX_TEXT_LEN => Ok(Refuse::Text(text.into())),
+            (_, Some(text)) => {
+                let (length, most) = (text.len(), Self::MAX_TEXT_LEN);
+                Err(format!("the text has {length} bytes; at most {most} can be sent").into())
+            }
+            _ => Err(reader.not(Self::EXPECTED)),
+        }
+    }
+
+    fn write(&self, refuse: &Refuse) -> Yaml {
+        match refuse {
+            Refuse::Reset => "reset".into(),
+            Refuse::Close => "close".into(),
+            Refuse::Text(bytes) => {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                Mapping::from_iter([("text".into(), text.into())]).into()
+            }
+        }
+    }
+
+    fn schema(&self) -> Json {
+        let text =
+            json!({ "type": "string", "maxLength": Self::MAX_TEXT_LEN, "description": "What the client is sent." });
+        let keys = json!({ "text": text });
+        let map = json!({ "type": "object", "properties": keys, "required": ["text"], "additionalProperties": false });
+        json!({ "anyOf": [{ "enum": ["reset", "close"] }, map], "description": Self::EXPECTED })
+    }
 }
