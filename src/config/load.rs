@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
         };
         self.sources.push(Rc::clone(&source));
         let Some(contents) = good_contents(&source).or_else(|| contents(&source, &mut self.problems)) else { return };
-        self.daemon(contents.daemon);
+        self.daemon(contents.daemon.0);
         let defaults = Rc::new(contents.defaults.over(defaults));
         self.entries.extend(contents.services.into_iter().map(|Spanned { value: (name, spec), at }| Entry {
             name,

@@ -4,8 +4,6 @@
 //! duration may have to be longer than 0, or in whole seconds. What is written reads back to the same value. Reading
 //! looks at nothing but the value, and fails with what was expected.
 
-use std::fmt::Debug;
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -17,54 +15,79 @@ use super::reader::{Expected, ValueReader};
 use super::units::{self, Rate};
 
 /// How a value is written in the table.
-pub(crate) trait Notation {
-    type Value: Clone + Debug;
-    fn read(&self, reader: &ValueReader<'_>) -> Result<Self::Value, Expected>;
-    fn write(&self, value: &Self::Value) -> Yaml;
+pub(crate) trait Notation<T> {
+    fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected>;
+    fn write(&self, value: &T) -> Yaml;
     /// What it looks like. A `description` says what is expected.
     fn schema(&self) -> Json;
 }
 
-/// `true` or `false`.
-pub(crate) struct Boolean;
+/// A notation made of three functions, which are those of the trait.
+pub(crate) struct Form<T> {
+    pub read: fn(&ValueReader<'_>) -> Result<T, Expected>,
+    pub write: fn(&T) -> Yaml,
+    pub schema: fn() -> Json,
+}
 
-impl Notation for Boolean {
-    type Value = bool;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<bool, Expected> {
-        reader.value.as_bool().ok_or_else(|| reader.not("true or false"))
+impl<T> Notation<T> for Form<T> {
+    fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected> {
+        (self.read)(reader)
     }
 
-    fn write(&self, value: &bool) -> Yaml {
-        (*value).into()
+    fn write(&self, value: &T) -> Yaml {
+        (self.write)(value)
     }
 
     fn schema(&self) -> Json {
-        json!({ "type": "boolean" })
+        (self.schema)()
+    }
+}
+
+/// `true` or `false`.
+pub(crate) fn boolean() -> Form<bool> {
+    Form {
+        read: |reader| reader.value.as_bool().ok_or_else(|| reader.not("true or false")),
+        write: |value| (*value).into(),
+        schema: || json!({ "type": "boolean" }),
     }
 }
 
 /// A text; no number is taken for one.
-pub(crate) struct Text;
+pub(crate) fn text() -> Form<String> {
+    Form { read: |reader| reader.text(), write: |text| text.as_str().into(), schema: || json!({ "type": "string" }) }
+}
 
-impl Notation for Text {
-    type Value = String;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<String, Expected> {
-        reader.text()
+/// A limit on handlers: at least 1, or `unlimited` (`None`).
+pub(crate) fn limit() -> Form<Option<u32>> {
+    Form {
+        read: |reader| {
+            if reader.value.as_str() == Some("unlimited") {
+                return Ok(None);
+            }
+            let number = reader.value.as_u64().and_then(|number| u32::try_from(number).ok());
+            let number = number.filter(|number| *number > 0);
+            number.map(Some).ok_or_else(|| reader.not("a whole number from 1, or unlimited"))
+        },
+        write: |limit| limit.map_or_else(|| "unlimited".into(), Yaml::from),
+        schema: || json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": u32::MAX }, { "const": "unlimited" }] }),
     }
+}
 
-    fn write(&self, value: &String) -> Yaml {
-        value.as_str().into()
-    }
-
-    fn schema(&self) -> Json {
-        json!({ "type": "string" })
+/// A network without host bits.
+pub(crate) fn network() -> Form<IpNet> {
+    const EXPECTED: &str = "a network or an address, such as 192.0.2.0/24 or 2001:db8::/32";
+    Form {
+        read: |reader| {
+            let network = reader.parse(EXPECTED, units::network)?;
+            network.map_err(|meant| reader.not(&format!("a network without host bits, such as {meant}")))
+        },
+        write: |network| network.to_string().into(),
+        schema: || word_schema(EXPECTED),
     }
 }
 
 /// A scalar, whose text is read whatever YAML takes it for.
-fn word_schema(expected: &str) -> Json {
+pub(crate) fn word_schema(expected: &str) -> Json {
     json!({ "type": ["string", "number", "boolean"], "description": expected })
 }
 
@@ -78,9 +101,7 @@ pub(crate) struct Word<T> {
     pub print: fn(&T) -> String,
 }
 
-impl<T: Clone + Debug> Notation for Word<T> {
-    type Value = T;
-
+impl<T> Notation<T> for Word<T> {
     fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected> {
         reader.parse(self.expected, self.parse)
     }
@@ -104,8 +125,7 @@ pub(crate) fn word(expected: &'static str) -> Word<String> {
 
 /// A path from the root.
 pub(crate) fn absolute() -> Word<String> {
-    let parse = |path: &str| path.starts_with('/').then(|| path.to_owned());
-    Word { expected: "an absolute path, such as /srv", pattern: None, parse, print: Clone::clone }
+    Word { parse: |path| path.starts_with('/').then(|| path.to_owned()), ..word("an absolute path, such as /srv") }
 }
 
 /// A duration above 0.
@@ -131,9 +151,7 @@ pub(crate) fn rate() -> Word<Rate> {
 /// One of some words.
 pub(crate) struct OneOf<T: 'static>(pub &'static [(&'static str, T)]);
 
-impl<T: Copy + PartialEq + Debug> Notation for OneOf<T> {
-    type Value = T;
-
+impl<T: Copy + PartialEq> Notation<T> for OneOf<T> {
     fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected> {
         reader.one_of(self.0)
     }
@@ -150,43 +168,12 @@ impl<T: Copy + PartialEq + Debug> Notation for OneOf<T> {
     }
 }
 
-/// One of some names, which stays a name.
-pub(crate) struct Names(pub &'static [&'static str]);
+/// A whole number from the first to the second, as a type that holds both.
+pub(crate) struct Whole(pub i64, pub i64);
 
-impl Notation for Names {
-    type Value = String;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<String, Expected> {
-        let names: Vec<_> = self.0.iter().map(|name| (*name, *name)).collect();
-        reader.one_of(&names).map(str::to_owned)
-    }
-
-    fn write(&self, name: &String) -> Yaml {
-        name.as_str().into()
-    }
-
-    fn schema(&self) -> Json {
-        json!({ "enum": self.0 })
-    }
-}
-
-/// A whole number in a range, as a type that holds the range.
-pub(crate) struct Whole<T> {
-    least: i64,
-    most: i64,
-    kind: PhantomData<T>,
-}
-
-/// A whole number in a range.
-pub(crate) fn whole<T>(least: i64, most: i64) -> Whole<T> {
-    Whole { least, most, kind: PhantomData }
-}
-
-impl<T: TryFrom<i64> + Into<Yaml> + Copy + Debug> Notation for Whole<T> {
-    type Value = T;
-
+impl<T: TryFrom<i64> + Into<Yaml> + Copy> Notation<T> for Whole {
     fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected> {
-        let number = reader.integer(self.least, self.most)?;
+        let number = reader.integer(self.0, self.1)?;
         T::try_from(number).map_err(|_| reader.not("a smaller number"))
     }
 
@@ -195,50 +182,7 @@ impl<T: TryFrom<i64> + Into<Yaml> + Copy + Debug> Notation for Whole<T> {
     }
 
     fn schema(&self) -> Json {
-        json!({ "type": "integer", "minimum": self.least, "maximum": self.most })
-    }
-}
-
-/// A limit on handlers: at least 1, or `unlimited` (`None`).
-pub(crate) struct Limit;
-
-impl Notation for Limit {
-    type Value = Option<u32>;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<Option<u32>, Expected> {
-        if reader.value.as_str() == Some("unlimited") {
-            return Ok(None);
-        }
-        let number = reader.value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
-        number.map(Some).ok_or_else(|| reader.not("a whole number from 1, or unlimited"))
-    }
-
-    fn write(&self, limit: &Option<u32>) -> Yaml {
-        limit.map_or_else(|| "unlimited".into(), Yaml::from)
-    }
-
-    fn schema(&self) -> Json {
-        json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": u32::MAX }, { "const": "unlimited" }] })
-    }
-}
-
-/// A finite number above 0.
-pub(crate) struct Load;
-
-impl Notation for Load {
-    type Value = f64;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<f64, Expected> {
-        let load = reader.value.as_f64().filter(|load| load.is_finite() && *load > 0.0);
-        load.ok_or_else(|| reader.not("a load average above 0, such as 8 or 2.5"))
-    }
-
-    fn write(&self, load: &f64) -> Yaml {
-        (*load).into()
-    }
-
-    fn schema(&self) -> Json {
-        json!({ "type": "number", "exclusiveMinimum": 0 })
+        json!({ "type": "integer", "minimum": self.0, "maximum": self.1 })
     }
 }
 
@@ -251,9 +195,7 @@ impl Octal {
     }
 }
 
-impl Notation for Octal {
-    type Value = u32;
-
+impl Notation<u32> for Octal {
     fn read(&self, reader: &ValueReader<'_>) -> Result<u32, Expected> {
         let mode = reader.value.as_str().and_then(units::mode);
         mode.ok_or_else(|| reader.not(&self.expected()))
@@ -269,30 +211,6 @@ impl Notation for Octal {
     }
 }
 
-/// A network without host bits.
-pub(crate) struct Network;
-
-impl Network {
-    const EXPECTED: &str = "a network or an address, such as 192.0.2.0/24 or 2001:db8::/32";
-}
-
-impl Notation for Network {
-    type Value = IpNet;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<IpNet, Expected> {
-        let network = reader.parse(Self::EXPECTED, units::network)?;
-        network.map_err(|meant| reader.not(&format!("a network without host bits, such as {meant}")))
-    }
-
-    fn write(&self, network: &IpNet) -> Yaml {
-        network.to_string().into()
-    }
-
-    fn schema(&self) -> Json {
-        word_schema(Self::EXPECTED)
-    }
-}
-
 /// Supplementary groups as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Groups {
@@ -303,57 +221,26 @@ pub(crate) enum Groups {
 }
 
 /// `all`, `none` or a list of groups.
-pub(crate) struct GroupNames;
-
-impl Notation for GroupNames {
-    type Value = Groups;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<Groups, Expected> {
-        let names = |elements: &mut dyn Iterator<Item = ValueReader<'_>>| -> Result<Vec<String>, Expected> {
-            elements.map(|name| name.word("a group's name or number")).collect()
-        };
-        match (reader.elements(), reader.value.as_str()) {
-            (Some(mut elements), _) => names(&mut elements).map(Groups::These),
+pub(crate) fn groups() -> Form<Groups> {
+    Form {
+        read: |reader| match (reader.elements(), reader.value.as_str()) {
+            (Some(elements), _) => {
+                let names = elements.map(|name| name.word("a group's name or number"));
+                names.collect::<Result<_, _>>().map(Groups::These)
+            }
             (_, Some("all")) => Ok(Groups::All),
             (_, Some("none")) => Ok(Groups::These(Vec::new())),
             _ => Err(reader.not("all, none or a list of groups")),
-        }
-    }
-
-    fn write(&self, groups: &Groups) -> Yaml {
-        match groups {
+        },
+        write: |groups| match groups {
             Groups::All => "all".into(),
             Groups::These(names) if names.is_empty() => "none".into(),
             Groups::These(names) => names.clone().into(),
-        }
-    }
-
-    fn schema(&self) -> Json {
-        let word = json!({ "type": ["string", "number", "boolean"] });
-        json!({ "anyOf": [{ "enum": ["all", "none"] }, { "type": "array", "items": word }] })
-    }
-}
-
-/// A variable's name that the table may set.
-pub(crate) struct Variable;
-
-impl Variable {
-    const EXPECTED: &str = "a variable's name, such as LANG";
-}
-
-impl Notation for Variable {
-    type Value = String;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<String, Expected> {
-        variable(&reader.word(Self::EXPECTED)?).map_err(Expected)
-    }
-
-    fn write(&self, name: &String) -> Yaml {
-        name.as_str().into()
-    }
-
-    fn schema(&self) -> Json {
-        word_schema(Self::EXPECTED)
+        },
+        schema: || {
+            let word = json!({ "type": ["string", "number", "boolean"] });
+            json!({ "anyOf": [{ "enum": ["all", "none"] }, { "type": "array", "items": word }] })
+        },
     }
 }
 

@@ -1,9 +1,9 @@
 //! `daemon`: what concerns all services.
 
-use super::kinds::{SubOr, flat_sub, sub};
+use super::kinds::{Flat, Sub, SubOr};
 use super::log::PlaceSpec;
 use crate::config::location::Spanned;
-use crate::config::values::{OneOf, Word, whole, word};
+use crate::config::values::{OneOf, Whole, Word, word};
 use crate::config::{ControlPlace, DropBanned};
 use crate::log::Level;
 
@@ -41,7 +41,7 @@ fn control_place() -> Word<ControlPlace> {
 }
 
 /// `control` as a map, or as the place alone.
-fn control() -> SubOr<ControlSpec, Word<ControlPlace>> {
+fn control() -> SubOr<Word<ControlPlace>, ControlPlace, ControlSpec> {
     SubOr { short: control_place(), long: |path| ControlSpec { path, ..ControlSpec::default() } }
 }
 
@@ -49,15 +49,15 @@ section! {
     /// `daemon`.
     pub(crate) struct DaemonSpec {
         /// The most handlers that may live at one time, over all services.
-        instances: Option<Spanned<u32>> = whole(1, u32::MAX.into()) => 4096;
+        instances: Option<Spanned<u32>> = Whole(1, u32::MAX as i64) => 4096;
         /// For how many sources rates are kept, by family.
-        sources: SourcesSpec = sub();
+        sources: SourcesSpec = Sub::Here;
         /// Where the control socket of oxinetctl is.
         control: ControlSpec = control();
         /// Where banned and penalised clients are refused.
         drop_banned: Option<Spanned<DropBanned>> = OneOf(DROP_BANNED) => DropBanned::Daemon;
         /// Where and how to log.
-        log: DaemonLogSpec = sub();
+        log: DaemonLogSpec = Sub::Here;
     }
 }
 
@@ -65,9 +65,9 @@ section! {
     /// `sources`.
     pub(crate) struct SourcesSpec {
         /// Entries for IPv4.
-        ipv4: Option<Spanned<u32>> = whole(1, MAX_SOURCES) => SOURCES;
+        ipv4: Option<Spanned<u32>> = Whole(1, MAX_SOURCES) => SOURCES;
         /// Entries for IPv6.
-        ipv6: Option<Spanned<u32>> = whole(1, MAX_SOURCES) => SOURCES;
+        ipv6: Option<Spanned<u32>> = Whole(1, MAX_SOURCES) => SOURCES;
     }
 }
 
@@ -85,7 +85,7 @@ section! {
     /// `log` of the daemon.
     pub(crate) struct DaemonLogSpec {
         /// Where lines go.
-        place: PlaceSpec = flat_sub();
+        place: PlaceSpec = Flat;
         /// The least important level that is logged.
         level: Option<Spanned<Level>> = OneOf(LEVELS) => Level::Info;
     }

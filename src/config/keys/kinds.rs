@@ -3,8 +3,8 @@
 //! Each is a [`Key`], which the macro [`section!`](super) calls for every key of a section. Reading notes problems and
 //! goes on; nothing here fails.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
-use std::marker::PhantomData;
 
 use serde_json::{Map as JsonMap, Value as Json, json};
 use serde_yaml::{Mapping, Value as Yaml};
@@ -14,13 +14,37 @@ use crate::config::reader::{Expected, ValueReader};
 use crate::config::section::{Scope, Section};
 use crate::config::values::Notation;
 
+/// What may be laid over a default: maps merge key by key, everything else is replaced as a whole.
+pub(crate) trait Merge {
+    /// Fills in what is absent from what lies below.
+    fn merge(&mut self, below: &Self);
+}
+
+impl<T: Clone> Merge for Option<T> {
+    fn merge(&mut self, below: &Self) {
+        if self.is_none() {
+            self.clone_from(below);
+        }
+    }
+}
+
+/// What is below comes before what is there.
+impl<T: Clone> Merge for SpannedMap<T> {
+    fn merge(&mut self, below: &Self) {
+        if below.is_empty() {
+            return;
+        }
+        let own: HashSet<&str> = self.iter().map(|set| set.value.0.as_str()).collect();
+        let new: Self = below.iter().filter(|set| !own.contains(set.value.0.as_str())).cloned().collect();
+        self.splice(..0, new);
+    }
+}
+
 /// A section: a map whose keys are declared. The macro implements it.
-pub(crate) trait Keys: Clone + Debug + Default {
+pub(crate) trait Keys: Clone + Debug + Default + Merge {
     /// The keys in the order in which they are written.
     const NAMES: &'static [&'static str];
     fn read(section: &mut Section<'_>) -> Self;
-    /// Lays this over `below`: maps merge key by key, everything else is replaced as a whole.
-    fn merge(&mut self, below: &Self);
     /// Puts the keys that have a value into a map.
     fn write(&self, map: &mut Mapping);
     fn describe(object: &mut Object);
@@ -117,35 +141,20 @@ pub(crate) fn admits(section: &mut Section<'_>, key: &'static str, rule: Option<
     true
 }
 
-/// What a key holds, and how that is read, merged, written and described.
-pub(crate) trait Key {
-    /// The field of its section's struct.
-    type Field: Clone + Debug + Default;
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> Self::Field;
-    /// Fills in what is absent from what lies below.
-    fn merge(&self, own: &mut Self::Field, below: &Self::Field);
-    fn put(&self, field: &Self::Field, name: &'static str, map: &mut Mapping);
+/// What a key holds in a field of type `F` of its section, and how that is read, written and described.
+pub(crate) trait Key<F> {
+    fn take(&self, name: &'static str, section: &mut Section<'_>) -> F;
+    fn put(&self, field: &F, name: &'static str, map: &mut Mapping);
     fn describe(&self, about: &About, object: &mut Object);
 }
 
-/// A kind of key for this type of field, which infers the parameters of the kind from it.
-pub(crate) fn kind_of<F, K: Key<Field = F>>(kind: K) -> K {
-    kind
-}
-
 /// One value.
-impl<N: Notation> Key for N {
-    type Field = Option<Spanned<N::Value>>;
-
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> Self::Field {
+impl<T, N: Notation<T>> Key<Option<Spanned<T>>> for N {
+    fn take(&self, name: &'static str, section: &mut Section<'_>) -> Option<Spanned<T>> {
         section.take(name, |reader| self.read(reader))
     }
 
-    fn merge(&self, own: &mut Self::Field, below: &Self::Field) {
-        fill(own, below);
-    }
-
-    fn put(&self, field: &Self::Field, name: &'static str, map: &mut Mapping) {
+    fn put(&self, field: &Option<Spanned<T>>, name: &'static str, map: &mut Mapping) {
         if let Some(set) = field {
             map.insert(name.into(), self.write(&set.value));
         }
@@ -156,42 +165,24 @@ impl<N: Notation> Key for N {
     }
 }
 
-/// A value that may be absent.
+/// A value that may be absent, for the methods of keys with a default.
 pub(crate) trait Optional {
     type Value;
-    /// What was written, or the default.
-    fn value_or(&self, default: Self::Value) -> Self::Value;
 }
 
-impl<T: Clone> Optional for Option<Spanned<T>> {
+impl<T> Optional for Option<Spanned<T>> {
     type Value = T;
-
-    fn value_or(&self, default: T) -> T {
-        self.as_ref().map_or(default, |set| set.value.clone())
-    }
-}
-
-fn fill<T: Clone>(own: &mut Option<T>, below: &Option<T>) {
-    if own.is_none() {
-        own.clone_from(below);
-    }
 }
 
 /// A list, or one value in place of a list of one.
 pub(crate) struct List<N>(pub N);
 
-impl<N: Notation> Key for List<N> {
-    type Field = SpannedList<N::Value>;
-
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> Self::Field {
+impl<T, N: Notation<T>> Key<SpannedList<T>> for List<N> {
+    fn take(&self, name: &'static str, section: &mut Section<'_>) -> SpannedList<T> {
         section.list(name, |reader| self.0.read(reader))
     }
 
-    fn merge(&self, own: &mut Self::Field, below: &Self::Field) {
-        fill(own, below);
-    }
-
-    fn put(&self, field: &Self::Field, name: &'static str, map: &mut Mapping) {
+    fn put(&self, field: &SpannedList<T>, name: &'static str, map: &mut Mapping) {
         if let Some(list) = field {
             let values: Vec<Yaml> = list.value.iter().map(|set| self.0.write(&set.value)).collect();
             map.insert(name.into(), values.into());
@@ -200,82 +191,58 @@ impl<N: Notation> Key for List<N> {
 
     fn describe(&self, about: &About, object: &mut Object) {
         let element = self.0.schema();
-        let mut schema = json!({ "anyOf": [element.clone(), { "type": "array", "items": element }] });
-        if let Some(description) = schema["anyOf"][0].get("description").cloned() {
-            schema["description"] = description;
+        let mut schema = json!({ "anyOf": [element, { "type": "array", "items": element }] });
+        if let Some(description) = element.get("description") {
+            schema["description"] = description.clone();
         }
         object.put(about, schema);
     }
 }
 
-/// How the values of a map are written, each with its name.
-pub(crate) trait MapNotation {
-    type Value: Clone + Debug;
-    fn read(&self, name: &str, reader: &ValueReader<'_>) -> Result<(String, Self::Value), Expected>;
-    fn write(&self, value: &Self::Value) -> Yaml;
-    /// Of the whole map.
-    fn schema(&self) -> Json;
-}
+/// The entry of a map as it was read.
+pub(crate) type NamedValue<T> = Result<(String, T), Expected>;
 
 /// A map that is no section.
-pub(crate) struct Map<N>(pub N);
+pub(crate) struct Map<T> {
+    /// Reads a value with its name.
+    pub read: fn(&str, &ValueReader<'_>) -> NamedValue<T>,
+    pub write: fn(&T) -> Yaml,
+    /// Of the whole map.
+    pub schema: fn() -> Json,
+}
 
-impl<N: MapNotation> Key for Map<N> {
-    type Field = SpannedMap<N::Value>;
-
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> Self::Field {
-        section.map(name, |name, reader| self.0.read(name, reader))
+impl<T> Key<SpannedMap<T>> for Map<T> {
+    fn take(&self, name: &'static str, section: &mut Section<'_>) -> SpannedMap<T> {
+        section.map(name, self.read)
     }
 
-    /// Puts the keys below that are absent before those that are there.
-    fn merge(&self, own: &mut Self::Field, below: &Self::Field) {
-        if below.is_empty() {
-            return;
-        }
-        let is_new = |name: &str| own.iter().all(|set| set.value.0 != name);
-        let mut merged: Self::Field = below.iter().filter(|set| is_new(&set.value.0)).cloned().collect();
-        merged.append(own);
-        *own = merged;
-    }
-
-    fn put(&self, field: &Self::Field, name: &'static str, map: &mut Mapping) {
+    fn put(&self, field: &SpannedMap<T>, name: &'static str, map: &mut Mapping) {
         if !field.is_empty() {
-            let pair = |set: &Spanned<(String, N::Value)>| (set.value.0.as_str().into(), self.0.write(&set.value.1));
+            let pair = |set: &Spanned<(String, T)>| (set.value.0.as_str().into(), (self.write)(&set.value.1));
             map.insert(name.into(), field.iter().map(pair).collect::<Mapping>().into());
         }
     }
 
     fn describe(&self, about: &About, object: &mut Object) {
-        object.put(about, self.0.schema());
+        object.put(about, (self.schema)());
     }
 }
 
-/// A section under a key.
-pub(crate) struct Sub<S> {
-    scope: Option<Scope>,
-    kind: PhantomData<S>,
+/// A section under a key, perhaps one whose keys hold for every service.
+pub(crate) enum Sub {
+    Here,
+    OfDefaults,
 }
 
-/// A section under a key.
-pub(crate) fn sub<S>() -> Sub<S> {
-    Sub { scope: None, kind: PhantomData }
+impl Sub {
+    fn scope(&self, around: Scope) -> Scope {
+        if matches!(self, Self::OfDefaults) { Scope::Defaults } else { around }
+    }
 }
 
-/// A section whose keys hold for every service.
-pub(crate) fn sub_of_defaults<S>() -> Sub<S> {
-    Sub { scope: Some(Scope::Defaults), kind: PhantomData }
-}
-
-impl<S: Keys> Key for Sub<S> {
-    type Field = S;
-
+impl<S: Keys> Key<S> for Sub {
     fn take(&self, name: &'static str, section: &mut Section<'_>) -> S {
-        let scope = self.scope.unwrap_or(section.scope());
-        section.section(name, scope, S::read).map_or_else(S::default, |set| set.value)
-    }
-
-    fn merge(&self, own: &mut S, below: &S) {
-        own.merge(below);
+        section.section(name, self.scope(section.scope()), S::read).map_or_else(S::default, |set| set.value)
     }
 
     fn put(&self, field: &S, name: &'static str, map: &mut Mapping) {
@@ -286,58 +253,48 @@ impl<S: Keys> Key for Sub<S> {
     }
 
     fn describe(&self, about: &About, object: &mut Object) {
-        let scope = self.scope.unwrap_or(object.scope);
-        object.put(about, schema_of::<S>(scope));
+        object.put(about, schema_of::<S>(self.scope(object.scope)));
     }
 }
 
-/// A section that also may be written as one value.
-pub(crate) struct SubOr<S, N: Notation> {
-    pub short: N,
-    /// What the value stands for.
-    pub long: fn(Option<Spanned<N::Value>>) -> S,
+/// A section that is looked at with its place, if it is there at all.
+#[derive(Clone, Debug)]
+pub(crate) struct Placed<S>(pub Option<Spanned<S>>);
+
+impl<S> Default for Placed<S> {
+    fn default() -> Self {
+        Self(None)
+    }
 }
 
-impl<S: Keys, N: Notation> Key for SubOr<S, N> {
-    type Field = S;
+impl<S: Clone> Merge for Placed<S> {
+    fn merge(&mut self, below: &Self) {
+        self.0.merge(&below.0);
+    }
+}
 
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> S {
-        if section.has_map(name) {
-            return sub::<S>().take(name, section);
+impl<S: Keys> Key<Placed<S>> for Sub {
+    fn take(&self, name: &'static str, section: &mut Section<'_>) -> Placed<S> {
+        Placed(section.section(name, self.scope(section.scope()), S::read))
+    }
+
+    fn put(&self, field: &Placed<S>, name: &'static str, map: &mut Mapping) {
+        if let Placed(Some(set)) = field {
+            map.insert(name.into(), written(&set.value).into());
         }
-        (self.long)(Key::take(&self.short, name, section))
-    }
-
-    fn merge(&self, own: &mut S, below: &S) {
-        own.merge(below);
-    }
-
-    fn put(&self, field: &S, name: &'static str, map: &mut Mapping) {
-        sub::<S>().put(field, name, map);
     }
 
     fn describe(&self, about: &About, object: &mut Object) {
-        object.put(about, json!({ "anyOf": [self.short.schema(), schema_of::<S>(object.scope)] }));
+        Key::<S>::describe(self, about, object);
     }
 }
 
 /// A section whose keys stand among those of the one around it.
-pub(crate) struct Flat<S>(PhantomData<S>);
+pub(crate) struct Flat;
 
-/// A section whose keys stand among those of the one around it.
-pub(crate) fn flat_sub<S>() -> Flat<S> {
-    Flat(PhantomData)
-}
-
-impl<S: Keys> Key for Flat<S> {
-    type Field = S;
-
+impl<S: Keys> Key<S> for Flat {
     fn take(&self, _: &'static str, section: &mut Section<'_>) -> S {
         S::read(section)
-    }
-
-    fn merge(&self, own: &mut S, below: &S) {
-        own.merge(below);
     }
 
     fn put(&self, field: &S, _: &'static str, map: &mut Mapping) {
@@ -349,70 +306,51 @@ impl<S: Keys> Key for Flat<S> {
     }
 }
 
-/// A section that is looked at with its place, if it is there at all.
-pub(crate) struct Placed<S>(PhantomData<S>);
-
-/// A section that is looked at with its place, if it is there at all.
-pub(crate) fn placed_sub<S>() -> Placed<S> {
-    Placed(PhantomData)
+/// A section that may also be written as the value of one of its keys.
+pub(crate) struct SubOr<N, T, S> {
+    pub short: N,
+    /// The section with that key alone.
+    pub long: fn(Option<Spanned<T>>) -> S,
 }
 
-impl<S: Keys> Key for Placed<S> {
-    type Field = Option<Spanned<S>>;
-
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> Self::Field {
-        section.section(name, section.scope(), S::read)
-    }
-
-    fn merge(&self, own: &mut Self::Field, below: &Self::Field) {
-        fill(own, below);
-    }
-
-    fn put(&self, field: &Self::Field, name: &'static str, map: &mut Mapping) {
-        if let Some(set) = field {
-            map.insert(name.into(), written(&set.value).into());
+impl<S: Keys, T, N: Notation<T>> Key<S> for SubOr<N, T, S> {
+    fn take(&self, name: &'static str, section: &mut Section<'_>) -> S {
+        match section.has_map(name) {
+            true => Sub::Here.take(name, section),
+            false => (self.long)(self.short.take(name, section)),
         }
     }
 
+    fn put(&self, field: &S, name: &'static str, map: &mut Mapping) {
+        Sub::Here.put(field, name, map);
+    }
+
     fn describe(&self, about: &About, object: &mut Object) {
-        sub::<S>().describe(about, object);
+        object.put(about, json!({ "anyOf": [self.short.schema(), schema_of::<S>(object.scope)] }));
     }
 }
 
-/// A map of sections of one kind, whose keys are the administrator's.
-pub(crate) struct Each<S> {
-    /// Reads one of them.
-    pub read: fn(&mut Section<'_>) -> S,
-}
+/// A map of sections of one kind, whose keys are the administrator's; each is read by this.
+pub(crate) struct Each<S>(pub fn(&mut Section<'_>) -> S);
 
-impl<S: Keys> Key for Each<S> {
-    type Field = SpannedMap<S>;
-
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> Self::Field {
+impl<S: Keys> Key<SpannedMap<S>> for Each<S> {
+    fn take(&self, name: &'static str, section: &mut Section<'_>) -> SpannedMap<S> {
         let mut found = Vec::new();
         section.section(name, section.scope(), |section| {
             section.each(|name, section| {
-                let value = (name, (self.read)(section));
-                found.push(Spanned { value, at: section.at().clone() });
+                found.push(Spanned { value: (name, (self.0)(section)), at: section.at().clone() });
             });
         });
         found
     }
 
-    fn merge(&self, own: &mut Self::Field, below: &Self::Field) {
-        if own.is_empty() {
-            own.clone_from(below);
-        }
-    }
-
-    fn put(&self, field: &Self::Field, name: &'static str, map: &mut Mapping) {
+    fn put(&self, field: &SpannedMap<S>, name: &'static str, map: &mut Mapping) {
         let pair = |set: &Spanned<(String, S)>| (set.value.0.as_str().into(), written(&set.value.1).into());
         map.insert(name.into(), field.iter().map(pair).collect::<Mapping>().into());
     }
 
     fn describe(&self, about: &About, object: &mut Object) {
         let one = schema_of::<S>(object.scope);
-        let schema = json!({ "type": ["object", "null"], "properties": {}, "additionalProperties": one });
-        object.put(about, schema);
+        object.put(about, json!({ "type": ["object", "null"], "properties": {}, "additionalProperties": one }));
     }
 }

@@ -1,13 +1,11 @@
 //! `log` of a service, and what it has in common with that of the daemon: where lines go.
 
-use serde_json::{Value as Json, json};
-use serde_yaml::Value as Yaml;
+use serde_json::json;
 
-use super::kinds::flat_sub;
+use super::kinds::Flat;
 use crate::config::location::Spanned;
-use crate::config::reader::{Expected, ValueReader};
 use crate::config::units::FACILITIES;
-use crate::config::values::{Boolean, Notation, OneOf, Word, whole};
+use crate::config::values::{Form, Notation, OneOf, Whole, Word, boolean};
 use crate::config::{LogFormat, LogTarget};
 
 fn target() -> Word<LogTarget> {
@@ -30,26 +28,20 @@ fn target() -> Word<LogTarget> {
 }
 
 /// A facility of syslog(3), by name or number.
-struct Facility;
-
-impl Notation for Facility {
-    type Value = u8;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<u8, Expected> {
-        match reader.value.as_i64() {
-            Some(_) => whole::<u8>(0, 23).read(reader),
+fn facility() -> Form<u8> {
+    Form {
+        read: |reader| match reader.value.as_i64() {
+            Some(_) => Whole(0, 23).read(reader),
             None => reader.one_of(&FACILITIES),
-        }
-    }
-
-    fn write(&self, number: &u8) -> Yaml {
-        let known = FACILITIES.iter().find(|(_, known)| known == number);
-        known.map_or_else(|| (*number).into(), |(name, _)| (*name).into())
-    }
-
-    fn schema(&self) -> Json {
-        let names = FACILITIES.map(|(name, _)| name);
-        json!({ "anyOf": [{ "enum": names }, { "type": "integer", "minimum": 0, "maximum": 23 }] })
+        },
+        write: |number| {
+            let known = FACILITIES.iter().find(|(_, known)| known == number);
+            known.map_or_else(|| (*number).into(), |(name, _)| (*name).into())
+        },
+        schema: || {
+            let names = FACILITIES.map(|(name, _)| name);
+            json!({ "anyOf": [{ "enum": names }, { "type": "integer", "minimum": 0, "maximum": 23 }] })
+        },
     }
 }
 
@@ -57,13 +49,13 @@ section! {
     /// `log` of a service.
     pub(crate) struct LogSpec {
         /// Log handlers that start.
-        accept: Option<Spanned<bool>> = Boolean => true;
+        accept: Option<Spanned<bool>> = boolean() => true;
         /// Log handlers that end.
-        exit: Option<Spanned<bool>> = Boolean => true;
+        exit: Option<Spanned<bool>> = boolean() => true;
         /// Log clients that are refused.
-        refuse: Option<Spanned<bool>> = Boolean => true;
+        refuse: Option<Spanned<bool>> = boolean() => true;
         /// Where its lines go, if not to the daemon's log.
-        place: PlaceSpec = flat_sub();
+        place: PlaceSpec = Flat;
     }
 }
 
@@ -73,7 +65,7 @@ section! {
         /// Where log lines go; a service has that of the daemon unless it says otherwise.
         to: Option<Spanned<LogTarget>> = target();
         /// The facility of syslog(3).
-        facility: Option<Spanned<u8>> = Facility;
+        facility: Option<Spanned<u8>> = facility();
         /// Lines of text, or of JSON objects.
         format: Option<Spanned<LogFormat>> = OneOf(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
     }

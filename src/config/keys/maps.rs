@@ -5,10 +5,10 @@
 use serde_json::{Map as JsonMap, Value as Json, json};
 use serde_yaml::Value as Yaml;
 
-use super::kinds::MapNotation;
+use super::kinds::Map;
 use crate::config::reader::{Expected, ValueReader, alternatives};
 use crate::config::units;
-use crate::config::values::{Notation, Text, variable};
+use crate::config::values::{Form, variable, word_schema};
 use crate::config::{Resource, Rlimit};
 
 /// The resources that can be limited, whether they count bytes, and what they are.
@@ -25,51 +25,45 @@ const RESOURCES: [(&str, Resource, bool, &str); 9] = [
 ];
 
 /// Limits of resources: for each a value for both limits, or `soft:hard`.
-pub(crate) struct Rlimits;
-
-impl Rlimits {
-    fn expected(bytes: bool) -> &'static str {
-        if bytes { "a size, such as 64M, unlimited or 64M:1G" } else { "a number, unlimited or SOFT:HARD" }
-    }
+pub(super) fn rlimits() -> Map<Rlimit> {
+    Map { read: read_rlimit, write: write_rlimit, schema: rlimits_schema }
 }
 
-impl MapNotation for Rlimits {
-    type Value = Rlimit;
+fn rlimit_expected(bytes: bool) -> &'static str {
+    if bytes { "a size, such as 64M, unlimited or 64M:1G" } else { "a number, unlimited or SOFT:HARD" }
+}
 
-    fn read(&self, name: &str, reader: &ValueReader<'_>) -> Result<(String, Rlimit), Expected> {
-        let Some((_, resource, bytes, _)) = RESOURCES.iter().find(|(resource, ..)| *resource == name) else {
-            let names = RESOURCES.map(|(name, ..)| name);
-            return Err(format!("unknown key; known here are: {}", alternatives(&names)).into());
-        };
-        let one = |text: &str| match text {
-            "unlimited" => Some(u64::MAX),
-            _ if *bytes => units::size(text),
-            _ => units::digits(text),
-        };
-        let (soft, hard) = reader.parse(Self::expected(*bytes), |text| {
-            let (soft, hard) = text.split_once(':').unwrap_or((text, text));
-            Some((one(soft)?, one(hard)?))
-        })?;
-        if soft > hard {
-            return Err(reader.not("a soft limit (the first) not above the hard one"));
-        }
-        Ok((name.to_owned(), Rlimit { resource: *resource, soft, hard }))
+fn read_rlimit(name: &str, reader: &ValueReader<'_>) -> Result<(String, Rlimit), Expected> {
+    let Some((_, resource, bytes, _)) = RESOURCES.iter().find(|(resource, ..)| *resource == name) else {
+        let names = RESOURCES.map(|(name, ..)| name);
+        return Err(format!("unknown key; known here are: {}", alternatives(&names)).into());
+    };
+    let one = |text: &str| match text {
+        "unlimited" => Some(u64::MAX),
+        _ if *bytes => units::size(text),
+        _ => units::digits(text),
+    };
+    let (soft, hard) = reader.parse(rlimit_expected(*bytes), |text| {
+        let (soft, hard) = text.split_once(':').unwrap_or((text, text));
+        Some((one(soft)?, one(hard)?))
+    })?;
+    if soft > hard {
+        return Err(reader.not("a soft limit (the first) not above the hard one"));
     }
+    Ok((name.to_owned(), Rlimit { resource: *resource, soft, hard }))
+}
 
-    fn write(&self, limit: &Rlimit) -> Yaml {
-        let one = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
-        format!("{}:{}", one(limit.soft), one(limit.hard)).into()
-    }
+fn write_rlimit(limit: &Rlimit) -> Yaml {
+    let one = |value: u64| if value == u64::MAX { "unlimited".to_owned() } else { value.to_string() };
+    format!("{}:{}", one(limit.soft), one(limit.hard)).into()
+}
 
-    fn schema(&self) -> Json {
-        let key = |(name, _, bytes, meaning): &(&str, Resource, bool, &str)| {
-            let description = format!("{meaning}: {}.", Self::expected(*bytes));
-            let schema = json!({ "type": ["string", "number", "boolean"], "description": description });
-            ((*name).to_owned(), schema)
-        };
-        let keys: JsonMap<_, _> = RESOURCES.iter().map(key).collect();
-        json!({ "type": ["object", "null"], "properties": keys, "additionalProperties": false })
-    }
+fn rlimits_schema() -> Json {
+    let key = |(name, _, bytes, meaning): &(&str, Resource, bool, &str)| {
+        ((*name).to_owned(), word_schema(&format!("{meaning}: {}.", rlimit_expected(*bytes))))
+    };
+    let keys: JsonMap<_, _> = RESOURCES.iter().map(key).collect();
+    json!({ "type": ["object", "null"], "properties": keys, "additionalProperties": false })
 }
 
 /// The name of a resource in the table.
@@ -78,21 +72,20 @@ pub(crate) fn resource_name(resource: Resource) -> &'static str {
 }
 
 /// Variables and their values.
-pub(crate) struct Variables;
-
-impl MapNotation for Variables {
-    type Value = String;
-
-    fn read(&self, name: &str, reader: &ValueReader<'_>) -> Result<(String, String), Expected> {
-        Ok((variable(name)?, reader.word("a text")?))
+pub(super) fn variables() -> Map<String> {
+    Map {
+        read: |name, reader| Ok((variable(name)?, reader.word("a text")?)),
+        write: |value| value.as_str().into(),
+        schema: || json!({ "type": ["object", "null"], "properties": {}, "additionalProperties": word_schema("a text") }),
     }
+}
 
-    fn write(&self, value: &String) -> Yaml {
-        Text.write(value)
-    }
-
-    fn schema(&self) -> Json {
-        let value = json!({ "type": ["string", "number", "boolean"], "description": "a text" });
-        json!({ "type": ["object", "null"], "properties": {}, "additionalProperties": value })
+/// The name of a variable.
+pub(super) fn variable_name() -> Form<String> {
+    const EXPECTED: &str = "a variable's name, such as LANG";
+    Form {
+        read: |reader| Ok(variable(&reader.word(EXPECTED)?)?),
+        write: |name| name.as_str().into(),
+        schema: || word_schema(EXPECTED),
     }
 }

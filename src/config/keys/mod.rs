@@ -4,33 +4,35 @@
 //!
 //! ```text
 //! section! {
-//!     /// `per_source`: limits for one source.
+//!     /// `per_source` and `per_network`.
 //!     pub(crate) struct SourceSpec {
 //!         /// The most live handlers of each in this service.
-//!         instances: Option<Spanned<Option<u32>>> = Limit => None;
+//!         instances: Option<Spanned<Option<u32>>> = limit() => None;
 //!         ...
-//! } }
+//!     }
+//! }
 //! ```
 //!
 //! A line of it is `[RULE] NAME: FIELD = KIND => DEFAULT;`:
 //!
-//! - the doc comment is the meaning of the key, and becomes its description in the JSON Schema;
-//! - `[RULE]`, which may be absent, is a [`Rule`](kinds::Rule): where the key may stand, and whether it must;
-//! - `NAME` is the key and the name of the field, `FIELD` the field's type: `Option<Spanned<T>>`, [`SpannedList<T>`],
-//!   [`SpannedMap<T>`] or another section;
-//! - `KIND` is a [`Key`](kinds::Key), most often a notation of [`super::values`], or several in a [`List`](kinds::List);
+//! - The doc comment is the meaning of the key, and its description in the JSON Schema.
+//! - `[RULE]`, which may be absent, is a [`Rule`](kinds::Rule): where the key may stand, and whether it must.
+//! - `NAME` is the key and the name of the field. `FIELD` is the field's type: `Option<Spanned<T>>`, a [`SpannedList`], a
+//!   [`SpannedMap`] or another section.
+//! - `KIND` is a [`Key`](kinds::Key) for such a field: a notation of [`super::values`], a [`List`](kinds::List) of them,
+//!   [`Sub`](kinds::Sub) for a section, or another of [`kinds`].
 //! - `=> DEFAULT`, which may be absent, gives the struct a method of the key's name: what was written, or the default.
 //!
-//! From that the macro makes the struct, and [`Keys`](kinds::Keys) for it: reading, with the place of every value; laying
-//! a service over `defaults`; writing back, for `import` and `--dump`; and the JSON Schema. The reader of a section
-//! ([`super::section`]) learns from it which keys are known. A new key is one declaration here, one line in
-//! [`super::check`], and one field of the checked table and line of [`super::dump`].
+//! From that the macro makes the struct and [`Keys`](kinds::Keys) for it: reading, with the place of every value; laying a
+//! service over `defaults`; writing back, for `import` and `--dump`; and the JSON Schema. The reader of a section
+//! ([`super::section`]) learns from it which keys are known. A new key is one declaration here, its check in
+//! [`super::check`], its field in the checked table, and its way back in [`super::dump`].
 //!
 //! [`super::load`] reads files with these, [`super::check`] turns specifications into services, readers of other formats
-//! produce the same specifications. Nothing here looks at the machine.
+//! make the same specifications. Nothing here looks at the machine.
 //!
-//! [`SpannedList<T>`]: super::location::SpannedList
-//! [`SpannedMap<T>`]: super::location::SpannedMap
+//! [`SpannedList`]: super::location::SpannedList
+//! [`SpannedMap`]: super::location::SpannedMap
 
 /// Declares a section; see the head of this file.
 macro_rules! section {
@@ -53,36 +55,35 @@ macro_rules! section {
             const NAMES: &'static [&'static str] = &[$(stringify!($key)),+];
 
             fn read(section: &mut $crate::config::section::Section<'_>) -> Self {
-                use $crate::config::keys::kinds::{Key, Rule, admits, kind_of};
+                use $crate::config::keys::kinds::{Key, Rule, admits};
                 let mut spec = Self::default();
                 $(
                     if admits(section, stringify!($key), None::<&Rule>$(.or(Some(&$rule)))?) {
-                        spec.$key = kind_of::<$field, _>($kind).take(stringify!($key), section);
+                        spec.$key = Key::<$field>::take(&$kind, stringify!($key), section);
                     }
                 )+
                 spec
             }
 
-            fn merge(&mut self, below: &Self) {
-                use $crate::config::keys::kinds::{Key, kind_of};
-                $(kind_of::<$field, _>($kind).merge(&mut self.$key, &below.$key);)+
-            }
-
             fn write(&self, map: &mut serde_yaml::Mapping) {
-                use $crate::config::keys::kinds::{Key, kind_of};
-                $(kind_of::<$field, _>($kind).put(&self.$key, stringify!($key), map);)+
+                $($crate::config::keys::kinds::Key::<$field>::put(&$kind, &self.$key, stringify!($key), map);)+
             }
 
             fn describe(object: &mut $crate::config::keys::kinds::Object) {
-                use $crate::config::keys::kinds::{About, Key, Rule, kind_of};
+                use $crate::config::keys::kinds::{About, Key, Rule};
                 $(
                     if object.admits(stringify!($key), None::<&Rule>$(.or(Some(&$rule)))?) {
-                        let kind = kind_of::<$field, _>($kind);
-                        let default = None$(.or(Some($crate::config::values::Notation::write(&kind, &$default))))?;
+                        let default = None$(.or(Some($crate::config::values::Notation::write(&$kind, &$default))))?;
                         let about = About { name: stringify!($key), meaning: concat!($($meaning),+), default };
-                        kind.describe(&about, object);
+                        Key::<$field>::describe(&$kind, &about, object);
                     }
                 )+
+            }
+        }
+
+        impl $crate::config::keys::kinds::Merge for $spec {
+            fn merge(&mut self, below: &Self) {
+                $($crate::config::keys::kinds::Merge::merge(&mut self.$key, &below.$key);)+
             }
         }
 
@@ -90,7 +91,7 @@ macro_rules! section {
             $($(
                 /// What was written, or the default.
                 pub(crate) fn $key(&self) -> <$field as $crate::config::keys::kinds::Optional>::Value {
-                    $crate::config::keys::kinds::Optional::value_or(&self.$key, $default)
+                    $crate::config::location::value_or(&self.$key, $default)
                 }
             )?)+
         }

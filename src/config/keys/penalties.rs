@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::kinds::{List, Rule};
 use crate::config::location::{Spanned, SpannedList};
 use crate::config::units;
-use crate::config::values::{Network, Word, positive};
+use crate::config::values::{Word, network, positive};
 
 const TRAP: Rule = Rule {
     service_only: Some("this would make a trap of every service; it belongs to one that exists to catch"),
@@ -35,6 +35,6 @@ section! {
         /// No penalty grows beyond this.
         max: Option<Spanned<Duration>> = positive();
         /// Networks that get no penalties.
-        exempt: SpannedList<IpNet> = List(Network);
+        exempt: SpannedList<IpNet> = List(network());
     }
 }

@@ -6,9 +6,9 @@ use ipnet::IpNet;
 use serde_json::{Value as Json, json};
 use serde_yaml::{Mapping, Value as Yaml};
 
-use super::kinds::{Keys, List, Map, Rule, sub};
+use super::kinds::{Keys, List, Merge, Rule, Sub};
 use super::log::LogSpec;
-use super::maps::{Rlimits, Variables};
+use super::maps::{rlimits, variable_name, variables};
 use super::penalties::PenaltySpec;
 use super::socket::SocketSpec;
 use super::source::SourceSpec;
@@ -18,15 +18,17 @@ use crate::config::reader::{Expected, ValueReader};
 use crate::config::section::Section;
 use crate::config::units::{self, Rate};
 use crate::config::values::{
-    Boolean, GroupNames, Groups, Limit, Load, Names, Network, Notation, Octal, OneOf, Text, Variable, Word, absolute,
-    positive, rate, whole, word,
+    Form, Groups, Octal, OneOf, Whole, Word, absolute, boolean, groups, limit, network, positive, rate, text, word,
 };
 use crate::config::{Refuse, Rlimit, Stderr, WhenFull};
 use crate::limits::access::Span;
 
-const BUILTINS: &[&str] = &["echo", "discard", "chargen", "daytime", "time", "tcpmux", "redirect"];
+const BUILTINS: [&str; 7] = ["echo", "discard", "chargen", "daytime", "time", "tcpmux", "redirect"];
 const STDERR: &[(&str, Stderr)] =
     &[("daemon", Stderr::Daemon), ("connection", Stderr::Connection), ("null", Stderr::Null)];
+/// The most bytes of text that fit into one packet that nobody waits for.
+const MAX_REFUSE_LEN: usize = 512;
+const REFUSAL: &str = "reset, close or { text: \"…\" }";
 const WHEN_FULL: &[(&str, WhenFull)] = &[("queue", WhenFull::Queue), ("refuse", WhenFull::Refuse)];
 /// The mask that nearly every system gives its users.
 const UMASK: u32 = 0o022;
@@ -59,17 +61,17 @@ section! {
     /// A service, or `defaults`, as written.
     pub(crate) struct ServiceSpec {
         /// If false, the service is checked like the others, but not served.
-        enabled: Option<Spanned<bool>> = Boolean => true;
+        enabled: Option<Spanned<bool>> = boolean() => true;
         /// Where clients connect.
         [LISTEN] listen: SpannedList<String> = List(word("a port, such as 9418, tcp/ssh or udp/127.0.0.1:69"));
         /// Lend the listening socket to one handler, in place of accepting connections; true for udp.
-        wait: Option<Spanned<bool>> = Boolean;
+        wait: Option<Spanned<bool>> = boolean();
         /// What to run for each connection; the first word is an absolute path, and no shell is involved.
-        [OWN] program: Option<Spanned<Vec<String>>> = Command;
+        [OWN] program: Option<Spanned<Vec<String>>> = command();
         /// The name that the program is told; the last part of its path unless given.
         [OWN] argv0: Option<Spanned<String>> = word("a word");
         /// A service that oxinetd has built in, in place of a program.
-        [OWN] builtin: Option<Spanned<String>> = Names(BUILTINS);
+        [OWN] builtin: Option<Spanned<String>> = builtin();
         /// Where redirect leads.
         [OWN] to: Option<Spanned<(String, u16)>> = target();
         /// How long redirect waits for its connection.
@@ -81,7 +83,7 @@ section! {
         /// The group of handlers; the user's unless given.
         group: Option<Spanned<String>> = word("a group's name or number");
         /// The supplementary groups of handlers; all of the user's unless given.
-        groups: Option<Spanned<Groups>> = GroupNames;
+        groups: Option<Spanned<Groups>> = groups();
         /// The directory that handlers start in.
         directory: Option<Spanned<String>> = absolute() => "/".to_owned();
         /// The root directory of handlers.
@@ -89,49 +91,49 @@ section! {
         /// The file mode mask of handlers.
         umask: Option<Spanned<u32>> = Octal("022") => UMASK;
         /// The priority of handlers, as nice(1) counts it.
-        nice: Option<Spanned<i32>> = whole(-20, 19);
+        nice: Option<Spanned<i32>> = Whole(-20, 19);
         /// Resource limits of handlers.
-        rlimits: SpannedMap<Rlimit> = Map(Rlimits);
+        rlimits: SpannedMap<Rlimit> = rlimits();
         /// Variables for handlers, whose environment is otherwise empty.
-        env: SpannedMap<String> = Map(Variables);
+        env: SpannedMap<String> = variables();
         /// Variables of the daemon that handlers get.
-        pass_env: SpannedList<String> = List(Variable);
+        pass_env: SpannedList<String> = List(variable_name());
         /// Where the handlers' standard error goes.
         stderr: Option<Spanned<Stderr>> = OneOf(STDERR) => Stderr::Daemon;
         /// The most live handlers of the service.
-        instances: Option<Spanned<Option<u32>>> = Limit => Some(64);
+        instances: Option<Spanned<Option<u32>>> = limit() => Some(64);
         /// What becomes of clients of a full service.
         when_full: Option<Spanned<WhenFull>> = OneOf(WHEN_FULL) => WhenFull::Queue;
         /// How often clients may connect to the service, over all.
         rate: Option<Spanned<Rate>> = rate();
         /// How many connections are accepted at once after a while without any.
-        burst: Option<Spanned<u32>> = whole(1, u32::MAX.into());
+        burst: Option<Spanned<u32>> = Whole(1, u32::MAX as i64);
         /// Limits for one source: an IPv4 address, an IPv6 /64.
-        per_source: SourceSpec = sub();
+        per_source: SourceSpec = Sub::Here;
         /// The same for a wider network: an IPv4 /24, an IPv6 /48.
-        per_network: SourceSpec = sub();
+        per_network: SourceSpec = Sub::Here;
         /// The load average from which on no client is accepted.
-        max_load: Option<Spanned<f64>> = Load;
+        max_load: Option<Spanned<f64>> = load();
         /// How much penalty time each event adds for a source.
-        penalties: PenaltySpec = sub();
+        penalties: PenaltySpec = Sub::Here;
         /// How long a handler may live.
         lifetime: Option<Spanned<Duration>> = positive();
         /// Networks whose clients are accepted; all unless given.
-        allow: SpannedList<IpNet> = List(Network);
+        allow: SpannedList<IpNet> = List(network());
         /// Networks whose clients are refused; the more specific of allow and deny decides.
-        deny: SpannedList<IpNet> = List(Network);
+        deny: SpannedList<IpNet> = List(network());
         /// When clients are accepted, by local time; always unless given.
         times: SpannedList<Span> = List(times());
         /// Only log which clients would be refused, and accept them.
-        dry_run: Option<Spanned<bool>> = Boolean => false;
+        dry_run: Option<Spanned<bool>> = boolean() => false;
         /// What a client that is refused sees.
-        refuse: Option<Spanned<Refuse>> = Refusal => Refuse::Reset;
+        refuse: Option<Spanned<Refuse>> = refusal() => Refuse::Reset;
         /// A text that is sent before the handler starts.
-        banner: Option<Spanned<String>> = Text => String::new();
+        banner: Option<Spanned<String>> = text() => String::new();
         /// Options of the listening sockets.
-        socket: SocketSpec = sub();
+        socket: SocketSpec = Sub::Here;
         /// Which events of this service are logged, and where.
-        log: LogSpec = sub();
+        log: LogSpec = Sub::Here;
     }
 }
 
@@ -158,85 +160,81 @@ pub(super) fn read_service(section: &mut Section<'_>) -> ServiceSpec {
     spec
 }
 
-/// A command: a list of words, or a text to be split into them.
-struct Command;
-
-impl Command {
-    const EXPECTED: &str = "a command, such as [/bin/cat, -u] or \"/bin/cat -u\"";
+/// The name of a builtin.
+fn builtin() -> Form<String> {
+    Form {
+        read: |reader| reader.one_of(&BUILTINS.map(|name| (name, name))).map(str::to_owned),
+        write: |name| name.as_str().into(),
+        schema: || json!({ "enum": BUILTINS }),
+    }
 }
 
-impl Notation for Command {
-    type Value = Vec<String>;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<Vec<String>, Expected> {
-        let words = match (reader.elements(), reader.value) {
-            (Some(elements), _) => {
-                elements.map(|word| word.word("a word as argument")).collect::<Result<Vec<_>, _>>()?
-            }
-            (None, Yaml::String(text)) => {
-                shlex::split(text).ok_or_else(|| format!("a quotation mark or backslash is left open in {text:?}"))?
-            }
-            _ => return Err(reader.not(Self::EXPECTED)),
-        };
-        if words.is_empty() {
-            return Err(format!("expected {}, not an empty one", Self::EXPECTED).into());
-        }
-        Ok(words)
+/// A finite number above 0.
+fn load() -> Form<f64> {
+    Form {
+        read: |reader| {
+            let load = reader.value.as_f64().filter(|load| load.is_finite() && *load > 0.0);
+            load.ok_or_else(|| reader.not("a load average above 0, such as 8 or 2.5"))
+        },
+        write: |load| (*load).into(),
+        schema: || json!({ "type": "number", "exclusiveMinimum": 0 }),
     }
+}
 
-    fn write(&self, words: &Vec<String>) -> Yaml {
-        words.clone().into()
-    }
-
-    fn schema(&self) -> Json {
-        let word = json!({ "type": ["string", "number", "boolean"] });
-        let list = json!({ "type": "array", "items": word, "minItems": 1 });
-        json!({ "anyOf": [{ "type": "string" }, list], "description": Self::EXPECTED })
+/// A list of words, or a text to be split into them.
+fn command() -> Form<Vec<String>> {
+    const EXPECTED: &str = "a command, such as [/bin/cat, -u] or \"/bin/cat -u\"";
+    Form {
+        read: |reader| {
+            let words: Vec<String> = match (reader.elements(), reader.value) {
+                (Some(words), _) => words.map(|word| word.word("a word as argument")).collect::<Result<_, _>>()?,
+                (None, Yaml::String(text)) => shlex::split(text)
+                    .ok_or_else(|| format!("a quotation mark or backslash is left open in {text:?}"))?,
+                _ => return Err(reader.not(EXPECTED)),
+            };
+            if words.is_empty() { Err(format!("expected {EXPECTED}, not an empty one").into()) } else { Ok(words) }
+        },
+        write: |words| words.clone().into(),
+        schema: || {
+            let word = json!({ "type": ["string", "number", "boolean"] });
+            let list = json!({ "type": "array", "items": word, "minItems": 1 });
+            json!({ "anyOf": [{ "type": "string" }, list], "description": EXPECTED })
+        },
     }
 }
 
 /// `reset`, `close` or `{ text: "…" }`.
-struct Refusal;
-
-impl Refusal {
-    /// The most that fits into one packet that nobody waits for.
-    const MAX_TEXT_LEN: usize = 512;
-    const EXPECTED: &str = "reset, close or { text: \"…\" }";
+fn refusal() -> Form<Refuse> {
+    Form { read: read_refusal, write: write_refusal, schema: refusal_schema }
 }
 
-impl Notation for Refusal {
-    type Value = Refuse;
+fn read_refusal(reader: &ValueReader<'_>) -> Result<Refuse, Expected> {
+    let map = reader.value.as_mapping().filter(|map| map.len() == 1);
+    match (reader.value.as_str(), map.and_then(|map| map.get("text")?.as_str())) {
+        (Some("reset"), _) => Ok(Refuse::Reset),
+        (Some("close"), _) => Ok(Refuse::Close),
+        (_, Some(text)) if text.len() <= MAX_REFUSE_LEN => Ok(Refuse::Text(text.into())),
+        (_, Some(text)) => {
+            Err(format!("the text has {} bytes; at most {MAX_REFUSE_LEN} can be sent", text.len()).into())
+        }
+        _ => Err(reader.not(REFUSAL)),
+    }
+}
 
-    fn read(&self, reader: &ValueReader<'_>) -> Result<Refuse, Expected> {
-        let map = reader.value.as_mapping().filter(|map| map.len() == 1);
-        match (reader.value.as_str(), map.and_then(|map| map.get("text")?.as_str())) {
-            (Some("reset"), _) => Ok(Refuse::Reset),
-            (Some("close"), _) => Ok(Refuse::Close),
-            (_, Some(text)) if text.len() <= Self::MAX_TEXT_LEN => Ok(Refuse::Text(text.into())),
-            (_, Some(text)) => {
-                let (length, most) = (text.len(), Self::MAX_TEXT_LEN);
-                Err(format!("the text has {length} bytes; at most {most} can be sent").into())
-            }
-            _ => Err(reader.not(Self::EXPECTED)),
+fn write_refusal(refuse: &Refuse) -> Yaml {
+    match refuse {
+        Refuse::Reset => "reset".into(),
+        Refuse::Close => "close".into(),
+        Refuse::Text(bytes) => {
+            let text = String::from_utf8_lossy(bytes).into_owned();
+            Mapping::from_iter([("text".into(), text.into())]).into()
         }
     }
+}
 
-    fn write(&self, refuse: &Refuse) -> Yaml {
-        match refuse {
-            Refuse::Reset => "reset".into(),
-            Refuse::Close => "close".into(),
-            Refuse::Text(bytes) => {
-                let text = String::from_utf8_lossy(bytes).into_owned();
-                Mapping::from_iter([("text".into(), text.into())]).into()
-            }
-        }
-    }
-
-    fn schema(&self) -> Json {
-        let text =
-            json!({ "type": "string", "maxLength": Self::MAX_TEXT_LEN, "description": "What the client is sent." });
-        let keys = json!({ "text": text });
-        let map = json!({ "type": "object", "properties": keys, "required": ["text"], "additionalProperties": false });
-        json!({ "anyOf": [{ "enum": ["reset", "close"] }, map], "description": Self::EXPECTED })
-    }
+fn refusal_schema() -> Json {
+    let text = json!({ "type": "string", "maxLength": MAX_REFUSE_LEN, "description": "What the client is sent." });
+    let keys = json!({ "text": text });
+    let map = json!({ "type": "object", "properties": keys, "required": ["text"], "additionalProperties": false });
+    json!({ "anyOf": [{ "enum": ["reset", "close"] }, map], "description": REFUSAL })
 }

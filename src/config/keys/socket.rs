@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use serde_json::Value as Json;
-use serde_yaml::Value as Yaml;
-
 use crate::config::location::Spanned;
-use crate::config::reader::{Expected, ValueReader};
 use crate::config::units;
-use crate::config::values::{Boolean, Notation, Octal, Word, whole, word};
+use crate::config::values::{Form, Octal, Whole, Word, boolean, word, word_schema};
 
 /// IFNAMSIZ is 16, the NUL included.
 const MAX_INTERFACE_LEN: usize = 15;
@@ -30,27 +26,18 @@ fn interface() -> Word<String> {
 }
 
 /// A size in bytes, with or without a suffix; written as a number.
-struct Buffer;
-
-impl Buffer {
+fn buffer() -> Form<u32> {
     const EXPECTED: &str = "a size in bytes, such as 64k";
     const MAX: u64 = 1 << 30;
-}
-
-impl Notation for Buffer {
-    type Value = u32;
-
-    fn read(&self, reader: &ValueReader<'_>) -> Result<u32, Expected> {
-        let size = |text: &str| units::size(text).filter(|size| (1..=Self::MAX).contains(size));
-        reader.parse(Self::EXPECTED, |text| u32::try_from(size(text)?).ok())
-    }
-
-    fn write(&self, size: &u32) -> Yaml {
-        (*size).into()
-    }
-
-    fn schema(&self) -> Json {
-        word(Self::EXPECTED).schema()
+    Form {
+        read: |reader| {
+            reader.parse(EXPECTED, |text| {
+                let size = units::size(text).filter(|size| (1..=MAX).contains(size))?;
+                u32::try_from(size).ok()
+            })
+        },
+        write: |size| (*size).into(),
+        schema: || word_schema(EXPECTED),
     }
 }
 
@@ -58,23 +45,23 @@ section! {
     /// `socket`.
     pub(crate) struct SocketSpec {
         /// Length of the queue of connections that wait; the kernel has a limit.
-        backlog: Option<Spanned<u32>> = whole(1, i32::MAX.into());
+        backlog: Option<Spanned<u32>> = Whole(1, i32::MAX as i64);
         /// TCP_NODELAY.
-        nodelay: Option<Spanned<bool>> = Boolean => false;
+        nodelay: Option<Spanned<bool>> = boolean() => false;
         /// SO_KEEPALIVE.
-        keepalive: Option<Spanned<bool>> = Boolean => false;
+        keepalive: Option<Spanned<bool>> = boolean() => false;
         /// TCP_DEFER_ACCEPT: wait for the first data.
         defer_accept: Option<Spanned<Duration>> = seconds();
         /// IP_FREEBIND: bind to an address that this machine may not have yet.
-        freebind: Option<Spanned<bool>> = Boolean => false;
+        freebind: Option<Spanned<bool>> = boolean() => false;
         /// SO_BINDTODEVICE: clients of this interface alone.
         device: Option<Spanned<String>> = interface();
         /// SO_MARK, for routing and filters.
-        mark: Option<Spanned<u32>> = whole(0, u32::MAX.into());
+        mark: Option<Spanned<u32>> = Whole(0, u32::MAX as i64);
         /// SO_SNDBUF.
-        send_buffer: Option<Spanned<u32>> = Buffer;
+        send_buffer: Option<Spanned<u32>> = buffer();
         /// SO_RCVBUF.
-        receive_buffer: Option<Spanned<u32>> = Buffer;
+        receive_buffer: Option<Spanned<u32>> = buffer();
         /// Owner of a Unix socket's file.
         owner: Option<Spanned<String>> = word("a user, or USER:GROUP");
         /// Mode of a Unix socket's file; 0666 unless given.
