@@ -5,6 +5,7 @@
 //! of an old format gives them at once. Asking never fails: where the position is unknown it is that of what stands
 //! around it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
@@ -45,13 +46,20 @@ pub(crate) fn elements<T: Clone>(list: &SpannedList<T>) -> Vec<T> {
 pub struct Location(Option<Rc<Place>>);
 
 struct Place {
-    file: File,
-    /// The key that leads here, and from where; nothing for a file as a whole.
-    key: Option<(Location, Box<str>)>,
+    above: Above,
     spot: Spot,
 }
 
-#[derive(Clone)]
+/// What leads to a place.
+#[derive(Clone, PartialEq)]
+enum Above {
+    /// It is a file as a whole, or a position in one.
+    File(File),
+    /// A key, and the map that it stands in.
+    Key(Location, Cow<'static, str>),
+}
+
+#[derive(Clone, PartialEq)]
 enum File {
     /// Of an old format.
     Named(Rc<Path>),
@@ -72,8 +80,8 @@ enum Spot {
 }
 
 impl Location {
-    fn new(file: File, key: Option<(Self, Box<str>)>, spot: Spot) -> Self {
-        Self(Some(Rc::new(Place { file, key, spot })))
+    fn new(above: Above, spot: Spot) -> Self {
+        Self(Some(Rc::new(Place { above, spot })))
     }
 
     fn place(&self) -> Option<&Place> {
@@ -82,41 +90,60 @@ impl Location {
 
     /// A position in a file that no key leads to.
     pub(crate) fn file(file: &Rc<Path>, at: LineCol) -> Self {
-        Self::new(File::Named(Rc::clone(file)), None, Spot::Known(at))
+        Self::new(Above::File(File::Named(Rc::clone(file))), Spot::Known(at))
     }
 
     /// A YAML file as a whole.
     pub(crate) fn source(source: &Rc<SourceText>) -> Self {
-        Self::new(File::Yaml(Rc::clone(source)), None, Spot::Known(LineCol::default()))
+        Self::new(Above::File(File::Yaml(Rc::clone(source))), Spot::Known(LineCol::default()))
     }
 
-    fn with(&self, key: Option<(Self, Box<str>)>, spot: Spot) -> Self {
-        self.place().map_or_else(Self::default, |place| Self::new(place.file.clone(), key, spot))
+    fn below(&self, key: impl Into<Cow<'static, str>>, spot: Spot) -> Self {
+        self.place().map_or_else(Self::default, |_| Self::new(Above::Key(self.clone(), key.into()), spot))
+    }
+
+    fn beside(&self, spot: Spot) -> Self {
+        self.place().map_or_else(Self::default, |place| Self::new(place.above.clone(), spot))
+    }
+
+    /// The key that leads here, and the map that it stands in.
+    fn above(&self) -> Option<(&Self, &str)> {
+        match &self.place()?.above {
+            Above::Key(map, key) => Some((map, key)),
+            Above::File(_) => None,
+        }
+    }
+
+    fn top(&self) -> Option<&File> {
+        match &self.place()?.above {
+            Above::Key(map, _) => map.top(),
+            Above::File(file) => Some(file),
+        }
     }
 
     /// Something under a key, at a known position.
     pub(crate) fn under(&self, key: &str, at: LineCol) -> Self {
-        self.with(Some((self.clone(), key.into())), Spot::Known(at))
+        self.below(key.to_owned(), Spot::Known(at))
     }
 
     /// A key of this map.
-    pub(crate) fn key(&self, key: &str) -> Self {
-        self.with(Some((self.clone(), key.into())), Spot::Key)
+    pub(crate) fn key(&self, key: impl Into<Cow<'static, str>>) -> Self {
+        self.below(key, Spot::Key)
     }
 
     /// The value of a key of this map.
-    pub(crate) fn value(&self, key: &str) -> Self {
-        self.with(Some((self.clone(), key.into())), Spot::Value)
+    pub(crate) fn value(&self, key: impl Into<Cow<'static, str>>) -> Self {
+        self.below(key, Spot::Value)
     }
 
     /// An element of this list.
     pub(crate) fn element(&self, index: usize) -> Self {
-        self.with(self.place().and_then(|place| place.key.clone()), Spot::Element(index))
+        self.beside(Spot::Element(index))
     }
 
     /// Another position under the same keys.
     pub(crate) fn moved(&self, at: LineCol) -> Self {
-        self.with(self.place().and_then(|place| place.key.clone()), Spot::Known(at))
+        self.beside(Spot::Known(at))
     }
 
     /// Line and column.
@@ -144,45 +171,45 @@ impl Location {
 
     /// Would any integer here be printed as it is written?
     pub(crate) fn has_plain_integers(&self) -> bool {
-        matches!(self.place(), Some(Place { file: File::Yaml(source), .. }) if source.has_plain_integers())
+        matches!(self.top(), Some(File::Yaml(source)) if source.has_plain_integers())
     }
 
     fn find<T>(&self, look: impl FnOnce(&Index) -> Option<T>) -> Option<T> {
-        let File::Yaml(source) = &self.place()?.file else { return None };
+        let File::Yaml(source) = self.top()? else { return None };
         look(source.indexed(self.service()).index.as_ref()?)
     }
 
     /// The service that it is a part of.
     fn service(&self) -> Option<&str> {
-        let (above, key) = self.place()?.key.as_ref()?;
-        match above.place()?.key.as_ref() {
-            Some((top, section)) if &**section == "services" && top.place()?.key.is_none() => Some(key),
+        let (above, key) = self.above()?;
+        match above.above() {
+            Some((top, "services")) if top.above().is_none() => Some(key),
             _ => above.service(),
         }
     }
 
     /// The node under the keys.
     fn node<'a>(&self, index: &'a Index) -> Option<&'a Node> {
-        match &self.place()?.key {
+        self.place()?;
+        match self.above() {
             None => Some(&index.root),
             Some((above, key)) => Some(&above.node(index)?.entry(key)?.value),
         }
     }
 
     fn key_of(&self, index: &Index) -> Option<LineCol> {
-        let (above, key) = self.place()?.key.as_ref()?;
+        let (above, key) = self.above()?;
         Some(above.node(index)?.entry(key)?.key)
     }
 
     /// The position of the map that this stands in.
     fn around(&self) -> LineCol {
-        let above = self.place().and_then(|place| place.key.as_ref());
-        above.map_or_else(LineCol::default, |(above, _)| above.line_col())
+        self.above().map_or_else(LineCol::default, |(above, _)| above.line_col())
     }
 
     /// The file as the administrator named it.
     pub(crate) fn file_name(&self) -> Rc<Path> {
-        match self.place().map(|place| &place.file) {
+        match self.top() {
             Some(File::Named(name)) => Rc::clone(name),
             Some(File::Yaml(source)) => Rc::clone(&source.file),
             None => Path::new("").into(),
@@ -211,10 +238,10 @@ impl Location {
     }
 
     fn path(&self) -> String {
-        match self.place().and_then(|place| place.key.as_ref()) {
+        match self.above() {
             None => String::new(),
             Some((above, key)) => match above.path() {
-                path if path.is_empty() => key.to_string(),
+                path if path.is_empty() => key.to_owned(),
                 path => format!("{path}.{key}"),
             },
         }
@@ -222,7 +249,7 @@ impl Location {
 
     /// Frees the index of the file, if it has been made.
     pub(crate) fn drop_index(&self) {
-        if let Some(Place { file: File::Yaml(source), .. }) = self.place() {
+        if let Some(File::Yaml(source)) = self.top() {
             source.drop_index();
         }
     }
@@ -245,9 +272,7 @@ impl fmt::Debug for Location {
 impl PartialEq for Location {
     fn eq(&self, other: &Self) -> bool {
         match (self.place(), other.place()) {
-            (Some(one), Some(two)) if !std::ptr::eq(one, two) => {
-                one.spot == two.spot && one.key == two.key && self.file_name() == other.file_name()
-            }
+            (Some(one), Some(two)) => std::ptr::eq(one, two) || (one.spot == two.spot && one.above == two.above),
             (one, two) => one.is_some() == two.is_some(),
         }
     }

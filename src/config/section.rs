@@ -82,7 +82,7 @@ impl<'a> Section<'a> {
         let mut values = Vec::new();
         for (name, value) in std::mem::take(&mut map.entries) {
             let Some(name) = map.name(&name) else { continue };
-            values.extend(map.read(&value, map.at.value(&name), |reader| read(&name, reader)));
+            values.extend(map.read(&value, map.at.value(name.clone()), |reader| read(&name, reader)));
         }
         values
     }
@@ -91,7 +91,7 @@ impl<'a> Section<'a> {
     pub(crate) fn each(&mut self, mut read: impl FnMut(String, &mut Section<'_>)) {
         for (name, value) in std::mem::take(&mut self.entries) {
             let Some(name) = self.name(&name) else { continue };
-            let mut section = Section::new(value, self.at.key(&name), self.scope, self.problems);
+            let mut section = Section::new(value, self.at.key(name.clone()), self.scope, self.problems);
             read(name, &mut section);
             section.finish();
         }
@@ -148,7 +148,7 @@ impl<'a> Section<'a> {
         for (name, _) in std::mem::take(&mut self.entries) {
             let Some(name) = self.name(&name) else { continue };
             let message = format!("unknown key{}", self.suggestion(&name));
-            self.problems.push(self.at.key(&name).problem(message));
+            self.problems.push(self.at.key(name).problem(message));
         }
     }
 
@@ -173,7 +173,7 @@ impl<'a> Section<'a> {
         let Expected(text) = ValueReader::new(key, &Location::default()).not("a text");
         // Its text in the file, unless it is written in another way than usual.
         let word = serde_yaml::to_string(key).unwrap_or_default();
-        let at = self.at.key(word.trim_end());
+        let at = self.at.key(word.trim_end().to_owned());
         self.problems.push(at.problem(format!("each key must be a text, in quotation marks if need be: {text}")));
         None
     }

@@ -37,6 +37,13 @@ pub(crate) struct Indexed {
     pub(crate) problems: Vec<Problem>,
 }
 
+/// Those of the same file.
+impl PartialEq for SourceText {
+    fn eq(&self, other: &Self) -> bool {
+        self.file == other.file
+    }
+}
+
 impl SourceText {
     pub(crate) fn new(file: &Rc<Path>, text: &str) -> Self {
         let plain_integers = has_plain_integers(text);
