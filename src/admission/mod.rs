@@ -89,7 +89,9 @@ impl Admission {
         let (load, client) = (self.load(id, now), self.client(id, peer));
         let Some(rules) = self.services.get(&id) else { return Vec::new() };
         let input = CheckInput { admission: self, rules, service: id, client: &client, ledger, now, load };
-        CHECKS.iter().map(|check| check.explain(&input, service)).collect()
+        let questions = CHECKS.iter().map(|check| check.explain(&input, service)).collect();
+        service.drop_positions();
+        questions
     }
 
     /// Whether the daemon may have one more handler of any service.

@@ -6,6 +6,7 @@
 mod format;
 pub mod import;
 mod inetd;
+mod suspicious;
 mod xinetd;
 
 use std::path::{Path, PathBuf};

@@ -6,9 +6,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::Credentials;
+use super::keys::ServiceSpec;
+use super::location::Spanned;
 use super::machine::{Account, Identity, Machine};
-use super::problem::{Problem, Set};
-use super::schema::{Key, ServiceSpec};
+use super::problem::Problem;
 use super::units::digits;
 use super::values::Groups;
 
@@ -69,9 +70,14 @@ impl<'a> Accounts<'a> {
         }
     }
 
-    fn supplementary(&mut self, account: &Account, gid: u32, written: &Key<Groups>) -> Result<Vec<u32>, Problem> {
+    fn supplementary(
+        &mut self,
+        account: &Account,
+        gid: u32,
+        written: &Option<Spanned<Groups>>,
+    ) -> Result<Vec<u32>, Problem> {
         match written {
-            Some(Set { value: Groups::These(names), at }) => {
+            Some(Spanned { value: Groups::These(names), at }) => {
                 let ids = names.iter().map(|name| self.group(name)).collect::<Result<Vec<_>, _>>();
                 ids.map_err(|message| at.problem(message))
             }
@@ -149,8 +155,11 @@ impl<'a> Accounts<'a> {
 }
 
 /// Looks up what a key names, if it is there.
-fn look_up<T>(key: &Key<String>, find: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, Problem> {
-    let Some(Set { value, at }) = key else { return Ok(None) };
+fn look_up<T>(
+    key: &Option<Spanned<String>>,
+    find: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, Problem> {
+    let Some(Spanned { value, at }) = key else { return Ok(None) };
     find(value).map(Some).map_err(|message| at.problem(message))
 }
 

@@ -1,7 +1,7 @@
-//! Brings a file into memory, and a YAML file as values and their positions, or says why not.
+//! Brings a file into memory, and the text of a YAML file as values, or says why not.
 //!
 //! Only [`super::files`] opens and [`super::load::load`] reads YAML. It never blocks on a FIFO or a device, never reads more than
-//! [`MAX_SIZE`], and never gives text that the YAML readers could trip over.
+//! [`MAX_SIZE`], and never gives serde_yaml a text that it could trip over.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -12,8 +12,9 @@ use std::rc::Rc;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Mapping, Value};
 
-use super::index::{Node, index};
-use super::problem::{At, Mark, Problem};
+use super::location::Location;
+use super::problem::{LineCol, Problem};
+use super::source::SourceText;
 
 /// The most bytes in one file.
 const MAX_SIZE: u64 = 4 << 20;
@@ -52,12 +53,6 @@ pub(crate) fn reason(error: &std::io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |code| nix::errno::Errno::from_raw(code).desc().to_owned())
 }
 
-/// A file's values and their positions.
-pub(crate) struct Document {
-    pub value: Value,
-    pub node: Rc<Node>,
-}
-
 /// Everything in what [`open`] opened.
 pub(crate) fn bytes(file: File, name: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
@@ -66,30 +61,39 @@ pub(crate) fn bytes(file: File, name: &Path) -> Result<Vec<u8>, String> {
     if bytes.len() as u64 > MAX_SIZE { Err(too_large(name)) } else { Ok(bytes) }
 }
 
-/// Reads the content of a YAML file.
-pub(crate) fn read(bytes: Vec<u8>, name: &Rc<Path>, problems: &mut Vec<Problem>) -> Option<Document> {
-    let at = |mark| At::file(name, mark);
-    let text = match text(bytes) {
-        Ok(text) => text,
-        Err((mark, message)) => {
-            problems.push(at(mark).problem(message));
-            return None;
-        }
-    };
+/// The text of a YAML file.
+pub(crate) fn source(bytes: Vec<u8>, name: &Rc<Path>) -> Result<Rc<SourceText>, Problem> {
+    let text = text(bytes).map_err(|(at, message)| Location::file(name, at).problem(message))?;
     // A byte order mark is allowed (YAML 1.2 §5.2), but not all readers know.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let index = index(name, text, problems)?;
-    match values(text, index.duplicates, index.merges) {
-        Ok(value) => Some(Document { value, node: index.root }),
+    Ok(Rc::new(SourceText::new(name, text.strip_prefix('\u{feff}').unwrap_or(&text))))
+}
+
+/// The values of a text that has nothing wrong with it, as far as serde_yaml can tell. Not every text is for it alone
+/// to judge.
+pub(crate) fn plain_values(source: &SourceText) -> Option<Value> {
+    if source.index_first() {
+        return None;
+    }
+    serde_yaml::from_str(source.text()).ok()
+}
+
+/// The values of any text, unless it is so wrong that there are none; what is wrong goes to `problems`. Does the text
+/// hold merge keys, which change the order of keys?
+pub(crate) fn any_values(source: &SourceText, problems: &mut Vec<Problem>) -> Option<(Value, bool)> {
+    let indexed = source.indexed(None);
+    problems.extend_from_slice(&indexed.problems);
+    let index = indexed.index.as_ref()?;
+    match values(source.text(), index.duplicates, index.merges) {
+        Ok(value) => Some((value, index.merges)),
         Err(error) => {
-            let mark = error.location().map_or(Mark::default(), |l| Mark { line: l.line(), column: l.column() });
-            problems.push(at(mark).problem(format!("this is not YAML: {error}")));
+            let at = error.location().map_or(LineCol::default(), |l| LineCol { line: l.line(), column: l.column() });
+            problems.push(Location::file(&source.file, at).problem(format!("this is not YAML: {error}")));
             None
         }
     }
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, (Mark, String)> {
+fn text(bytes: Vec<u8>) -> Result<String, (LineCol, String)> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let mark = mark(&String::from_utf8_lossy(&error.as_bytes()[..valid]));
@@ -102,10 +106,10 @@ fn text(bytes: Vec<u8>) -> Result<String, (Mark, String)> {
 }
 
 /// The place after `before`.
-fn mark(before: &str) -> Mark {
+fn mark(before: &str) -> LineCol {
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let newlines = before.bytes().filter(|byte| *byte == b'\n').count();
-    Mark { line: newlines + 1, column: before[line_start..].chars().count() + 1 }
+    LineCol { line: newlines + 1, column: before[line_start..].chars().count() + 1 }
 }
 
 fn values(text: &str, duplicates: bool, merges: bool) -> serde_yaml::Result<Value> {

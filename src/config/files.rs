@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::file::{self, Identity};
-use super::problem::{At, Problem};
+use super::location::Location;
+use super::problem::Problem;
 
 /// How deep files may include each other.
 const MAX_INCLUDES: usize = 8;
@@ -17,14 +18,14 @@ const MAX_INCLUDES: usize = 8;
 #[derive(Default)]
 pub(crate) struct Files {
     /// By what they are, and where each was asked for.
-    seen: HashMap<Identity, At>,
+    seen: HashMap<Identity, Location>,
     /// By name, and when each was first named.
     order: HashMap<PathBuf, usize>,
 }
 
 impl Files {
     /// What is in a file that `from` names, `depth` files below one of the command line. The error is for that place.
-    pub(crate) fn read(&mut self, name: &Rc<Path>, from: &At, depth: usize) -> Result<Vec<u8>, Problem> {
+    pub(crate) fn read(&mut self, name: &Rc<Path>, from: &Location, depth: usize) -> Result<Vec<u8>, Problem> {
         let number = self.order.len();
         self.order.entry(name.to_path_buf()).or_insert(number);
         if depth > MAX_INCLUDES {
@@ -32,10 +33,10 @@ impl Files {
         }
         let (file, identity) = file::open(name).map_err(|message| from.problem(message))?;
         if let Some(first) = self.seen.get(&identity) {
-            return Err(from.problem(format!("{} is read twice; first by {}", name.display(), first.origin())));
+            return Err(from.problem(format!("{} is read twice; first by {}", name.display(), first)));
         }
         self.seen.insert(identity, from.clone());
-        file::bytes(file, name).map_err(|message| At::file(name, Default::default()).problem(message))
+        file::bytes(file, name).map_err(|message| Location::file(name, Default::default()).problem(message))
     }
 
     /// Sorts problems by file, in the order in which files were named, then by place, and leaves each once.
@@ -51,7 +52,7 @@ impl Files {
 
 /// The files that a name or pattern means, relative to the file that it stands in; those of a pattern in the order of
 /// their bytes.
-pub(crate) fn expand(pattern: &str, at: &At, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+pub(crate) fn expand(pattern: &str, at: &Location, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let base = at.directory();
     if !pattern.contains(['*', '?', '[']) {
         return vec![base.join(pattern)];

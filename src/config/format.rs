@@ -8,9 +8,10 @@ use std::rc::Rc;
 
 use super::dialect::Dialect;
 use super::files::Files;
+use super::keys::{DaemonSpec, ServiceSpec};
+use super::location::{Location, Spanned};
 use super::machine::Machine;
-use super::problem::{At, Problem, Set};
-use super::schema::{DaemonSpec, ServiceSpec};
+use super::problem::Problem;
 
 /// The readers of formats other than YAML. Whoever loads a table brings them along.
 pub(crate) trait OldFormats {
@@ -33,7 +34,7 @@ pub(crate) struct Entry {
     pub name: String,
     pub spec: ServiceSpec,
     /// Where it begins.
-    pub at: At,
+    pub at: Location,
     /// Read from an old format. There, what is off need not be right: it is left out with a warning.
     pub old: bool,
 }
@@ -48,7 +49,7 @@ pub(crate) struct OldTable {
     /// YAML file that includes this one.
     pub base: ServiceSpec,
     /// What concerns the daemon itself.
-    pub daemon: Option<Set<DaemonSpec>>,
+    pub daemon: Option<Spanned<DaemonSpec>>,
     /// What can't be done as written: the table is not used.
     pub problems: Vec<Problem>,
     /// What the old daemon would have complained about or done otherwise than it looks, and what is done otherwise here.

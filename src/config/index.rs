@@ -1,9 +1,9 @@
 //! Where things stand in a YAML file: a tree of positions beside the tree of values.
 //!
-//! serde_yaml forgets positions and takes the last of two equal keys, so a second reading by saphyr-parser's events
-//! gives every key and value its line and column, and finds what must not reach serde_yaml at all: duplicate keys,
-//! nesting too deep for a recursive reader, NUL characters, a second document. Only [`super::load::load`] calls this.
-//! It never interprets a value. It fails with problems at exact positions; the tree it then gives, if any, is whole.
+//! serde_yaml forgets positions, so a second reading by saphyr-parser's events gives every key and value its line and
+//! column, and says at exact positions what serde_yaml would refuse without one or must not see: duplicate keys, nesting
+//! too deep for a recursive reader, NUL characters, a second document. Only [`super::source`] calls this, when something
+//! has to be said. It never interprets a value. It fails with problems; the tree it then gives, if any, is whole.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
@@ -12,10 +12,10 @@ use std::rc::Rc;
 
 use saphyr_parser::{Event, Marker, Parser, Span};
 
-use super::problem::{At, Mark, Problem};
+use super::problem::{LineCol, Origin, Problem};
 
 /// How deep lists and maps may nest, through aliases too. The schema needs five levels.
-const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_DEPTH: usize = 32;
 /// How many values all aliases of a file may stand for.
 const MAX_REPEATED: usize = 100_000;
 
@@ -23,7 +23,7 @@ const MAX_REPEATED: usize = 100_000;
 #[derive(Debug)]
 pub(crate) struct Node {
     /// Where the value begins; where its key does, if nothing is written.
-    pub at: Mark,
+    pub at: LineCol,
     /// Its parts.
     pub kind: Kind,
     /// How many levels of lists and maps it holds, itself included.
@@ -47,7 +47,7 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     /// Where the key begins.
-    pub key: Mark,
+    pub key: LineCol,
     /// The value.
     pub value: Rc<Node>,
 }
@@ -90,9 +90,10 @@ pub(crate) struct Index {
     pub duplicates: bool,
 }
 
-/// Reads `text`; everything found wrong goes to `problems`. `None` if serde_yaml must not see the text.
-pub(crate) fn index(file: &Rc<Path>, text: &str, problems: &mut Vec<Problem>) -> Option<Index> {
-    let mut builder = Builder::new(file, problems);
+/// Reads `text`; everything found wrong goes to `problems`. `None` if serde_yaml must not see the text. Where `only` names
+/// a service, the other services are left out, to save memory.
+pub(crate) fn index(file: &Rc<Path>, text: &str, only: Option<&str>, problems: &mut Vec<Problem>) -> Option<Index> {
+    let mut builder = Builder::new(file, only, problems);
     for event in Parser::new_from_str(text) {
         match event {
             Ok((event, span)) => builder.event(&event, span)?,
@@ -104,7 +105,8 @@ pub(crate) fn index(file: &Rc<Path>, text: &str, problems: &mut Vec<Problem>) ->
             }
         }
     }
-    let empty = || Rc::new(Node { at: Mark { line: 1, column: 1 }, kind: Kind::Scalar("".into()), height: 0, size: 1 });
+    let empty =
+        || Rc::new(Node { at: LineCol { line: 1, column: 1 }, kind: Kind::Scalar("".into()), height: 0, size: 1 });
     let root = builder.root.take().unwrap_or_else(empty);
     Some(Index { root, merges: builder.merges, duplicates: builder.duplicates })
 }
@@ -120,17 +122,18 @@ fn guess(text: &str, line: usize) -> &'static str {
 
 /// An unfinished list or map.
 struct Frame {
-    at: Mark,
+    at: LineCol,
     anchor: usize,
     kind: Kind,
     /// In a map: the key whose value comes next.
-    key: Option<(Box<str>, Mark)>,
+    key: Option<(Box<str>, LineCol)>,
     height: usize,
     size: usize,
 }
 
 struct Builder<'a> {
     file: &'a Rc<Path>,
+    only: Option<&'a str>,
     problems: &'a mut Vec<Problem>,
     frames: Vec<Frame>,
     anchors: HashMap<usize, Rc<Node>>,
@@ -143,10 +146,11 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(file: &'a Rc<Path>, problems: &'a mut Vec<Problem>) -> Self {
+    fn new(file: &'a Rc<Path>, only: Option<&'a str>, problems: &'a mut Vec<Problem>) -> Self {
         let (frames, anchors) = (Vec::new(), HashMap::new());
         Self {
             file,
+            only,
             problems,
             frames,
             anchors,
@@ -171,7 +175,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn document(&mut self, at: Mark) -> Option<()> {
+    fn document(&mut self, at: LineCol) -> Option<()> {
         self.documents += 1;
         if self.documents > 1 {
             return self.stop(at, "a second document begins here; write one document to a file");
@@ -179,7 +183,7 @@ impl<'a> Builder<'a> {
         Some(())
     }
 
-    fn alias(&mut self, id: usize, at: Mark) -> Option<()> {
+    fn alias(&mut self, id: usize, at: LineCol) -> Option<()> {
         let Some(node) = self.anchors.get(&id).cloned() else {
             return self.stop(at, "this alias stands inside what it names");
         };
@@ -193,7 +197,7 @@ impl<'a> Builder<'a> {
         self.add(node)
     }
 
-    fn scalar(&mut self, text: &str, anchor: usize, mut at: Mark) -> Option<()> {
+    fn scalar(&mut self, text: &str, anchor: usize, mut at: LineCol) -> Option<()> {
         if text.contains('\0') {
             self.report(at, "there is a NUL character in this text; the system's calls cannot take one");
         }
@@ -208,7 +212,7 @@ impl<'a> Builder<'a> {
         self.add(node)
     }
 
-    fn key(&mut self, text: &str, at: Mark) -> Option<()> {
+    fn key(&mut self, text: &str, at: LineCol) -> Option<()> {
         self.merges |= text == "<<";
         let first = match self.frames.last()?.kind {
             Kind::Map(ref entries) => entries.get(text).map(|entry| entry.key),
@@ -217,13 +221,13 @@ impl<'a> Builder<'a> {
         self.frames.last_mut()?.key = Some((text.into(), at));
         if let Some(first) = first {
             self.duplicates = true;
-            let first = At::file(self.file, first).origin();
+            let first = Origin::new(self.file, first);
             self.report(at, &format!("{text:?} is given twice; the first is at {first}"));
         }
         Some(())
     }
 
-    fn open(&mut self, kind: Kind, anchor: usize, at: Mark) -> Option<()> {
+    fn open(&mut self, kind: Kind, anchor: usize, at: LineCol) -> Option<()> {
         if let Some(Frame { kind: Kind::Map(_), key: None, .. }) = self.frames.last() {
             return self.stop(at, "a list or map cannot be a key here; keys are words");
         }
@@ -248,8 +252,17 @@ impl<'a> Builder<'a> {
         }
     }
 
+    /// Is the node that was finished last a service that nobody asks for?
+    fn is_other_service(&self) -> bool {
+        let [Frame { key: Some((section, _)), .. }, Frame { key: Some((name, _)), .. }] = &self.frames[..] else {
+            return false;
+        };
+        &**section == "services" && self.only.is_some_and(|only| **name != *only && &**name != "<<")
+    }
+
     /// Gives a finished node to what it stands in. Of two equal keys the first stays.
     fn add(&mut self, node: Rc<Node>) -> Option<()> {
+        let left_out = self.is_other_service();
         let Some(frame) = self.frames.last_mut() else {
             self.root = Some(node);
             return Some(());
@@ -258,6 +271,7 @@ impl<'a> Builder<'a> {
         frame.size = frame.size.saturating_add(node.size);
         match (&mut frame.kind, frame.key.take()) {
             (Kind::List(elements), _) => elements.push(node),
+            (Kind::Map(_), Some(_)) if left_out => {}
             (Kind::Map(entries), Some((text, key))) => {
                 if let MapEntry::Vacant(place) = entries.entry(text) {
                     place.insert(Entry { key, value: node });
@@ -268,28 +282,28 @@ impl<'a> Builder<'a> {
         Some(())
     }
 
-    fn too_deep<T>(&mut self, at: Mark) -> Option<T> {
+    fn too_deep<T>(&mut self, at: LineCol) -> Option<T> {
         self.stop(at, &format!("lists and maps are nested more than {MAX_DEPTH} levels deep"))
     }
 
     fn stop_here<T>(&mut self, message: &str) -> Option<T> {
-        let at = self.frames.last().map_or(Mark::default(), |frame| frame.at);
+        let at = self.frames.last().map_or(LineCol::default(), |frame| frame.at);
         self.stop(at, message)
     }
 
-    fn stop<T>(&mut self, at: Mark, message: &str) -> Option<T> {
+    fn stop<T>(&mut self, at: LineCol, message: &str) -> Option<T> {
         self.report(at, message);
         None
     }
 
-    fn report(&mut self, mark: Mark, message: &str) {
+    fn report(&mut self, at: LineCol, message: &str) {
         let keys = self.frames.iter().filter_map(|frame| frame.key.as_ref());
-        let at = keys.fold(At::file(self.file, mark), |at, (key, _)| at.under(key, mark));
-        self.problems.push(at.problem(message));
+        let path = keys.map(|(key, _)| &**key).collect::<Vec<_>>().join(".");
+        self.problems.push(Problem { origin: Origin::new(self.file, at), path, message: message.to_owned() });
     }
 }
 
 /// saphyr-parser counts columns from 0.
-fn mark(marker: Marker) -> Mark {
-    Mark { line: marker.line(), column: marker.col() + 1 }
+fn mark(marker: Marker) -> LineCol {
+    LineCol { line: marker.line(), column: marker.col() + 1 }
 }

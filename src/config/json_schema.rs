@@ -1,20 +1,15 @@
-//! The table's keys as a JSON Schema, for editors; made by the readers of the keys themselves.
-//!
-//! [`schema`] lets `load::load`'s readers go over a `Section` that holds nothing and notes what they ask for: each
-//! key, and what kind of value (`sketch.rs`). So the schema has the keys that the program knows, and no other.
+//! The table's keys as a JSON Schema, for editors; made from the declarations of the keys themselves.
 
 use serde_json::{Map, Value as Json};
 
-use super::load;
-use super::section::Section;
+use super::keys::FileSpec;
+use super::keys::kinds::schema_of;
+use super::section::Scope;
 
 /// The schema, as an object of JSON Schema draft 7, which editors understand.
 #[must_use]
 pub fn schema() -> Json {
-    let mut problems = Vec::new();
-    let mut section = Section::sketching("file", &mut problems);
-    load::sections(&mut section);
-    let Json::Object(table) = section.sketch() else { return Json::Null };
+    let Json::Object(table) = schema_of::<FileSpec>(Scope::One) else { return Json::Null };
     let mut schema = Map::new();
     schema.insert("$schema".to_owned(), "http://json-schema.org/draft-07/schema#".into());
     schema.insert("title".to_owned(), "Service table of oxinetd".into());
@@ -27,7 +22,6 @@ pub fn schema() -> Json {
 mod tests {
     use serde_json::json;
 
-    use super::super::sketch::DESCRIPTIONS;
     use super::*;
 
     /// Every key of a schema that stands in a section, with its description.
@@ -44,17 +38,12 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_a_description_and_every_description_a_key() {
+    fn every_key_has_a_description() {
         let mut found = Vec::new();
         keys(&schema(), &mut found);
+        assert!(found.len() > 100, "this test no longer understands the schema: {found:?}");
         let without: Vec<_> = found.iter().filter(|(_, text)| text.is_none()).map(|(key, _)| key).collect();
         assert!(without.is_empty(), "without a description: {without:?}");
-        for (section, key, text) in DESCRIPTIONS {
-            let used = found
-                .iter()
-                .any(|(name, found)| name == key && found.as_ref().is_some_and(|found| found.starts_with(text)));
-            assert!(used, "{section}.{key} is described, but no key");
-        }
     }
 
     #[test]

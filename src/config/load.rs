@@ -13,19 +13,21 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use serde_json::json;
 use serde_yaml::Value;
 
 use super::check::Checker;
 use super::clash::{self, Claim};
-use super::dialect::{DIALECTS, Dialect};
-use super::file::{self, Document};
+use super::dialect::Dialect;
+use super::file;
 use super::files::{self, Files};
 use super::format::{Entry, OldFormats, OldTable};
+use super::keys::kinds::Keys;
+use super::keys::{DaemonSpec, FileSpec, ServiceSpec};
+use super::location::{Location, Spanned};
 use super::machine::Machine;
-use super::problem::{At, Mark, Problem, Set};
-use super::schema::{self, DaemonSpec, ServiceSpec};
-use super::section::{Item, Read, Section};
+use super::problem::{LineCol, Problem};
+use super::section::{Scope, Section};
+use super::source::SourceText;
 use super::{Endpoint, Service, Table};
 
 /// How a table is read.
@@ -72,7 +74,7 @@ impl Reading {
 pub(crate) fn load(files: &[PathBuf], options: &Options<'_>) -> Reading {
     let mut reader = Reader::new(*options);
     for file in files {
-        reader.file(file, &At::file(&file.as_path().into(), Mark::default()), None, &Rc::default(), 0);
+        reader.file(file, &Location::file(&file.as_path().into(), LineCol::default()), None, &Rc::default(), 0);
     }
     reader.finish()
 }
@@ -80,33 +82,19 @@ pub(crate) fn load(files: &[PathBuf], options: &Options<'_>) -> Reading {
 pub(crate) struct Reader<'a> {
     options: Options<'a>,
     files: Files,
+    /// The YAML files, whose positions may be asked for.
+    sources: Vec<Rc<SourceText>>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
-    pub daemon: Option<(DaemonSpec, At)>,
+    pub daemon: Option<(DaemonSpec, Location)>,
     pub entries: Vec<Entry>,
-}
-
-/// What one YAML file holds.
-#[derive(Default)]
-pub(crate) struct Contents {
-    daemon: Option<Set<DaemonSpec>>,
-    defaults: ServiceSpec,
-    services: Vec<Entry>,
-    include: Vec<Set<Include>>,
-}
-
-/// An entry of `include`.
-struct Include {
-    pattern: String,
-    /// The files are an inetd.conf of this dialect, and need not look like one.
-    dialect: Option<Dialect>,
 }
 
 impl<'a> Reader<'a> {
     /// Has read nothing yet.
     pub(crate) fn new(options: Options<'a>) -> Self {
-        let (problems, warnings) = (Vec::new(), Vec::new());
-        Self { options, files: Files::default(), problems, warnings, daemon: None, entries: Vec::new() }
+        let (sources, problems, warnings) = (Vec::new(), Vec::new(), Vec::new());
+        Self { options, files: Files::default(), sources, problems, warnings, daemon: None, entries: Vec::new() }
     }
 
     /// Reads a file, whatever its format, and what it includes. `from` is the place that names it, and gives the dialect
@@ -114,7 +102,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn file(
         &mut self,
         path: &Path,
-        from: &At,
+        from: &Location,
         dialect: Option<Dialect>,
         defaults: &Rc<ServiceSpec>,
         depth: usize,
@@ -127,7 +115,7 @@ impl<'a> Reader<'a> {
         if bytes.is_empty() && depth == 0 {
             // An editor may have emptied it to write it anew; to take this for a table would end every service.
             let expected = "the file is empty; a table without services has at least `services: {}`";
-            return self.problems.push(At::file(&name, Mark::default()).problem(expected));
+            return self.problems.push(Location::file(&name, LineCol::default()).problem(expected));
         }
         let Options { machine, formats } = self.options;
         match formats.read(&bytes, &name, dialect, depth, &mut self.files, machine) {
@@ -137,17 +125,25 @@ impl<'a> Reader<'a> {
     }
 
     fn yaml(&mut self, bytes: Vec<u8>, name: &Rc<Path>, defaults: &Rc<ServiceSpec>, depth: usize) {
-        let Some(document) = file::read(bytes, name, &mut self.problems) else {
-            return;
+        let source = match file::source(bytes, name) {
+            Ok(source) => source,
+            Err(problem) => return self.problems.push(problem),
         };
-        let contents = contents(document, name, &mut self.problems);
-        self.daemon(contents.daemon);
+        self.sources.push(Rc::clone(&source));
+        let Some(contents) = good_contents(&source).or_else(|| contents(&source, &mut self.problems)) else { return };
+        self.daemon(contents.daemon.0);
         let defaults = Rc::new(contents.defaults.over(defaults));
-        let over = |entry: Entry| Entry { spec: entry.spec.over(&defaults), ..entry };
-        self.entries.extend(contents.services.into_iter().map(over));
-        for Set { value: Include { pattern, dialect }, at } in contents.include {
-            for path in files::expand(&pattern, &at, &mut self.problems) {
-                self.file(&path, &at, dialect, &defaults, depth + 1);
+        self.entries.extend(contents.services.into_iter().map(|Spanned { value: (name, spec), at }| Entry {
+            name,
+            spec: spec.over(&defaults),
+            at,
+            old: false,
+        }));
+        let include = contents.include.into_iter().flat_map(|list| list.value);
+        // All entries may be commented out.
+        for Spanned { value, at } in include.filter(|set| !set.value.pattern.is_empty()) {
+            for path in files::expand(&value.pattern, &at, &mut self.problems) {
+                self.file(&path, &at, value.dialect, &defaults, depth + 1);
             }
         }
     }
@@ -157,8 +153,8 @@ impl<'a> Reader<'a> {
     fn old(&mut self, mut old: OldTable, defaults: &ServiceSpec) {
         self.problems.append(&mut old.problems);
         self.warnings.append(&mut old.warnings);
-        if let (Some(Set { at, .. }), Some((_, first))) = (&old.daemon, &self.daemon) {
-            let message = format!("this has no effect: what concerns the daemon is said at {}", first.origin());
+        if let (Some(Spanned { at, .. }), Some((_, first))) = (&old.daemon, &self.daemon) {
+            let message = format!("this has no effect: what concerns the daemon is said at {}", first);
             self.warnings.push(at.problem(message));
         } else {
             self.daemon(old.daemon);
@@ -174,11 +170,11 @@ impl<'a> Reader<'a> {
         self.entries.extend(old.services.into_iter().map(|entry| Entry { spec: entry.spec.over(&base), ..entry }));
     }
 
-    fn daemon(&mut self, found: Option<Set<DaemonSpec>>) {
-        let Some(Set { value, at }) = found else { return };
+    fn daemon(&mut self, found: Option<Spanned<DaemonSpec>>) {
+        let Some(Spanned { value, at }) = found else { return };
         match &self.daemon {
             Some((_, first)) => {
-                let message = format!("this section may stand once; the first is at {}", first.origin());
+                let message = format!("this section may stand once; the first is at {}", first);
                 self.problems.push(at.problem(message));
             }
             None => self.daemon = Some((value, at)),
@@ -187,19 +183,20 @@ impl<'a> Reader<'a> {
 
     fn finish(mut self) -> Reading {
         let mut checker = Checker::new(self.options.machine);
-        let mut places: HashMap<&str, &At> = HashMap::new();
+        let mut places: HashMap<&str, &Location> = HashMap::new();
         let mut services = Vec::with_capacity(self.entries.len());
         for entry in &self.entries {
             if let Some(first) = places.insert(&entry.name, &entry.at) {
-                let message = format!("there are two services of this name; the first is at {}", first.origin());
+                let message = format!("there are two services of this name; the first is at {}", first);
                 self.problems.push(entry.at.problem(message));
                 places.insert(&entry.name, first);
             }
             services.extend(service(&mut checker, entry));
         }
         let daemon = checker.settings(&self.daemon.map(|(spec, _)| spec).unwrap_or_default());
-        checker.introduce(&mut services.iter_mut().map(|(service, _)| service).collect::<Vec<_>>());
+        checker.resolve_builtin_args(&mut services.iter_mut().map(|(service, _)| service).collect::<Vec<_>>());
         clashes(&services, &mut self.problems);
+        self.sources.iter().for_each(|source| source.drop_index());
         self.problems.append(&mut checker.problems);
         self.warnings.append(&mut checker.warnings);
         let warnings = self.files.sorted(self.warnings);
@@ -212,7 +209,10 @@ impl<'a> Reader<'a> {
 }
 
 /// Checks a service. One of an old format that is off is not looked at there, and may be as wrong as it likes.
-pub(crate) fn service(checker: &mut Checker<'_>, Entry { name, spec, at, old }: &Entry) -> Option<(Service, Vec<At>)> {
+pub(crate) fn service(
+    checker: &mut Checker<'_>,
+    Entry { name, spec, at, old }: &Entry,
+) -> Option<(Service, Vec<Location>)> {
     let (before, warnings) = (checker.problems.len(), checker.warnings.len());
     let service = checker.service(name, spec, at);
     let off = spec.enabled.as_ref().is_some_and(|enabled| !enabled.value);
@@ -232,67 +232,34 @@ pub(crate) fn service(checker: &mut Checker<'_>, Entry { name, spec, at, old }: 
     None
 }
 
-/// Reads a file's sections.
-fn contents(document: Document, name: &Rc<Path>, problems: &mut Vec<Problem>) -> Contents {
-    let at = At::file(name, Mark::default());
-    let Document { value, node } = document;
+/// The keys of a file with which nothing is wrong. Such a file is parsed once.
+fn good_contents(source: &Rc<SourceText>) -> Option<FileSpec> {
+    let mut problems = Vec::new();
+    let contents = read_keys(file::plain_values(source)?, source, &mut problems);
+    (problems.is_empty() && !source.is_refused()).then_some(contents)
+}
+
+/// The keys of any file that has some, and all that is wrong with it.
+fn contents(source: &Rc<SourceText>, problems: &mut Vec<Problem>) -> Option<FileSpec> {
+    let (value, merges) = file::any_values(source, problems)?;
+    let mut contents = read_keys(value, source, problems);
+    if merges {
+        contents.services.sort_by_key(|set| set.at.line_col());
+    }
+    Some(contents)
+}
+
+fn read_keys(value: Value, source: &Rc<SourceText>, problems: &mut Vec<Problem>) -> FileSpec {
     let value = if value == Value::String(String::new()) { Value::Null } else { value };
-    let mut section = Section::new("file", value, Some(&node), at, problems);
-    let mut contents = sections(&mut section);
+    let mut section = Section::new(value, Location::source(source), Scope::One, problems);
+    let contents = FileSpec::read(&mut section);
     section.finish();
-    // Merge keys disturb the order.
-    contents.services.sort_by_key(|entry| entry.at.mark());
     contents
-}
-
-/// Reads what may stand in a file.
-pub(crate) fn sections(section: &mut Section<'_>) -> Contents {
-    let mut contents = Contents { daemon: section.section("daemon", "daemon", schema::daemon), ..Contents::default() };
-    if let Some(set) = section.section("defaults", "service", schema::defaults) {
-        contents.defaults = set.value;
-    }
-    let services = &mut contents.services;
-    section.section("services", "services", |section| {
-        section.each("service", |name, section| {
-            let spec = schema::service(section);
-            services.push(Entry { name, spec, at: section.at().clone(), old: false });
-        });
-    });
-    let include = section.list("include", include).map(|set| set.value).unwrap_or_default();
-    // All entries may be commented out.
-    contents.include = include.into_iter().filter(|set| !set.value.pattern.is_empty()).collect();
-    contents
-}
-
-/// `PATTERN`, or `{ path: PATTERN, dialect: DIALECT }`.
-fn include(item: Item<'_>) -> Read<Include> {
-    item.note(|| {
-        let dialects = DIALECTS.map(|(name, _)| name);
-        let keys = json!({
-            "path": { "type": "string", "description": "A path, or a pattern of paths." },
-            "dialect": { "enum": dialects, "description": "Whose inetd.conf it is." },
-        });
-        let map = json!({ "type": "object", "properties": keys, "required": ["path"], "additionalProperties": false });
-        json!({ "anyOf": [{ "type": ["string", "null"] }, map] })
-    });
-    let Value::Mapping(map) = item.value else {
-        let pattern = if item.value.is_null() { String::new() } else { item.text()? };
-        return Ok(Include { pattern, dialect: None });
-    };
-    let expected = "a path, or { path: PATH, dialect: DIALECT }";
-    let known = |key: &Value| matches!(key.as_str(), Some("path" | "dialect"));
-    match (map.get("path"), map.get("dialect"), map.keys().all(known)) {
-        (Some(Value::String(path)), Some(Value::String(dialect)), true) => {
-            Ok(Include { pattern: path.clone(), dialect: Some(dialect.parse()?) })
-        }
-        (Some(Value::String(path)), None, true) => Ok(Include { pattern: path.clone(), dialect: None }),
-        _ => Err(item.not(expected)),
-    }
 }
 
 /// Reports services that want the same socket.
-fn clashes(services: &[(Service, Vec<At>)], problems: &mut Vec<Problem>) {
-    let wanted: Vec<(&Service, &Endpoint, &At)> = services
+fn clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Problem>) {
+    let wanted: Vec<(&Service, &Endpoint, &Location)> = services
         .iter()
         .filter(|(service, _)| service.enabled)
         .flat_map(|(service, places)| service.listen.iter().zip(places).map(move |(e, at)| (service, e, at)))
@@ -304,7 +271,7 @@ fn clashes(services: &[(Service, Vec<At>)], problems: &mut Vec<Problem>) {
         .collect();
     for (earlier, later) in clash::find(&claims) {
         let ((first, taken, place), (_, endpoint, at)) = (wanted[earlier], wanted[later]);
-        let (name, place) = (&first.name, place.origin());
+        let (name, place) = (&first.name, place);
         problems.push(at.problem(format!("{endpoint} cannot be had beside {taken} of service {name}, at {place}")));
     }
 }

@@ -16,22 +16,24 @@ pub(crate) mod files;
 pub(crate) mod format;
 pub(crate) mod index;
 pub mod json_schema;
+pub(crate) mod keys;
 pub(crate) mod load;
+pub(crate) mod location;
 pub mod machine;
 pub(crate) mod problem;
 pub(crate) mod program;
-pub(crate) mod schema;
+mod reader;
 pub(crate) mod section;
-mod sketch;
+mod source;
 mod types;
 pub(crate) mod units;
 pub(crate) mod values;
-pub(crate) mod written;
 pub(crate) mod yaml;
 
 pub use dialect::{DIALECTS, Dialect};
 pub use load::{Loaded, Reading};
-pub use problem::Problem;
+pub use location::Location;
+pub use problem::{Origin, Problem};
 pub use types::*;
 pub use units::{duration, duration_text, network, times_text};
 

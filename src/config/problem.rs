@@ -7,8 +7,6 @@ use std::fmt;
 use std::path::Path;
 use std::rc::Rc;
 
-use super::Origin;
-
 /// One thing that is wrong in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -33,80 +31,39 @@ impl fmt::Display for Problem {
 
 /// A line and a column, from 1; 0 where unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Mark {
+pub(crate) struct LineCol {
     pub line: usize,
     /// In characters.
     pub column: usize,
 }
 
-/// The place of something written. One pointer, since every value of a thousand services has one; the way up is the
-/// path of keys.
-#[derive(Clone, Debug)]
-pub(crate) struct At(Rc<Place>);
-
-#[derive(Debug)]
-struct Place {
-    file: Rc<Path>,
-    mark: Mark,
-    /// The key that leads here, and from where; nothing for a file as a whole.
-    key: Option<(At, Box<str>)>,
+/// A position in a file, as it is printed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Origin {
+    /// As the administrator named it.
+    pub file: Rc<Path>,
+    /// Line, from 1; 0 for the file as a whole.
+    pub line: usize,
+    /// Column in characters, from 1; 0 for the line as a whole.
+    pub column: usize,
 }
 
-impl At {
-    /// A place that no key leads to.
-    pub(crate) fn file(file: &Rc<Path>, mark: Mark) -> Self {
-        Self(Rc::new(Place { file: Rc::clone(file), mark, key: None }))
+impl Origin {
+    pub(crate) fn new(file: &Rc<Path>, LineCol { line, column }: LineCol) -> Self {
+        Self { file: Rc::clone(file), line, column }
     }
+}
 
-    /// The place of something under a key.
-    pub(crate) fn under(&self, key: &str, mark: Mark) -> Self {
-        Self(Rc::new(Place { file: Rc::clone(&self.0.file), mark, key: Some((self.clone(), key.into())) }))
-    }
-
-    /// Another place under the same keys.
-    pub(crate) fn moved(&self, mark: Mark) -> Self {
-        Self(Rc::new(Place { file: Rc::clone(&self.0.file), mark, key: self.0.key.clone() }))
-    }
-
-    /// Line and column.
-    pub(crate) fn mark(&self) -> Mark {
-        self.0.mark
-    }
-
-    /// The directory that relative names in this file begin at.
-    pub(crate) fn directory(&self) -> &Path {
-        self.0.file.parent().unwrap_or(Path::new(""))
-    }
-
-    /// The place without its keys.
-    pub(crate) fn origin(&self) -> Origin {
-        Origin { file: Rc::clone(&self.0.file), line: self.0.mark.line, column: self.0.mark.column }
-    }
-
-    /// A problem at this place.
-    pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
-        Problem { origin: self.origin(), path: self.path(), message: message.into() }
-    }
-
-    /// Was it written under the same keys as `above`, or some more of them?
-    pub(crate) fn is_below(&self, above: &Self) -> bool {
-        self.path().strip_prefix(&above.path()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    }
-
-    fn path(&self) -> String {
-        match &self.0.key {
-            None => String::new(),
-            Some((above, key)) => match above.path() {
-                path if path.is_empty() => key.to_string(),
-                path => format!("{path}.{key}"),
-            },
+/// Prints `FILE:LINE:COLUMN`, without what is unknown.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
         }
+        if self.column > 0 {
+            write!(f, ":{}", self.column)?;
+        }
+        Ok(())
     }
-}
-
-/// A value that was written, and where.
-#[derive(Clone, Debug)]
-pub(crate) struct Set<T> {
-    pub value: T,
-    pub at: At,
 }

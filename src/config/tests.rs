@@ -1,17 +1,15 @@
 //! Tests of the table as a whole: what a load gives, and that a dump gives it back.
 
+use std::ffi::CString;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use proptest::prelude::*;
 
 use super::change::{Plan, plan};
 use super::dump::dump;
-use std::ffi::CString;
-
-use ipnet::IpNet;
-
 use super::*;
 use crate::compat::load;
 use crate::limits::access::Span;
@@ -197,7 +195,7 @@ fn a_service_is_what_was_written_over_the_defaults() {
         mode: Some(0o600),
     };
     assert_eq!(service.socket, socket);
-    assert_eq!(service.origin.line, 16);
+    assert_eq!(service.origin.origin().line, 16);
 }
 
 fn unlimited() -> PerSource {
@@ -325,7 +323,7 @@ fn merge_keys_work_and_chains_of_them() {
 
 fn without_origins(mut table: Table) -> Table {
     for service in &mut table.services {
-        (service.origin, service.origins) = (Origin::default(), Origins::default());
+        (service.origin, service.origins) = (Location::default(), Origins::default());
     }
     table
 }

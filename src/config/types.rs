@@ -5,13 +5,13 @@
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::location::Location;
 use super::units;
 use crate::builtin::Builtin;
 use crate::limits::access::Span;
@@ -119,7 +119,7 @@ pub struct Service {
     /// Its key under `services`.
     pub name: String,
     /// Where the entry begins.
-    pub origin: Origin,
+    pub origin: Location,
     /// Where its limits were written.
     pub origins: Origins,
     /// Off services are checked like the others, but not served.
@@ -184,47 +184,24 @@ pub struct Service {
     pub log: LogChoice,
 }
 
+impl Service {
+    /// Frees what was needed to print where this was written, which takes a multiple of the text of the files.
+    pub fn drop_positions(&self) {
+        let Origins { allow, deny, keys } = &self.origins;
+        let limits = allow.iter().chain(deny).chain(keys.values());
+        limits.chain([&self.origin]).for_each(Location::drop_index);
+    }
+}
+
 /// Where the limits of a service were written, in its own entry or in `defaults`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Origins {
     /// Each entry of `allow`.
-    pub allow: Vec<Origin>,
+    pub allow: Vec<Location>,
     /// Each entry of `deny`.
-    pub deny: Vec<Origin>,
+    pub deny: Vec<Location>,
     /// The other keys, as `instances` or `per_source.rate`; those that were written.
-    pub keys: BTreeMap<&'static str, Origin>,
-}
-
-/// A place in a file, lines and columns from 1.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Origin {
-    /// As the administrator named it.
-    pub file: Rc<Path>,
-    /// Line, from 1; 0 for the file as a whole.
-    pub line: usize,
-    /// Column in characters, from 1; 0 for the line as a whole.
-    pub column: usize,
-}
-
-/// Nowhere.
-impl Default for Origin {
-    fn default() -> Self {
-        Self { file: Path::new("").into(), line: 0, column: 0 }
-    }
-}
-
-/// Prints `FILE:LINE:COLUMN`, without what is unknown.
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.display())?;
-        if self.line > 0 {
-            write!(f, ":{}", self.line)?;
-        }
-        if self.column > 0 {
-            write!(f, ":{}", self.column)?;
-        }
-        Ok(())
-    }
+    pub keys: BTreeMap<&'static str, Location>,
 }
 
 /// A name by which clients of `tcpmux` can ask for a service (RFC 1078), in lower case: case does not matter.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
-    LogChoice, Origin, Origins, OwnLog, Penalties, PerSource, Program, RateLimit, Refuse, Service, SocketOptions,
+    Location, LogChoice, Origins, OwnLog, Penalties, PerSource, Program, RateLimit, Refuse, Service, SocketOptions,
     Stderr, WhenFull,
 };
 use crate::dispatch::acceptor::Entry;
@@ -107,7 +107,7 @@ pub(super) fn entry(id: ServiceId, line: &Line) -> Entry {
     let path = CString::from(c"/bin/true");
     let service = Service {
         name: name.to_owned(),
-        origin: Origin::default(),
+        origin: Location::default(),
         origins: Origins::default(),
         enabled: true,
         listen: Vec::new(),

@@ -4,7 +4,7 @@ use ipnet::IpNet;
 
 use super::check::{Check, CheckInput, Scope, TestResult, refuse_if};
 use super::text::NOT_FOR_UNIX_SOCKETS;
-use crate::config::{Origin, Service};
+use crate::config::{Location, Service};
 use crate::limits::access::{Rule, Verdict};
 use crate::limits::penalty::Cause;
 use crate::net::Peer;
@@ -34,7 +34,7 @@ fn explain(input: &CheckInput<'_>, service: &Service) -> String {
 }
 
 /// The entry of a list that decides, and where it was written.
-fn entry(list: &str, networks: &[IpNet], origins: &[Origin], number: u32) -> String {
+fn entry(list: &str, networks: &[IpNet], origins: &[Location], number: u32) -> String {
     let origin = origins.get(number as usize).map(ToString::to_string).unwrap_or_default();
     let network = networks.get(number as usize).map(ToString::to_string).unwrap_or_default();
     format!("{list} {network} ({origin})")

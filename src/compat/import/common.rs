@@ -2,7 +2,7 @@
 
 use serde_yaml::{Mapping, Value};
 
-use super::{UNSEEN, Written};
+use super::written::{UNSEEN, Written};
 
 /// Keys that say what a service is, and are no default.
 const OWN: [&str; 8] = ["enabled", "listen", "program", "argv0", "builtin", "to", "wait", "group"];

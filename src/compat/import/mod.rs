@@ -8,30 +8,30 @@
 mod comments;
 mod common;
 mod hopeful;
+mod written;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use serde_yaml::{Mapping, Value};
-
-use crate::config::check::{Checker, Sight};
-use crate::config::endpoint::Ports;
-use crate::config::format::Entry;
+use serde_yaml::Mapping;
 
 use crate::compat::format::{self, Format};
 use crate::compat::{Options, Readers, load_with};
 use crate::config::Reading;
+use crate::config::check::Checker;
+use crate::config::endpoint::Ports;
 use crate::config::file;
+use crate::config::format::Entry;
+use crate::config::keys::kinds;
 use crate::config::load::{self, Reader};
-use crate::config::problem::{At, Mark, Problem};
-use crate::config::{Endpoint, Service, written, yaml};
+use crate::config::location::Location;
+use crate::config::problem::{LineCol, Problem};
+use crate::config::yaml;
 use comments::Comments;
 use common::common;
 use hopeful::Hopeful;
-
-/// Keys that mean nothing to a service that does not see its clients, unless it has them itself.
-const UNSEEN: [&str; 2] = ["per_source", "per_network"];
+use written::Written;
 
 /// A translation.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ pub fn import(files: &[PathBuf], options: &Options<'_>) -> Result<Imported, Vec<
     read_old_files(&mut all, files)?;
     let mut absent = self::services(&all.entries, &hopeful);
     absent.retain(|service| !here.contains(service.entry.name.as_str()));
-    let daemon = reader.daemon.as_ref().map(|(spec, _)| written::daemon(spec)).unwrap_or_default();
+    let daemon = reader.daemon.as_ref().map(|(spec, _)| kinds::written(spec)).unwrap_or_default();
     let yaml = text(files, &daemon, &mut services, &absent);
     let Reading { table, warnings } = load_with(files, options);
     let problems = table.err().unwrap_or_default();
@@ -72,7 +72,7 @@ fn read_old_files(reader: &mut Reader<'_>, files: &[PathBuf]) -> Result<(), Vec<
     let mut wrong = Vec::new();
     for file in files {
         let name: Rc<Path> = file.as_path().into();
-        let at = At::file(&name, Mark::default());
+        let at = Location::file(&name, LineCol::default());
         let opened = file::open(&name).and_then(|(file, _)| file::bytes(file, &name));
         match opened.map(|bytes| (format::says_nothing(&bytes), format::recognise(&bytes))) {
             Err(message) => wrong.push(at.problem(message)),
@@ -97,81 +97,6 @@ fn services<'a>(entries: &'a [Entry], options: &Options<'_>) -> Vec<Written<'a>>
         }
     }
     services
-}
-
-/// A service that is about to be written.
-struct Written<'a> {
-    entry: &'a Entry,
-    map: Mapping,
-    /// Names of its ports, as written.
-    ports: Option<String>,
-    /// Does it see any of its clients?
-    sees: bool,
-}
-
-impl<'a> Written<'a> {
-    fn new(entry: &'a Entry, service: &Service, ports: &mut Ports<'_>) -> Self {
-        let mut map = written::service(&entry.spec);
-        // What is so without a word.
-        let waits = service.listen.iter().any(Endpoint::is_datagram);
-        map.retain(|key, value| {
-            !(key.as_str() == Some("wait") && value.as_bool() == Some(waits)
-                || key.as_str() == Some("enabled") && value.as_bool() == Some(true))
-        });
-        let sight = Sight::of(&service.listen, service.wait);
-        let names = numbers(&mut map, ports);
-        for key in UNSEEN {
-            match (sight, map.get_mut(key)) {
-                (Sight::First, Some(Value::Mapping(limits))) => drop(limits.shift_remove("instances")),
-                (Sight::None, Some(_)) => drop(map.shift_remove(key)),
-                _ => {}
-            }
-        }
-        Self { entry, map, ports: names, sees: sight != Sight::None }
-    }
-}
-
-impl Written<'_> {
-    /// The service with its comments.
-    fn text(&self, comments: &mut Comments) -> String {
-        let mut out = String::new();
-        for line in comments.before(self.entry) {
-            out += &format!("  # {line}\n");
-        }
-        out += &format!("  {}:\n", yaml::scalar(&self.entry.name));
-        let comment = |key: &str| self.ports.clone().filter(|_| key == "listen");
-        yaml::entries(&self.map, 4, &comment, &mut out);
-        out
-    }
-}
-
-/// Writes ports in numbers, and `tcp/79` as 79. Gives the names that they had.
-fn numbers(map: &mut Mapping, ports: &mut Ports<'_>) -> Option<String> {
-    let Some(Value::Sequence(list)) = map.get_mut("listen") else { return None };
-    let mut names: Vec<String> = Vec::new();
-    for value in list.iter_mut() {
-        let Some(text) = value.as_str().filter(|text| !["unix", "tcpmux/"].iter().any(|kind| text.starts_with(kind)))
-        else {
-            continue;
-        };
-        let (before, port) = text.rfind([':', '/']).map_or(("", text), |end| text.split_at(end + 1));
-        let base = if text.starts_with("udp") { "udp" } else { "tcp" };
-        let number = ports.named(port, base).filter(|_| !port.bytes().all(|byte| byte.is_ascii_digit()));
-        if number.is_some() && !names.iter().any(|name| name == port) {
-            names.push(port.to_owned());
-        }
-        let number = number.map_or_else(|| port.to_owned(), |number| number.to_string());
-        let before = before.strip_prefix("tcp/").unwrap_or(before);
-        *value = match number.parse::<u16>() {
-            Ok(number) if before.is_empty() => number.into(),
-            _ => format!("{before}{number}").into(),
-        };
-    }
-    if let [only] = &list[..] {
-        let only = only.clone();
-        map.insert("listen".into(), only);
-    }
-    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// The whole file. Services that can't be here, since something of theirs is not, are comments.

@@ -4,16 +4,11 @@
 //! an interpreter that reads its program from the client ([`interpreter`]), and a tcpd that runs itself for ever
 //! ([`is_tcpd_of_itself`]).
 
-use super::Reading;
 use super::entry::Entry;
 use super::lines::{Line, Word};
+use super::reading::Reading;
+use crate::compat::suspicious::interpreter;
 use crate::config::program::base_name;
-
-/// Programs that read another program: from a file that they are given, or else from their standard input.
-const INTERPRETERS: [&str; 16] = [
-    "ash", "bash", "csh", "dash", "expect", "guile", "ksh", "lua", "mksh", "node", "perl", "php", "python", "ruby",
-    "sh", "tclsh",
-];
 
 impl Reading<'_> {
     /// Warns of what a line of fields holds beyond its fields.
@@ -81,31 +76,8 @@ impl Reading<'_> {
     }
 }
 
-/// Does this program run scripts? Versions may follow its name, as in python3.11.
-pub(in super::super) fn interpreter(path: &str) -> bool {
-    let name = base_name(path).trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
-    INTERPRETERS.contains(&name)
-}
-
 /// Is it tcpd, told to run tcpd? That would start itself until the machine is switched off.
 pub(super) fn is_tcpd_of_itself(entry: &Entry) -> bool {
     let name = entry.arguments.first().map_or("", |set| set.value.as_str());
     base_name(&entry.program.value) == "tcpd" && base_name(name) == "tcpd"
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_of_interpreters_are_known() {
-        for path in
-            ["/usr/bin/python3", "/usr/local/bin/python3.11", "/bin/sh", "/usr/bin/perl5.36.0", "/usr/bin/lua5.4"]
-        {
-            assert!(interpreter(path), "{path}");
-        }
-        for path in ["/usr/sbin/sshd", "/usr/bin/git", "/usr/bin/perldoc", "/home/sh/run"] {
-            assert!(!interpreter(path), "{path}");
-        }
-    }
 }

@@ -5,13 +5,13 @@
 
 use super::dialect::Families;
 use super::lines::Word;
-use crate::config::problem::{At, Set};
+use crate::config::location::{Location, Spanned};
 
 /// One entry.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// Where it begins, under the service as written.
-    pub at: At,
+    pub at: Location,
     /// Switched off by update-inetd(8), or by `off` in NetBSD's second notation.
     pub off: bool,
     /// The addresses written before the service; none for those of the file.
@@ -23,15 +23,15 @@ pub(super) struct Entry {
     /// Datagrams, or streams.
     pub datagram: bool,
     pub protocol: Protocol,
-    pub send_buffer: Option<Set<u32>>,
-    pub receive_buffer: Option<Set<u32>>,
-    pub wait: Set<bool>,
+    pub send_buffer: Option<Spanned<u32>>,
+    pub receive_buffer: Option<Spanned<u32>>,
+    pub wait: Spanned<bool>,
     pub limits: Limits,
-    pub user: Option<Set<String>>,
-    pub group: Option<Set<String>>,
-    pub program: Set<String>,
+    pub user: Option<Spanned<String>>,
+    pub group: Option<Spanned<String>>,
+    pub program: Spanned<String>,
     /// The program's name and what follows, as the program gets them.
-    pub arguments: Vec<Set<String>>,
+    pub arguments: Vec<Spanned<String>>,
     /// All that the entry says about what is run and how: equal for entries that differ in their sockets alone.
     pub rest: Vec<String>,
     /// The sockets that it wants.
@@ -52,13 +52,13 @@ pub(super) struct Protocol {
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     /// Starts in a minute.
-    pub starts: Option<Set<u32>>,
+    pub starts: Option<Spanned<u32>>,
     /// Live handlers.
-    pub instances: Option<Set<u32>>,
+    pub instances: Option<Spanned<u32>>,
     /// Connections of one source in a minute.
-    pub source_starts: Option<Set<u32>>,
+    pub source_starts: Option<Spanned<u32>>,
     /// Live handlers of one source.
-    pub source_instances: Option<Set<u32>>,
+    pub source_instances: Option<Spanned<u32>>,
 }
 
 /// A socket that an entry wants.
@@ -75,7 +75,7 @@ pub(super) struct Place {
 
 impl Entry {
     /// The place of a field.
-    pub(super) fn field(&self, name: &str, word: &Word) -> At {
+    pub(super) fn field(&self, name: &str, word: &Word) -> Location {
         self.at.under(name, word.mark)
     }
 }

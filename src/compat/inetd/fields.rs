@@ -4,11 +4,11 @@
 //! for each line. A field that the old daemon would have turned away costs the entry, with a warning, as it did there; one
 //! that has no equivalent here is an error.
 
-use super::Reading;
 use super::entry::{Entry, Limits, Protocol};
 use super::lines::{Line, Word};
+use super::reading::Reading;
 use crate::config::dialect::Dialect;
-use crate::config::problem::{At, Set};
+use crate::config::location::{Location, Spanned};
 
 /// What the fields are called, in messages.
 const FIELDS: &str = "SERVICE TYPE PROTOCOL WAIT USER PROGRAM";
@@ -23,8 +23,8 @@ pub(super) struct Head<'w> {
 /// Sizes of a socket's buffers.
 #[derive(Default)]
 struct Buffers {
-    send: Option<Set<u32>>,
-    receive: Option<Set<u32>>,
+    send: Option<Spanned<u32>>,
+    receive: Option<Spanned<u32>>,
 }
 
 impl Reading<'_> {
@@ -41,7 +41,7 @@ impl Reading<'_> {
         let (wait, limits) = self.wait(wait, kind, datagram, &at)?;
         let (user, group) = self.user(user, &at)?;
         let arguments = self.arguments(arguments, program, &at)?;
-        let set = |name: &str, word: &Word| Set { value: word.text.clone(), at: at.under(name, word.mark) };
+        let set = |name: &str, word: &Word| Spanned { value: word.text.clone(), at: at.under(name, word.mark) };
         let entry = Entry {
             off: line.off,
             hosts,
@@ -87,13 +87,13 @@ impl Reading<'_> {
     }
 
     /// Words that are no text can't be kept in a table.
-    fn clean(&mut self, words: &[Word], at: &At) -> Option<()> {
+    fn clean(&mut self, words: &[Word], at: &Location) -> Option<()> {
         let Some(word) = words.iter().find(|word| !word.clean) else { return Some(()) };
         let message = "this is not UTF-8, and a table is; write it in ASCII, or rename the file that it means";
         self.refuse(&at.moved(word.mark), message)
     }
 
-    fn too_short<T>(&mut self, at: &At, words: usize) -> Option<T> {
+    fn too_short<T>(&mut self, at: &Location, words: usize) -> Option<T> {
         let message = format!("there are {} fields, and an entry has six: {FIELDS}", words + 1);
         match self.dialect {
             Dialect::Freebsd => self.refuse(at, format!("{message}; inetd would not start with this file")),
@@ -102,7 +102,7 @@ impl Reading<'_> {
     }
 
     /// Datagrams, or streams.
-    fn socket_type(&mut self, word: &Word, at: &At) -> Option<bool> {
+    fn socket_type(&mut self, word: &Word, at: &Location) -> Option<bool> {
         let at = at.under("type", word.mark);
         let text = match self.dialect {
             Dialect::Netbsd if word.text.starts_with("stream") => return self.netbsd_stream(&word.text, &at),
@@ -112,7 +112,7 @@ impl Reading<'_> {
     }
 
     /// `stream[,ACCEPT_MAX][:FILTER[,ARGUMENT]]`. The most at a time is read with the limits.
-    fn netbsd_stream(&mut self, text: &str, at: &At) -> Option<bool> {
+    fn netbsd_stream(&mut self, text: &str, at: &Location) -> Option<bool> {
         match text.split_once(':') {
             Some((_, filter)) => {
                 self.refuse(at, format!("there are no accept filters on Linux; {filter} cannot be kept"))
@@ -122,7 +122,7 @@ impl Reading<'_> {
     }
 
     /// One of the words that all know.
-    pub(super) fn plain_socket_type(&mut self, text: &str, at: &At) -> Option<bool> {
+    pub(super) fn plain_socket_type(&mut self, text: &str, at: &Location) -> Option<bool> {
         match text {
             "stream" => Some(false),
             "dgram" => Some(true),
@@ -132,7 +132,7 @@ impl Reading<'_> {
     }
 
     /// The protocol, with send and receive buffer.
-    fn protocol(&mut self, word: &Word, datagram: bool, at: &At) -> Option<(Protocol, Buffers)> {
+    fn protocol(&mut self, word: &Word, datagram: bool, at: &Location) -> Option<(Protocol, Buffers)> {
         let place = at.under("protocol", word.mark);
         let (name, options) = word.text.split_once(',').map_or((word.text.as_str(), None), |(n, o)| (n, Some(o)));
         let protocol = self.protocol_name(name, datagram, &place)?;
@@ -150,7 +150,7 @@ impl Reading<'_> {
     }
 
     /// `tcp`, `udp6`, `unix` …
-    pub(super) fn protocol_name(&mut self, name: &str, datagram: bool, at: &At) -> Option<Protocol> {
+    pub(super) fn protocol_name(&mut self, name: &str, datagram: bool, at: &Location) -> Option<Protocol> {
         if name == "unix" && self.dialect != Dialect::Gnu {
             let families = Dialect::Busybox.families("")?;
             return Some(Protocol { name: name.to_owned(), base: None, families });
@@ -180,7 +180,7 @@ impl Reading<'_> {
     }
 
     /// `sndbuf=SIZE`, `rcvbuf=SIZE`, or both.
-    fn buffers(&mut self, options: &str, at: &At) -> Option<Buffers> {
+    fn buffers(&mut self, options: &str, at: &Location) -> Option<Buffers> {
         let mut found = Buffers::default();
         for option in options.split(',') {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
@@ -188,7 +188,7 @@ impl Reading<'_> {
                 return self
                     .skip(at, format!("{option:?} is no buffer; expected sndbuf=SIZE or rcvbuf=SIZE, such as 64k"));
             };
-            let size = Some(Set { value: size, at: at.clone() });
+            let size = Some(Spanned { value: size, at: at.clone() });
             match name {
                 "sndbuf" => found.send = size,
                 "rcvbuf" => found.receive = size,
@@ -202,17 +202,17 @@ impl Reading<'_> {
     }
 
     /// Whether to wait, and the limits in the same field.
-    fn wait(&mut self, word: &Word, kind: &Word, datagram: bool, at: &At) -> Option<(Set<bool>, Limits)> {
+    fn wait(&mut self, word: &Word, kind: &Word, datagram: bool, at: &Location) -> Option<(Spanned<bool>, Limits)> {
         let place = at.under("wait", word.mark);
         let (wait, mut limits) = self.wait_field(&word.text, &place)?;
         if self.dialect == Dialect::Netbsd && !datagram {
             limits.instances = self.accept_max(kind, at);
         }
-        Some((Set { value: wait, at: place }, limits))
+        Some((Spanned { value: wait, at: place }, limits))
     }
 
     /// The user, and the group if it is given.
-    pub(super) fn user(&mut self, word: &Word, at: &At) -> Option<(Set<String>, Option<Set<String>>)> {
+    pub(super) fn user(&mut self, word: &Word, at: &Location) -> Option<(Spanned<String>, Option<Spanned<String>>)> {
         let place = at.under("user", word.mark);
         let field = self.dialect.user_field(&word.text);
         if let Some(class) = field.class {
@@ -220,12 +220,12 @@ impl Reading<'_> {
                 format!("Linux knows no login classes, and {class:?} cannot be kept; write its limits as rlimits");
             return self.refuse(&place, message);
         }
-        let group = field.group.map(|group| Set { value: group.to_owned(), at: at.under("group", word.mark) });
-        Some((Set { value: field.user.to_owned(), at: place }, group))
+        let group = field.group.map(|group| Spanned { value: group.to_owned(), at: at.under("group", word.mark) });
+        Some((Spanned { value: field.user.to_owned(), at: place }, group))
     }
 
     /// The arguments as the program gets them, its name first.
-    fn arguments(&mut self, words: &[Word], program: &Word, at: &At) -> Option<Vec<Set<String>>> {
+    fn arguments(&mut self, words: &[Word], program: &Word, at: &Location) -> Option<Vec<Spanned<String>>> {
         let most = self.dialect.arguments().unwrap_or(usize::MAX);
         if let Some(word) = words.get(most) {
             let place = at.under("arguments", word.mark);
@@ -238,12 +238,12 @@ impl Reading<'_> {
             );
             self.warn(&place, message);
         }
-        let set = |word: &Word| Set { value: word.text.clone(), at: at.under("arguments", word.mark) };
-        let mut arguments: Vec<Set<String>> = words.iter().take(most).map(set).collect();
+        let set = |word: &Word| Spanned { value: word.text.clone(), at: at.under("arguments", word.mark) };
+        let mut arguments: Vec<Spanned<String>> = words.iter().take(most).map(set).collect();
         if arguments.is_empty() && program.text != "internal" {
             let path = program.text.as_str();
             let name = if self.dialect.name_is_path() { path } else { path.rsplit('/').next().unwrap_or(path) };
-            arguments.push(Set { value: name.to_owned(), at: at.under("arguments", program.mark) });
+            arguments.push(Spanned { value: name.to_owned(), at: at.under("arguments", program.mark) });
         }
         Some(arguments)
     }

@@ -3,16 +3,16 @@
 //! `.N` is starts in a minute to the dialects of OpenBSD, GNU, NetBSD (`:N` too) and BusyBox; `/N/N/N` is handlers,
 //! connections of one source in a minute, and handlers of one source to FreeBSD. Steps of [`super::fields`].
 
-use super::Reading;
 use super::entry::Limits;
 use super::lines::Word;
+use super::reading::Reading;
 use crate::config::dialect::Dialect;
-use crate::config::problem::{At, Set};
+use crate::config::location::{Location, Spanned};
 use crate::config::units::digits;
 
 impl Reading<'_> {
     /// Takes the field apart; `None` where the daemon would have turned the entry away.
-    pub(super) fn wait_field(&mut self, text: &str, at: &At) -> Option<(bool, Limits)> {
+    pub(super) fn wait_field(&mut self, text: &str, at: &Location) -> Option<(bool, Limits)> {
         if self.dialect == Dialect::Freebsd {
             return self.freebsd(text, at);
         }
@@ -29,7 +29,7 @@ impl Reading<'_> {
         Some((wait, Limits { starts, ..Limits::default() }))
     }
 
-    fn wait_word(&mut self, word: &str, at: &At) -> Option<bool> {
+    fn wait_word(&mut self, word: &str, at: &Location) -> Option<bool> {
         match word {
             "wait" => Some(true),
             "nowait" => Some(false),
@@ -47,7 +47,7 @@ impl Reading<'_> {
     }
 
     /// Starts in a minute; the inner `None` is the daemon's default.
-    fn starts(&mut self, text: &str, at: &At) -> Option<Option<Set<u32>>> {
+    fn starts(&mut self, text: &str, at: &Location) -> Option<Option<Spanned<u32>>> {
         let number = match self.dialect {
             Dialect::Debian | Dialect::Openbsd => any_base(text),
             _ => digits(text),
@@ -72,7 +72,7 @@ impl Reading<'_> {
     }
 
     /// `wait[/HANDLERS[/PER-MINUTE-AND-SOURCE[/HANDLERS-PER-SOURCE]]]`; letters behind `wait` are not looked at there.
-    fn freebsd(&mut self, text: &str, at: &At) -> Option<(bool, Limits)> {
+    fn freebsd(&mut self, text: &str, at: &Location) -> Option<(bool, Limits)> {
         let mut parts = text.split('/');
         let word = parts.next().unwrap_or_default();
         let wait = match word {
@@ -102,7 +102,7 @@ impl Reading<'_> {
     }
 
     /// The most handlers at a time, NetBSD's `stream,N`.
-    pub(super) fn accept_max(&mut self, kind: &Word, at: &At) -> Option<Set<u32>> {
+    pub(super) fn accept_max(&mut self, kind: &Word, at: &Location) -> Option<Spanned<u32>> {
         let at = at.under("type", kind.mark);
         let text = kind.text.strip_prefix("stream,")?;
         match digits(text) {
@@ -116,9 +116,9 @@ impl Reading<'_> {
 }
 
 /// 0 is no limit.
-pub(super) fn limit(number: u64, at: &At) -> Option<Set<u32>> {
+pub(super) fn limit(number: u64, at: &Location) -> Option<Spanned<u32>> {
     let number = u32::try_from(number).unwrap_or(u32::MAX);
-    (number > 0).then(|| Set { value: number, at: at.clone() })
+    (number > 0).then(|| Spanned { value: number, at: at.clone() })
 }
 
 /// As strtoul(3) with base 0: `0x10` is 16, `010` is 8.

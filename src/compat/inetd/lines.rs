@@ -6,7 +6,7 @@
 
 use super::dialect::{Continuation, Quotes};
 use crate::config::dialect::Dialect;
-use crate::config::problem::Mark;
+use crate::config::problem::LineCol;
 
 /// What update-inetd(8) puts before an entry to switch it off.
 const OFF: &[u8] = b"#<off>#";
@@ -16,7 +16,7 @@ const OFF: &[u8] = b"#<off>#";
 pub(super) struct Word {
     /// With U+FFFD in place of what is not UTF-8.
     pub text: String,
-    pub mark: Mark,
+    pub mark: LineCol,
     /// Was it all UTF-8, without a NUL?
     pub clean: bool,
     /// Is it the first on a line that continues another?
@@ -63,9 +63,9 @@ impl<'a> Cursor<'a> {
     }
 
     /// The place, columns in characters.
-    pub(super) fn mark(&self) -> Mark {
+    pub(super) fn mark(&self) -> LineCol {
         let before = self.rows.get(self.row).map_or(&[][..], |row| &row[..self.column.min(row.len())]);
-        Mark { line: self.row + 1, column: String::from_utf8_lossy(before).chars().count() + 1 }
+        LineCol { line: self.row + 1, column: String::from_utf8_lossy(before).chars().count() + 1 }
     }
 
     /// Moves on within the row.
@@ -216,7 +216,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Up to a blank or a comment; a backslash at the end of the row glues the next row to it.
-    fn busybox_word(&mut self, mark: Mark) -> Word {
+    fn busybox_word(&mut self, mark: LineCol) -> Word {
         let mut bytes = Vec::new();
         loop {
             let rest = self.rest().unwrap_or_default();
@@ -242,7 +242,7 @@ pub(super) fn is_blank(byte: u8) -> bool {
 }
 
 /// A word of these bytes.
-pub(super) fn word(bytes: Vec<u8>, mark: Mark, continues: bool) -> Word {
+pub(super) fn word(bytes: Vec<u8>, mark: LineCol, continues: bool) -> Word {
     let clean = !bytes.contains(&0);
     match String::from_utf8(bytes) {
         Ok(text) => Word { text, mark, clean, continues },

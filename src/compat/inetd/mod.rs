@@ -17,27 +17,24 @@ mod lines;
 mod names;
 mod pairs;
 mod places;
+mod reading;
 mod service;
 
 use crate::config::dialect::Dialect;
-pub(super) use doubts::interpreter;
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
 use crate::config::endpoint::Ports;
 use crate::config::files::{Files, expand};
 use crate::config::format::{self, OldTable};
+use crate::config::location::Location;
 use crate::config::machine::Machine;
-use crate::config::problem::{At, Mark, Problem};
+use crate::config::problem::LineCol;
 use entry::Entry;
-use lines::{Cursor, Line, Word};
+use lines::{Cursor, Line};
 use names::Names;
-
-/// Why an entry under an IPsec policy is none.
-const POLICY: &str = "an IPsec policy cannot be kept, and the service would be open without it; see ip-xfrm(8) for a policy \
-                      of the whole machine, and take this line away";
+use reading::{POLICY, Reading};
 
 /// Reads a file and those that it includes.
 pub(super) fn read(
@@ -56,27 +53,15 @@ pub(super) fn read(
         file: Rc::clone(name),
         hosts: vec!["*".to_owned()],
         policy: None,
-        old: OldTable { base: service::base(dialect, &At::file(name, Mark::default())), ..OldTable::default() },
+        old: OldTable {
+            base: service::base(dialect, &Location::file(name, LineCol::default())),
+            ..OldTable::default()
+        },
     };
     let mut entries = Vec::new();
     reading.file(bytes, depth, files, &mut entries);
     reading.services(entries);
     reading.old
-}
-
-/// What is known while a file is read.
-struct Reading<'a> {
-    dialect: Dialect,
-    machine: &'a dyn Machine,
-    ports: Ports<'a>,
-    /// The addresses of /etc/hosts, read when first needed: IPv6 or not, and in numbers.
-    names: Option<HashMap<String, Vec<(bool, String)>>>,
-    file: Rc<Path>,
-    /// The addresses of entries that name none.
-    hosts: Vec<String>,
-    /// An IPsec policy that holds for what follows.
-    policy: Option<Mark>,
-    old: OldTable,
 }
 
 impl Reading<'_> {
@@ -147,7 +132,7 @@ impl Reading<'_> {
                 services.push(format::Entry { name: names.name(entry), spec, at: entry.at.clone(), old: true });
             }
         }
-        services.sort_by_key(|service| service.at.mark());
+        services.sort_by_key(|service| service.at.line_col());
         self.old.services = services;
     }
 
@@ -177,48 +162,12 @@ impl Reading<'_> {
 
     fn carriage(&mut self, line: Option<usize>) {
         let Some(line) = line.filter(|_| self.dialect != Dialect::Gnu) else { return };
-        let at = At::file(&self.file, Mark { line, column: 0 });
+        let at = Location::file(&self.file, LineCol { line, column: 0 });
         let message = format!(
             "this file has lines that end in a carriage return, which {} takes for a letter of the last word; oxinetd \
              passes over it",
             self.daemon()
         );
         self.warn(&at, message);
-    }
-
-    /// The place of an entry, under its service as written.
-    fn at(&self, service: &Word) -> At {
-        let shown: String = service.text.chars().filter(|c| !c.is_control()).take(64).collect();
-        At::file(&self.file, service.mark).under(&shown, service.mark)
-    }
-
-    /// Whose daemon it is, for messages.
-    fn daemon(&self) -> &'static str {
-        match self.dialect {
-            Dialect::Debian => "inetd",
-            Dialect::Openbsd => "OpenBSD's inetd",
-            Dialect::Gnu => "GNU inetd",
-            Dialect::Freebsd => "FreeBSD's inetd",
-            Dialect::Netbsd => "NetBSD's inetd",
-            Dialect::Busybox => "BusyBox inetd",
-        }
-    }
-
-    fn warn(&mut self, at: &At, message: impl Into<String>) {
-        self.old.warnings.push(at.problem(message));
-    }
-
-    /// The old daemon does without this entry, and so does oxinetd.
-    fn skip<T>(&mut self, at: &At, message: impl Into<String>) -> Option<T> {
-        let message = format!("{}; the entry is left out, as inetd leaves it out", message.into());
-        self.old.warnings.push(at.problem(message));
-        None
-    }
-
-    /// The old daemon serves this, and oxinetd can't.
-    fn refuse<T>(&mut self, at: &At, message: impl Into<String>) -> Option<T> {
-        let problem: Problem = at.problem(message);
-        self.old.problems.push(problem);
-        None
     }
 }

@@ -4,13 +4,14 @@
 //! of quotation marks. A mistake that leaves open where the entry ends makes NetBSD's inetd stop reading the file; that is
 //! an error here. Any other mistake costs the entry, with a warning, as there.
 
-use super::Reading;
 use super::entry::{Entry, Limits};
 use super::fields::{Head, buffer, host_list};
 use super::limits::limit;
 use super::lines::{Cursor, Line, Word, is_blank, word};
+use super::reading::{POLICY, Reading};
 use crate::config::dialect::Dialect;
-use crate::config::problem::{At, Mark, Set};
+use crate::config::location::{Location, Spanned};
+use crate::config::problem::LineCol;
 use crate::config::units::digits;
 
 /// The keys, in the order of inetd(8).
@@ -39,7 +40,7 @@ struct Pair {
 }
 
 /// What can go wrong between words: where, and what. The rest of the file cannot be understood.
-type Broken = (Mark, String);
+type Broken = (LineCol, String);
 
 impl Reading<'_> {
     /// Reads the entry whose first two words are `line`. `Err` if the file can't be read any further.
@@ -68,7 +69,8 @@ impl Reading<'_> {
         let Some((protocol, place)) = protocol else { return self.skip(at, "protocol is missing") };
         let datagram = self.kind(keys, &protocol)?;
         let protocol = self.protocol_name(&protocol, datagram, &place)?;
-        let program = self.text(keys, "exec")?.unwrap_or_else(|| Set { value: "internal".to_owned(), at: at.clone() });
+        let program =
+            self.text(keys, "exec")?.unwrap_or_else(|| Spanned { value: "internal".to_owned(), at: at.clone() });
         let wait = self.waits(keys, datagram, program.value == "internal")?;
         let Some(user) = self.text(keys, "user")? else { return self.skip(at, "user is missing") };
         let bind = self.text(keys, "bind")?.map(|set| host_list(&set.value));
@@ -100,7 +102,7 @@ impl Reading<'_> {
             let at = keys.at.under(&key.text, key.mark);
             match key.text.as_str() {
                 "acceptfilter" => return self.refuse(&at, "there are no accept filters on Linux; it cannot be kept"),
-                "ipsec" if !values.is_empty() => return self.refuse(&at, super::POLICY),
+                "ipsec" if !values.is_empty() => return self.refuse(&at, POLICY),
                 name if !KEYS.contains(&name) => {
                     return self.skip(&at, format!("unknown key; inetd knows {}", KEYS.join(", ")));
                 }
@@ -115,21 +117,21 @@ impl Reading<'_> {
 
     fn kind(&mut self, keys: &Keys<'_>, protocol: &str) -> Option<bool> {
         match self.text(keys, "socktype")? {
-            Some(Set { value, at }) => self.plain_socket_type(&value, &at),
+            Some(Spanned { value, at }) => self.plain_socket_type(&value, &at),
             None if protocol.starts_with("udp") => Some(true),
             None if protocol.starts_with("tcp") => Some(false),
             None => self.skip(keys.at, "socktype is missing"),
         }
     }
 
-    fn waits(&mut self, keys: &Keys<'_>, datagram: bool, internal: bool) -> Option<Set<bool>> {
+    fn waits(&mut self, keys: &Keys<'_>, datagram: bool, internal: bool) -> Option<Spanned<bool>> {
         match self.text(keys, "wait")? {
-            Some(Set { value, at }) => match value.as_str() {
-                "yes" => Some(Set { value: true, at }),
-                "no" => Some(Set { value: false, at }),
+            Some(Spanned { value, at }) => match value.as_str() {
+                "yes" => Some(Spanned { value: true, at }),
+                "no" => Some(Spanned { value: false, at }),
                 _ => self.skip(&at, format!("expected yes or no, not {value:?}")),
             },
-            None if internal => Some(Set { value: datagram, at: keys.at.clone() }),
+            None if internal => Some(Spanned { value: datagram, at: keys.at.clone() }),
             None => self.skip(keys.at, "wait is missing"),
         }
     }
@@ -141,11 +143,11 @@ impl Reading<'_> {
         if let Some(zero) = [&starts, &source].into_iter().flatten().find(|set| set.value == 0) {
             return self.skip(&zero.at, "NetBSD's inetd serves nobody with 0; write off");
         }
-        if let Some(Set { at, .. }) = source.as_ref().filter(|_| wait && !datagram) {
+        if let Some(Spanned { at, .. }) = source.as_ref().filter(|_| wait && !datagram) {
             let message = "a service with wait does not see its clients, its program does; it cannot limit them";
             return self.refuse(at, message);
         }
-        let some = |set: Option<Set<u64>>| set.and_then(|Set { value, at }| limit(value, &at));
+        let some = |set: Option<Spanned<u64>>| set.and_then(|Spanned { value, at }| limit(value, &at));
         let instances = some(instances).filter(|_| !wait && !datagram);
         Some(Limits { starts: some(starts), source_starts: some(source), instances, source_instances: None })
     }
@@ -169,25 +171,25 @@ impl Reading<'_> {
     }
 
     /// A value, or none; the outer `None` if there are more, or the key is there twice.
-    fn text(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Set<String>>> {
+    fn text(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Spanned<String>>> {
         match keys.one(key) {
-            Ok(found) => Some(found.map(|(value, at)| Set { value, at })),
+            Ok(found) => Some(found.map(|(value, at)| Spanned { value, at })),
             Err(message) => self.skip(keys.at, message),
         }
     }
 
-    fn number(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Set<u64>>> {
-        let Some(Set { value, at }) = self.text(keys, key)? else { return Some(None) };
+    fn number(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Spanned<u64>>> {
+        let Some(Spanned { value, at }) = self.text(keys, key)? else { return Some(None) };
         match digits(&value) {
-            Some(number) => Some(Some(Set { value: number, at })),
+            Some(number) => Some(Some(Spanned { value: number, at })),
             None => self.skip(&at, format!("{value:?} is no number")),
         }
     }
 
-    fn size(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Set<u32>>> {
-        let Some(Set { value, at }) = self.text(keys, key)? else { return Some(None) };
+    fn size(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Spanned<u32>>> {
+        let Some(Spanned { value, at }) = self.text(keys, key)? else { return Some(None) };
         match buffer(&value) {
-            Some(size) => Some(Some(Set { value: size, at })),
+            Some(size) => Some(Some(Spanned { value: size, at })),
             None => self.skip(&at, format!("{value:?} is no size, such as 64k")),
         }
     }
@@ -196,7 +198,7 @@ impl Reading<'_> {
 /// The keys of one entry.
 struct Keys<'a> {
     pairs: &'a [Pair],
-    at: &'a At,
+    at: &'a Location,
 }
 
 impl Keys<'_> {
@@ -205,7 +207,7 @@ impl Keys<'_> {
     }
 
     /// The one value of a key.
-    fn one(&self, key: &str) -> Result<Option<(String, At)>, String> {
+    fn one(&self, key: &str) -> Result<Option<(String, Location)>, String> {
         let mut found = self.all(key);
         let Some(pair) = found.next() else { return Ok(None) };
         match (&pair.values[..], found.next()) {
@@ -230,12 +232,12 @@ impl Keys<'_> {
     }
 }
 
-fn arguments(keys: &Keys<'_>, program: &Set<String>) -> Vec<Set<String>> {
-    let set = |value: &Word| Set { value: value.text.clone(), at: keys.at.under("args", value.mark) };
-    let mut arguments: Vec<Set<String>> = keys.all("args").flat_map(|pair| pair.values.iter().map(set)).collect();
+fn arguments(keys: &Keys<'_>, program: &Spanned<String>) -> Vec<Spanned<String>> {
+    let set = |value: &Word| Spanned { value: value.text.clone(), at: keys.at.under("args", value.mark) };
+    let mut arguments: Vec<Spanned<String>> = keys.all("args").flat_map(|pair| pair.values.iter().map(set)).collect();
     if arguments.is_empty() && program.value != "internal" {
         let name = program.value.rsplit('/').next().unwrap_or_default();
-        arguments.push(Set { value: name.to_owned(), at: program.at.clone() });
+        arguments.push(Spanned { value: name.to_owned(), at: program.at.clone() });
     }
     arguments
 }

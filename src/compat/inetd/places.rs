@@ -9,12 +9,12 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::Reading;
 use super::dialect::Families;
 use super::entry::{Entry, Place};
+use super::reading::Reading;
 use crate::config::dialect::Dialect;
+use crate::config::location::Spanned;
 use crate::config::machine::list;
-use crate::config::problem::Set;
 use crate::config::units::digits;
 
 /// What makes entries of one daemon the same, but for the protocol.
@@ -164,7 +164,7 @@ impl Reading<'_> {
             let keep = |place: &Place| free.next() == Some(true) && !(together && place.joined);
             let kept: Vec<bool> = entry.places.iter().map(keep).collect();
             for (socket, _) in sockets.into_iter().zip(&kept).filter(|(_, kept)| **kept) {
-                taken.take(socket, entry.at.mark().line);
+                taken.take(socket, entry.at.line_col().line);
             }
             let mut keep = kept.iter();
             entry.places.retain(|_| keep.next() == Some(&true));
@@ -204,7 +204,7 @@ fn meet(earlier: &mut Entry, later: &mut Entry) {
     }
 }
 
-fn value(buffer: &Option<Set<u32>>) -> Option<u32> {
+fn value(buffer: &Option<Spanned<u32>>) -> Option<u32> {
     buffer.as_ref().map(|set| set.value)
 }
 

@@ -5,13 +5,13 @@
 
 use std::time::Duration;
 
-use super::Reading;
 use super::doubts::is_tcpd_of_itself;
 use super::entry::{Entry, Place};
+use super::reading::Reading;
 use crate::config::Stderr;
 use crate::config::dialect::Dialect;
-use crate::config::problem::{At, Set};
-use crate::config::schema::{ServiceSpec, SourceSpec};
+use crate::config::keys::{ServiceSpec, SourceSpec};
+use crate::config::location::{Location, Spanned};
 use crate::config::units::Rate;
 
 /// More in a minute is no limit.
@@ -20,18 +20,18 @@ const MANY: u32 = 1_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What the daemons of a dialect do with every service. `at` is the file.
-pub(super) fn base(dialect: Dialect, at: &At) -> ServiceSpec {
+pub(super) fn base(dialect: Dialect, at: &Location) -> ServiceSpec {
     let mut base = ServiceSpec { stderr: Some(set(Stderr::Connection, at)), ..ServiceSpec::default() };
     base.instances = Some(set(None, at));
     base.per_source = dialect.starts_per_minute().map_or_else(SourceSpec::default, |number| per_minute(number, at));
     base
 }
 
-fn set<T>(value: T, at: &At) -> Set<T> {
-    Set { value, at: at.clone() }
+fn set<T>(value: T, at: &Location) -> Spanned<T> {
+    Spanned { value, at: at.clone() }
 }
 
-fn per_minute(number: u32, at: &At) -> SourceSpec {
+fn per_minute(number: u32, at: &Location) -> SourceSpec {
     let rate = Rate { events: number, per: MINUTE };
     SourceSpec { rate: Some(set(rate, at)), burst: Some(set(number, at)), ..SourceSpec::default() }
 }
@@ -106,7 +106,7 @@ impl Reading<'_> {
     }
 
     /// Where the daemon looks for a program without a path: BusyBox in `PATH`, the others where they are, in `/`.
-    fn relative(&mut self, path: &str, at: &At) -> Option<String> {
+    fn relative(&mut self, path: &str, at: &Location) -> Option<String> {
         if path.is_empty() {
             return self.skip(at, "the program is missing");
         }
@@ -124,7 +124,7 @@ impl Reading<'_> {
     /// Entries of unknown users are turned away, by GNU when they are read, by the others when a client comes.
     fn accounts(&mut self, entry: &Entry) -> Option<()> {
         for (key, group) in [(&entry.user, false), (&entry.group, true)] {
-            let Some(Set { value: name, at }) = key else { continue };
+            let Some(Spanned { value: name, at }) = key else { continue };
             let kind = if group { "group" } else { "user" };
             let known = match group {
                 true => self.machine.group(name).map(|found| found.is_some()),
@@ -151,7 +151,7 @@ impl Reading<'_> {
 
     /// Streams wait if told so, datagrams always.
     fn waiting(&mut self, entry: &Entry, spec: &mut ServiceSpec) -> Option<()> {
-        let Set { value: wait, at } = &entry.wait;
+        let Spanned { value: wait, at } = &entry.wait;
         let internal = spec.builtin.is_some();
         match (entry.datagram, *wait) {
             (false, true) if internal => {
@@ -212,7 +212,7 @@ impl Reading<'_> {
 }
 
 /// The sockets of an entry, in the grammar of `listen`.
-fn listen(entry: &Entry) -> Set<Vec<Set<String>>> {
+fn listen(entry: &Entry) -> Spanned<Vec<Spanned<String>>> {
     let at = &entry.at;
     if let [Place { key, address: Some(name), .. }] = &entry.places[..] {
         if key == "tcpmux" {
@@ -241,7 +241,7 @@ fn listen(entry: &Entry) -> Set<Vec<Set<String>>> {
 
 fn limits(entry: &Entry, dialect: Dialect, spec: &mut ServiceSpec) {
     let limits = &entry.limits;
-    if let Some(Set { value: starts, at }) = limits.starts.as_ref().filter(|set| set.value <= MANY) {
+    if let Some(Spanned { value: starts, at }) = limits.starts.as_ref().filter(|set| set.value <= MANY) {
         spec.rate = Some(set(Rate { events: *starts, per: MINUTE }, at));
         spec.burst = Some(set(*starts, at));
     }
@@ -249,7 +249,7 @@ fn limits(entry: &Entry, dialect: Dialect, spec: &mut ServiceSpec) {
     let more = limits.starts.as_ref().filter(|set| dialect.starts_per_minute().is_some_and(|usual| set.value > usual));
     let source = limits.source_starts.as_ref().or(more);
     let udp = entry.datagram && entry.protocol.base.is_some();
-    if let Some(Set { value, at }) = source.filter(|_| udp || !entry.wait.value) {
+    if let Some(Spanned { value, at }) = source.filter(|_| udp || !entry.wait.value) {
         spec.per_source = per_minute((*value).min(MANY), at);
     }
     if !entry.wait.value && !entry.datagram {

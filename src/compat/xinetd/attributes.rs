@@ -5,10 +5,11 @@
 
 use super::draft::{Draft, Fault, State};
 use super::lines::{Op, Written};
+use super::listed;
 use super::values::{self, Given};
 use super::world::World;
 use super::{handler, limits, logs};
-use crate::config::problem::At;
+use crate::config::location::Location;
 
 /// Where an attribute stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,8 +83,8 @@ pub(super) const ATTRIBUTES: [Attribute; 47] = [
     of_both("cps", Exactly(2), limits::cps),
     of_both("max_load", Exactly(1), limits::max_load),
     of_service("access_times", Any, limits::access_times),
-    of_both("only_from", List, values::only_from),
-    of_both("no_access", List, values::no_access),
+    of_both("only_from", List, listed::only_from),
+    of_both("no_access", List, listed::no_access),
     of_service("libwrap", Exactly(1), values::libwrap),
     of_service("deny_time", Exactly(1), limits::deny_time),
     of_both("banner", Exactly(1), values::banner),
@@ -111,7 +112,7 @@ pub(super) fn apply(
     draft: &mut Draft,
     written: &Written,
     place: Place,
-    at: &At,
+    at: &Location,
     world: &mut World<'_>,
 ) -> Result<(), Fault> {
     let (attribute, count) = find(&written.name.text, place)?;
@@ -167,7 +168,7 @@ fn suggestion(name: &str) -> String {
 
 /// The wrong number of values, for which xinetd ignores the line. Most often somebody has written a comment behind the
 /// value, and xinetd does without what he thinks is in force.
-fn wrong_count(draft: &mut Draft, name: &str, expected: usize, written: &Written, at: &At) -> Result<(), Fault> {
+fn wrong_count(draft: &mut Draft, name: &str, expected: usize, written: &Written, at: &Location) -> Result<(), Fault> {
     let count = written.values.len();
     let values = if expected == 1 { "value" } else { "values" };
     let comment = written.values.iter().position(|word| word.text.starts_with('#'));

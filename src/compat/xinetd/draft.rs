@@ -10,8 +10,8 @@ use ipnet::IpNet;
 
 use super::edits::Edits;
 use crate::config::Rlimit;
-use crate::config::problem::{At, Problem, Set};
-use crate::config::schema::Keys;
+use crate::config::location::{Location, Spanned, SpannedMap};
+use crate::config::problem::Problem;
 use crate::config::units::Rate;
 use crate::limits::access::Span;
 
@@ -27,8 +27,9 @@ pub(super) enum Fault {
 }
 
 /// Whether an entry is on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum State {
+    #[default]
     On,
     /// `disable = yes`: xinetd reads no further.
     Off,
@@ -128,15 +129,16 @@ const HARMLESS: [&str; 15] = [
 ];
 
 /// An entry.
+#[derive(Default)]
 pub(super) struct Draft {
     /// Behind `service`.
     pub name: String,
-    pub at: At,
+    pub at: Location,
     /// Attributes that have a value, and where they got the last.
-    pub set: HashMap<&'static str, At>,
+    pub set: HashMap<&'static str, Location>,
     pub state: State,
-    /// Broken by nothing that opens the service further: `disable = no` further down still switches it on.
-    harmless: bool,
+    /// Broken by something that may open the service further: `disable = no` further down does not switch it on.
+    harmful: bool,
     /// What to say although it is no fault.
     pub notes: Vec<Problem>,
     /// What this daemon cannot do, of which nobody need know while the service is off.
@@ -165,7 +167,7 @@ pub(super) struct Draft {
     /// `None` for `cps = 0 …`.
     pub rate: Option<Option<Rate>>,
     pub max_load: Option<f64>,
-    pub times: Option<Vec<Set<Span>>>,
+    pub times: Option<Vec<Spanned<Span>>>,
     pub only_from: Edits<Member>,
     pub no_access: Edits<Member>,
     pub libwrap: Option<String>,
@@ -178,7 +180,7 @@ pub(super) struct Draft {
     pub log_type: Option<LogType>,
     pub log_on_success: Edits<LogItem>,
     pub log_on_failure: Edits<LogItem>,
-    pub rlimits: Keys<Rlimit>,
+    pub rlimits: SpannedMap<Rlimit>,
     /// Ids of `enabled` and `disabled`; only in `defaults`.
     pub enabled: Option<Vec<String>>,
     pub disabled: Vec<String>,
@@ -186,53 +188,8 @@ pub(super) struct Draft {
 
 impl Draft {
     /// An entry without attributes.
-    pub(super) fn new(name: String, at: At) -> Self {
-        Self {
-            name,
-            at,
-            set: HashMap::new(),
-            state: State::On,
-            harmless: true,
-            notes: Vec::new(),
-            refused: Vec::new(),
-            id: None,
-            kinds: BTreeSet::new(),
-            flags: BTreeSet::new(),
-            socket_type: None,
-            protocol: None,
-            wait: None,
-            user: None,
-            group: None,
-            groups: None,
-            umask: None,
-            nice: None,
-            server: None,
-            server_args: None,
-            env: Edits::default(),
-            pass_env: Edits::default(),
-            port: None,
-            bind: None,
-            v6only: None,
-            redirect: None,
-            instances: None,
-            per_source: None,
-            rate: None,
-            max_load: None,
-            times: None,
-            only_from: Edits::default(),
-            no_access: Edits::default(),
-            libwrap: None,
-            deny_time: None,
-            banner: None,
-            banner_success: None,
-            banner_fail: None,
-            log_type: None,
-            log_on_success: Edits::default(),
-            log_on_failure: Edits::default(),
-            rlimits: Vec::new(),
-            enabled: None,
-            disabled: Vec::new(),
-        }
+    pub(super) fn new(name: String, at: Location) -> Self {
+        Self { name, at, ..Self::default() }
     }
 
     /// What it is called in `enabled`, `disabled` and logs.
@@ -241,7 +198,7 @@ impl Draft {
     }
 
     /// Where an attribute stands, or else the entry.
-    pub(super) fn place(&self, attribute: &str) -> At {
+    pub(super) fn place(&self, attribute: &str) -> Location {
         self.set.get(attribute).unwrap_or(&self.at).clone()
     }
 
@@ -258,16 +215,16 @@ impl Draft {
         if self.state == State::On {
             self.state = State::Broken;
         }
-        self.harmless &= HARMLESS.contains(&attribute);
+        self.harmful |= !HARMLESS.contains(&attribute);
     }
 
     /// `disable = no`. xinetd forgets an earlier mistake then, and starts the service without that attribute; here only
     /// if this opens it to nobody.
-    pub(super) fn enable(&mut self, at: &At) {
+    pub(super) fn enable(&mut self, at: &Location) {
         if self.state != State::Broken {
             return;
         }
-        if self.harmless {
+        if !self.harmful {
             self.state = State::On;
             self.note(
                 at,
@@ -288,7 +245,7 @@ impl Draft {
     }
 
     /// Something to say of an attribute.
-    pub(super) fn note(&mut self, at: &At, message: impl Into<String>) {
+    pub(super) fn note(&mut self, at: &Location, message: impl Into<String>) {
         self.notes.push(at.problem(message));
     }
 }

@@ -3,12 +3,12 @@
 //! The edits are kept and made at the end, so that it does not matter where in the file the defaults stand.
 
 use super::lines::Op;
-use crate::config::problem::Set;
+use crate::config::location::Spanned;
 
 /// The lines of one attribute.
 #[derive(Clone, Debug)]
 pub(super) struct Edits<T> {
-    lines: Vec<(Op, Vec<Set<T>>)>,
+    lines: Vec<(Op, Vec<Spanned<T>>)>,
 }
 
 impl<T> Default for Edits<T> {
@@ -19,12 +19,12 @@ impl<T> Default for Edits<T> {
 
 impl<T: Clone + PartialEq> Edits<T> {
     /// Notes a line.
-    pub(super) fn push(&mut self, op: Op, values: Vec<Set<T>>) {
+    pub(super) fn push(&mut self, op: Op, values: Vec<Spanned<T>>) {
         self.lines.push((op, values));
     }
 
     /// The list, `None` where no line speaks of it, here or in the defaults. In defaults `=` adds.
-    pub(super) fn result(&self, defaults: &Self) -> Option<Vec<Set<T>>> {
+    pub(super) fn result(&self, defaults: &Self) -> Option<Vec<Spanned<T>>> {
         if self.lines.is_empty() && defaults.lines.is_empty() {
             return None;
         }
@@ -39,7 +39,7 @@ impl<T: Clone + PartialEq> Edits<T> {
     }
 }
 
-fn edit<T: Clone + PartialEq>(list: &mut Vec<Set<T>>, op: Op, values: &[Set<T>]) {
+fn edit<T: Clone + PartialEq>(list: &mut Vec<Spanned<T>>, op: Op, values: &[Spanned<T>]) {
     match op {
         Op::Remove => list.retain(|old| values.iter().all(|value| value.value != old.value)),
         Op::Set => *list = values.to_vec(),

@@ -6,7 +6,7 @@ use super::draft::{Draft, Fault};
 use super::lines::{Op, Word};
 use super::values::{Done, Given, broken};
 use super::world::World;
-use crate::config::problem::Set;
+use crate::config::location::Spanned;
 use crate::config::values::variable;
 
 pub(super) fn server(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
@@ -51,7 +51,7 @@ pub(super) fn env(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Do
         };
         let at = given.at.moved(word.mark);
         match variable(name) {
-            Ok(name) => values.push(Set { value: (name, value.to_owned()), at }),
+            Ok(name) => values.push(Spanned { value: (name, value.to_owned()), at }),
             Err(message) => draft.note(&at, message),
         }
     }
@@ -68,7 +68,7 @@ pub(super) fn pass_env(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) 
                 if given.op != Op::Remove && std::env::var_os(&name).is_none() {
                     draft.note(&at, format!("{name} is not in the environment of the daemon, so nothing is passed on"));
                 }
-                values.push(Set { value: name, at });
+                values.push(Spanned { value: name, at });
             }
             Err(message) => draft.note(&at, message),
         }

@@ -9,7 +9,7 @@ use super::lines::Word;
 use super::logs::log_size;
 use super::values::{Done, Given, broken, number};
 use super::world::World;
-use crate::config::problem::Set;
+use crate::config::location::Spanned;
 use crate::config::units::{Rate, digits};
 use crate::config::{Resource, Rlimit};
 use crate::limits::access::Span;
@@ -66,7 +66,7 @@ pub(super) fn access_times(draft: &mut Draft, given: &Given<'_>, _: &mut World<'
             let text = &word.text;
             Fault::Broken(format!("expected HH:MM-HH:MM, the second the later one and not after 23:59, not {text:?}"))
         })?;
-        times.push(Set { value: span, at: given.at.moved(word.mark) });
+        times.push(Spanned { value: span, at: given.at.moved(word.mark) });
     }
     if times.len() < given.words.len() {
         return broken("what stands behind # is no time");
@@ -124,6 +124,6 @@ pub(super) fn rlimit(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) ->
         }
     };
     let limit = Rlimit { resource, soft: value, hard: value };
-    draft.rlimits.push(Set { value: (name.to_owned(), limit), at: given.at.clone() });
+    draft.rlimits.push(Spanned { value: (name.to_owned(), limit), at: given.at.clone() });
     Ok(())
 }

@@ -4,13 +4,13 @@
 //! value, no quoting, no escape and no continuation. Words of values are parted by spaces and tabs alone, so that a
 //! carriage return is part of the last word. The bytes need not be UTF-8; what is not becomes U+FFFD.
 
-use crate::config::problem::Mark;
+use crate::config::problem::LineCol;
 
 /// A word and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub text: String,
-    pub mark: Mark,
+    pub mark: LineCol,
 }
 
 /// How an attribute is changed.
@@ -87,7 +87,7 @@ impl Line {
     }
 
     /// The place of the first visible character.
-    pub(super) fn mark(&self) -> Mark {
+    pub(super) fn mark(&self) -> LineCol {
         self.mark_at(self.text.find(|c| !is_space(c)).unwrap_or(0))
     }
 
@@ -124,8 +124,8 @@ impl Line {
         words
     }
 
-    fn mark_at(&self, position: usize) -> Mark {
-        Mark { line: self.number, column: self.text[..position].chars().count() + 1 }
+    fn mark_at(&self, position: usize) -> LineCol {
+        LineCol { line: self.number, column: self.text[..position].chars().count() + 1 }
     }
 }
 
@@ -158,7 +158,7 @@ mod tests {
         let read = line("\tserver_args\t+=-a \"b c\" #d\\").attribute().unwrap();
         assert_eq!((read.name.text.as_str(), read.name.mark.column, read.op), ("server_args", 2, Op::Add));
         assert_eq!(texts(&read.values), ["-a", "\"b", "c\"", "#d\\"]);
-        assert_eq!(read.values[1].mark, Mark { line: 1, column: 19 });
+        assert_eq!(read.values[1].mark, LineCol { line: 1, column: 19 });
         assert_eq!(line("x -= y").attribute().unwrap().op, Op::Remove);
         assert_eq!(line("log_on_success =").attribute().unwrap().values, []);
     }

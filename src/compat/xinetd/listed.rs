@@ -7,28 +7,40 @@
 
 use super::addresses::{self, Doubt, Form};
 use super::draft::{Draft, Fault, Member};
-use super::values::Given;
+use super::values::{Done, Given};
 use super::world::World;
-use crate::config::problem::Set;
+use crate::config::location::Spanned;
 
 /// Which of the two lists.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum List {
+enum List {
     OnlyFrom,
     NoAccess,
 }
 
+pub(super) fn only_from(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
+    let members = members(draft, given, List::OnlyFrom, world)?;
+    draft.only_from.push(given.op, members);
+    Ok(())
+}
+
+pub(super) fn no_access(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
+    let members = members(draft, given, List::NoAccess, world)?;
+    draft.no_access.push(given.op, members);
+    Ok(())
+}
+
 /// Reads the words of a line.
-pub(super) fn members(
+fn members(
     draft: &mut Draft,
     given: &Given<'_>,
     list: List,
     world: &mut World<'_>,
-) -> Result<Vec<Set<Member>>, Fault> {
+) -> Result<Vec<Spanned<Member>>, Fault> {
     let mut members = Vec::new();
     for word in given.before_comment(draft, "takes the words for names of hosts") {
         let at = given.at.moved(word.mark);
-        let member = |networks| Set { value: Member { text: word.text.clone(), networks }, at: at.clone() };
+        let member = |networks| Spanned { value: Member { text: word.text.clone(), networks }, at: at.clone() };
         match addresses::read(&word.text) {
             Form::Networks { networks, doubt: None } => members.push(member(networks)),
             Form::Networks { networks, doubt: Some(doubt) } => {

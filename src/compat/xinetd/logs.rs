@@ -6,7 +6,9 @@ use super::draft::{Draft, LogItem, LogType};
 use super::lines::Op;
 use super::values::{Done, Given, broken};
 use super::world::World;
-use crate::config::problem::Set;
+use crate::config::LogTarget;
+use crate::config::keys::PlaceSpec;
+use crate::config::location::{Location, Spanned};
 use crate::config::units::{FACILITIES, size};
 
 /// The levels of a log line in xinetd.conf(5).
@@ -77,8 +79,23 @@ pub(super) fn log_on_failure(draft: &mut Draft, given: &Given<'_>, _: &mut World
     Ok(())
 }
 
-fn userid(draft: &mut Draft, given: &Given<'_>, items: &[Set<LogItem>]) {
+fn userid(draft: &mut Draft, given: &Given<'_>, items: &[Spanned<LogItem>]) {
     if given.op != Op::Remove && items.iter().any(|set| set.value == LogItem::UserId) {
         draft.note(given.at, "USERID is not logged: nobody is asked by the ident protocol (RFC 1413) here");
+    }
+}
+
+/// Where `log_type` sends lines; not to a file relative to wherever xinetd was started.
+pub(super) fn log_place(log_type: &LogType, at: &Location) -> Result<PlaceSpec, String> {
+    let set = |value| Some(Spanned { value, at: at.clone() });
+    match log_type {
+        LogType::Syslog(facility) => {
+            let facility = Some(Spanned { value: *facility, at: at.clone() });
+            Ok(PlaceSpec { to: set(LogTarget::Syslog), facility, ..PlaceSpec::default() })
+        }
+        LogType::File(path) if path.starts_with('/') => {
+            Ok(PlaceSpec { to: set(LogTarget::File(path.into())), ..PlaceSpec::default() })
+        }
+        LogType::File(path) => Err(format!("{path} is not an absolute path")),
     }
 }

@@ -20,6 +20,7 @@ mod limits;
 mod lines;
 mod listed;
 mod logs;
+mod maker;
 mod program;
 mod service;
 mod sockets;
@@ -36,8 +37,9 @@ use std::rc::Rc;
 
 use crate::config::files::Files;
 use crate::config::format::{Entry, OldTable};
+use crate::config::location::{Location, Spanned};
 use crate::config::machine::Machine;
-use crate::config::problem::{At, Mark, Problem, Set};
+use crate::config::problem::{LineCol, Problem};
 use attributes::Place;
 use draft::{Draft, Fault, State};
 use lines::{Line, Lines, Word};
@@ -45,7 +47,7 @@ use world::World;
 
 /// Reads a file and those that it includes.
 pub(super) fn read(bytes: &[u8], name: &Rc<Path>, depth: usize, files: &mut Files, machine: &dyn Machine) -> OldTable {
-    let place = At::file(name, Mark::default()).under("defaults", Mark::default());
+    let place = Location::file(name, LineCol::default()).under("defaults", LineCol::default());
     let defaults = Draft::new("defaults".to_owned(), place);
     let world = World::new(machine);
     let mut reader = Reader { files, world, old: OldTable::default(), defaults, drafts: Vec::new() };
@@ -67,7 +69,7 @@ struct Reader<'a, 'w> {
 impl Reader<'_, '_> {
     fn file(&mut self, bytes: &[u8], name: &Rc<Path>, depth: usize) {
         if let Some(line) = bytes.split(|byte| *byte == b'\n').position(|line| line.ends_with(b"\r")) {
-            let at = At::file(name, Mark { line: line + 1, column: 0 });
+            let at = Location::file(name, LineCol { line: line + 1, column: 0 });
             self.warn(
                 &at,
                 "lines of this file end in a carriage return, which xinetd takes for a part of the last value",
@@ -91,7 +93,7 @@ impl Reader<'_, '_> {
         depth: usize,
         defaults_seen: &mut bool,
     ) -> Result<(), Broken> {
-        let at = At::file(name, line.mark());
+        let at = Location::file(name, line.mark());
         let mut words = line.words().into_iter();
         let keyword = words.next().map(|word| word.text.to_ascii_lowercase()).unwrap_or_default();
         let argument = words.next();
@@ -133,11 +135,11 @@ impl Reader<'_, '_> {
     }
 
     /// The line with the brace that opens an entry.
-    fn opening(&mut self, lines: &mut Lines<'_>, from: &At, entry: &str) -> Result<(), Broken> {
+    fn opening(&mut self, lines: &mut Lines<'_>, from: &Location, entry: &str) -> Result<(), Broken> {
         match lines.next() {
             Some(line) if line.is_only('{') => Ok(()),
             other => {
-                let mark = other.map_or(Mark { line: lines.number(), column: 0 }, |line| line.mark());
+                let mark = other.map_or(LineCol { line: lines.number(), column: 0 }, |line| line.mark());
                 let message = format!("expected {{ alone on this line, to begin {entry}; xinetd leaves the entry out");
                 self.warn(&from.moved(mark), message);
                 Err(Broken)
@@ -148,14 +150,15 @@ impl Reader<'_, '_> {
     /// Passes over an entry that cannot be read.
     fn skip(&mut self, lines: &mut Lines<'_>, name: &Rc<Path>) {
         if !lines.any(|line| line.is_only('}')) {
-            let at = At::file(name, Mark { line: lines.number(), column: 0 });
+            let at = Location::file(name, LineCol { line: lines.number(), column: 0 });
             self.warn(&at, "the last entry has no } alone on a line, so xinetd ignores it up to the end of the file");
         }
     }
 
     fn service(&mut self, lines: &mut Lines<'_>, name: Word, file: &Rc<Path>) -> Result<(), Broken> {
-        let at =
-            At::file(file, Mark::default()).under("services", Mark::default()).under(&printable(&name.text), name.mark);
+        let at = Location::file(file, LineCol::default())
+            .under("services", LineCol::default())
+            .under(&printable(&name.text), name.mark);
         let mut draft = Draft::new(name.text, at);
         let end = self.entry(lines, &mut draft, Place::Service);
         // A service that was disabled before its mistake is still a disabled service.
@@ -165,8 +168,8 @@ impl Reader<'_, '_> {
         end
     }
 
-    fn defaults(&mut self, lines: &mut Lines<'_>, at: &At, file: &Rc<Path>) {
-        let place = At::file(file, Mark::default()).under("defaults", at.mark());
+    fn defaults(&mut self, lines: &mut Lines<'_>, at: &Location, file: &Rc<Path>) {
+        let place = Location::file(file, LineCol::default()).under("defaults", at.line_col());
         let mut draft = std::mem::replace(&mut self.defaults, Draft::new(String::new(), place.clone()));
         draft.at = place;
         let before: Vec<&str> = draft.set.keys().copied().collect();
@@ -183,7 +186,7 @@ impl Reader<'_, '_> {
     fn entry(&mut self, lines: &mut Lines<'_>, draft: &mut Draft, place: Place) -> Result<(), Broken> {
         loop {
             let Some(line) = lines.next() else {
-                let mark = Mark { line: lines.number(), column: 0 };
+                let mark = LineCol { line: lines.number(), column: 0 };
                 let message = "the file ends before the } of this entry, and xinetd leaves it out";
                 self.say(draft, &draft.at.moved(mark), message.to_owned());
                 return Err(Broken);
@@ -212,7 +215,7 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn fault(&mut self, draft: &mut Draft, place: Place, attribute: &str, at: &At, fault: Fault) {
+    fn fault(&mut self, draft: &mut Draft, place: Place, attribute: &str, at: &Location, fault: Fault) {
         match (fault, place) {
             (Fault::Ignored(message), _) => self.say(draft, at, format!("{message}; xinetd ignores the line")),
             (Fault::Refused(message), Place::Service) => draft.refused.push(at.problem(message)),
@@ -228,7 +231,7 @@ impl Reader<'_, '_> {
     }
 
     fn include(&mut self, argument: &Word, name: &Rc<Path>, depth: usize) {
-        let at = At::file(name, argument.mark).under("include", argument.mark);
+        let at = Location::file(name, argument.mark).under("include", argument.mark);
         let path: Rc<Path> = Path::new(&argument.text).into();
         match self.files.read(&path, &at, depth + 1) {
             Ok(bytes) => self.file(&bytes, &path, depth + 1),
@@ -238,7 +241,7 @@ impl Reader<'_, '_> {
 
     /// Reads the files of a directory in the order of their bytes, but those with a dot or a tilde at the end.
     fn include_directory(&mut self, argument: &Word, name: &Rc<Path>, depth: usize) {
-        let at = At::file(name, argument.mark).under("includedir", argument.mark);
+        let at = Location::file(name, argument.mark).under("includedir", argument.mark);
         let directory = PathBuf::from(&argument.text);
         let found = match std::fs::read_dir(&directory) {
             Ok(found) => found,
@@ -269,12 +272,12 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn warn(&mut self, at: &At, message: impl Into<String>) {
+    fn warn(&mut self, at: &Location, message: impl Into<String>) {
         self.old.warnings.push(at.problem(message));
     }
 
     /// Warns, unless the entry is off: xinetd does not read on there.
-    fn say(&mut self, draft: &Draft, at: &At, message: String) {
+    fn say(&mut self, draft: &Draft, at: &Location, message: String) {
         if draft.state != State::Off {
             self.old.warnings.push(at.problem(message));
         }
@@ -309,7 +312,7 @@ impl Reader<'_, '_> {
             };
             if !on {
                 let at = draft.set.get("disable").unwrap_or(&draft.at).clone();
-                spec.enabled = Some(Set { value: false, at });
+                spec.enabled = Some(Spanned { value: false, at });
             } else if let Some(first) = taken.claim(&spec, &draft.at) {
                 let message = format!("this is the socket of the service at {first}; xinetd starts only that one");
                 self.warn(&draft.at, message);

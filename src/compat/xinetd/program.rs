@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::access;
 use super::draft::{Flag, Kind};
-use super::service::{Maker, Step};
-use crate::compat::inetd::interpreter;
-use crate::config::problem::Set;
+use super::maker::{Maker, Step};
+use crate::compat::suspicious::interpreter;
+use crate::config::location::Spanned;
 use crate::config::program::base_name;
 
 /// For ever: nobody will wait for its end.
@@ -103,7 +103,7 @@ fn sensor(maker: &mut Maker<'_, '_>) -> Step {
         maker.note(&at, "without deny_time nothing follows from a visit; it is only logged");
         access::nobody(maker, at);
     }
-    let set = |value| Some(Set { value, at: maker.draft.place(place) });
+    let set = |value| Some(Spanned { value, at: maker.draft.place(place) });
     let penalties = &mut maker.spec.penalties;
     (penalties.trap, penalties.min, penalties.max) = (set(cost), set(LEAST), set(cost.max(2 * LEAST)));
     Ok(())
@@ -122,7 +122,7 @@ fn redirect(maker: &mut Maker<'_, '_>) -> Step {
         maker.note(&at, "this has no effect beside redirect");
     }
     builtin(maker, "redirect", "redirect");
-    maker.spec.to = draft.redirect.clone().map(|value| Set { value, at: draft.place("redirect") });
+    maker.spec.to = draft.redirect.clone().map(|value| Spanned { value, at: draft.place("redirect") });
     Ok(())
 }
 

@@ -6,39 +6,27 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::draft::{Draft, Fault, Flag, Kind, LogType};
+use super::draft::{Draft, Fault, Flag, Kind};
+use super::logs::log_place;
+use super::maker::{Maker, Step};
 use super::world::World;
 use super::{access, program};
-use crate::config::Origin;
-use crate::config::problem::{At, Problem, Set};
-use crate::config::schema::{DaemonSpec, Key, PlaceSpec, ServiceSpec};
+use crate::config::keys::{DaemonLogSpec, DaemonSpec, ServiceSpec};
+use crate::config::location::{Location, Spanned};
+use crate::config::problem::Problem;
 use crate::config::units::Rate;
 use crate::config::values::Groups;
-use crate::config::{LogTarget, Refuse, Stderr, WhenFull};
+use crate::config::{Refuse, Stderr, WhenFull};
 
 /// Connections per second if nobody says how many.
 const RATE: u32 = 50;
 
 /// A service that came out of a draft.
 pub(super) struct Made {
-    pub spec: Result<ServiceSpec, (At, Fault)>,
+    pub spec: Result<ServiceSpec, (Location, Fault)>,
     /// What to say of it if it is on.
     pub notes: Vec<Problem>,
 }
-
-/// A specification in the making.
-pub(super) struct Maker<'a, 'w> {
-    pub draft: &'a Draft,
-    pub defaults: &'a Draft,
-    pub world: &'a mut World<'w>,
-    pub notes: Vec<Problem>,
-    pub spec: ServiceSpec,
-    /// Is the socket lent to one handler?
-    pub lends: bool,
-}
-
-/// What ends the making: where, and why.
-pub(super) type Step = Result<(), (At, Fault)>;
 
 /// Makes a specification.
 pub(super) fn make(draft: &Draft, defaults: &Draft, world: &mut World<'_>, on: bool) -> Made {
@@ -49,9 +37,9 @@ pub(super) fn make(draft: &Draft, defaults: &Draft, world: &mut World<'_>, on: b
 
 /// What xinetd does where a file says nothing.
 pub(super) fn base() -> ServiceSpec {
-    let nowhere = At::file(&std::path::Path::new("").into(), Default::default());
-    fn set<T>(value: T, at: &At) -> Key<T> {
-        Some(Set { value, at: at.clone() })
+    let nowhere = Location::file(&std::path::Path::new("").into(), Default::default());
+    fn set<T>(value: T, at: &Location) -> Option<Spanned<T>> {
+        Some(Spanned { value, at: at.clone() })
     }
     let at = &nowhere;
     let mut spec = ServiceSpec {
@@ -90,37 +78,6 @@ impl Maker<'_, '_> {
         access::logs(self)?;
         access::banners(self);
         Ok(())
-    }
-
-    /// An end at an attribute: xinetd does not start it.
-    pub(super) fn broken<T>(&self, attribute: &str, message: impl Into<String>) -> Result<T, (At, Fault)> {
-        Err((self.draft.place(attribute), Fault::Broken(message.into())))
-    }
-
-    /// An end at an attribute: xinetd can do it, and this daemon can't.
-    pub(super) fn refused<T>(&self, attribute: &str, message: impl Into<String>) -> Result<T, (At, Fault)> {
-        Err((self.draft.place(attribute), Fault::Refused(message.into())))
-    }
-
-    pub(super) fn note(&mut self, at: &At, message: impl Into<String>) {
-        self.notes.push(at.problem(message));
-    }
-
-    /// A value of the service, or else of the defaults, with its place.
-    pub(super) fn key<T: Clone>(&self, attribute: &str, value: impl Fn(&Draft) -> &Option<T>) -> Key<T> {
-        let of = |draft: &Draft| value(draft).clone().map(|value| Set { value, at: draft.place(attribute) });
-        of(self.draft).or_else(|| of(self.defaults))
-    }
-
-    /// Where an attribute stands, in the service or in the defaults.
-    pub(super) fn place(&self, attribute: &str) -> At {
-        let place = self.draft.set.get(attribute).or_else(|| self.defaults.set.get(attribute));
-        place.unwrap_or(&self.draft.at).clone()
-    }
-
-    /// A value that the reader decides on, placed at an attribute.
-    pub(super) fn at<T>(&self, attribute: &str, value: T) -> Key<T> {
-        Some(Set { value, at: self.draft.place(attribute) })
     }
 
     /// Turns away what has no equivalent.
@@ -168,22 +125,22 @@ impl Maker<'_, '_> {
             self.spec.user.clone().filter(|user| user.value.bytes().all(|byte| byte.is_ascii_digit()))
         });
         let groups = self.key("groups", |draft| &draft.groups);
-        self.spec.groups = groups.map(|Set { value, at }| {
+        self.spec.groups = groups.map(|Spanned { value, at }| {
             let value = if value { Groups::All } else { Groups::These(Vec::new()) };
-            Set { value, at }
+            Spanned { value, at }
         });
         self.spec.umask = self.key("umask", |draft| &draft.umask);
         self.spec.nice = self.key("nice", |draft| &draft.nice);
         self.spec.rlimits.clone_from(&self.draft.rlimits);
         let pass_env = self.draft.pass_env.result(&self.defaults.pass_env);
-        self.spec.pass_env = pass_env.map(|value| Set { value, at: self.place("passenv") });
+        self.spec.pass_env = pass_env.map(|value| Spanned { value, at: self.place("passenv") });
         for set in self.draft.env.result(&self.defaults.env).unwrap_or_default() {
             // The last of one name counts.
             self.spec.env.retain(|other| other.value.0 != set.value.0);
             self.spec.env.push(set);
         }
         let socket = &mut self.spec.socket;
-        let flag = |flag| self.draft.has_flag(flag).then(|| Set { value: true, at: self.draft.place("flags") });
+        let flag = |flag| self.draft.has_flag(flag).then(|| Spanned { value: true, at: self.draft.place("flags") });
         socket.nodelay = flag(Flag::NoDelay);
         socket.keepalive = flag(Flag::KeepAlive);
     }
@@ -198,11 +155,11 @@ impl Maker<'_, '_> {
             self.note(&at, "this has no effect: a service that waits has one handler, which sees the clients itself");
         }
         let usual =
-            || Set { value: Some(Rate { events: RATE, per: Duration::from_secs(1) }), at: self.draft.at.clone() };
+            || Spanned { value: Some(Rate { events: RATE, per: Duration::from_secs(1) }), at: self.draft.at.clone() };
         // No default of a YAML file can say that there is no rate, so this one does not lie below those.
-        if let Set { value: Some(rate), at } = self.key("cps", |draft| &draft.rate).unwrap_or_else(usual) {
-            self.spec.burst = Some(Set { value: rate.events, at: at.clone() });
-            self.spec.rate = Some(Set { value: rate, at });
+        if let Spanned { value: Some(rate), at } = self.key("cps", |draft| &draft.rate).unwrap_or_else(usual) {
+            self.spec.burst = Some(Spanned { value: rate.events, at: at.clone() });
+            self.spec.rate = Some(Spanned { value: rate, at });
         }
         self.spec.max_load = self.key("max_load", |draft| &draft.max_load);
         let times = self.key("access_times", |draft| &draft.times);
@@ -211,10 +168,13 @@ impl Maker<'_, '_> {
 }
 
 /// What the defaults say of the daemon: where its log goes.
-pub(super) fn daemon(defaults: &Draft, warnings: &mut Vec<Problem>) -> Option<Set<DaemonSpec>> {
+pub(super) fn daemon(defaults: &Draft, warnings: &mut Vec<Problem>) -> Option<Spanned<DaemonSpec>> {
     let at = defaults.place("log_type");
-    match place(defaults.log_type.as_ref()?, &at) {
-        Ok(log) => Some(Set { value: DaemonSpec { log, ..DaemonSpec::default() }, at }),
+    match log_place(defaults.log_type.as_ref()?, &at) {
+        Ok(place) => {
+            let log = DaemonLogSpec { place, ..DaemonLogSpec::default() };
+            Some(Spanned { value: DaemonSpec { log, ..DaemonSpec::default() }, at })
+        }
         Err(fault) => {
             warnings.push(at.problem(format!("{fault}; the log goes to syslog")));
             None
@@ -222,34 +182,19 @@ pub(super) fn daemon(defaults: &Draft, warnings: &mut Vec<Problem>) -> Option<Se
     }
 }
 
-/// Where `log_type` sends lines; not to a file relative to wherever xinetd was started.
-pub(super) fn place(log_type: &LogType, at: &At) -> Result<PlaceSpec, String> {
-    let set = |value| Some(Set { value, at: at.clone() });
-    match log_type {
-        LogType::Syslog(facility) => {
-            let facility = Some(Set { value: *facility, at: at.clone() });
-            Ok(PlaceSpec { to: set(LogTarget::Syslog), facility, ..PlaceSpec::default() })
-        }
-        LogType::File(path) if path.starts_with('/') => {
-            Ok(PlaceSpec { to: set(LogTarget::File(path.into())), ..PlaceSpec::default() })
-        }
-        LogType::File(path) => Err(format!("{path} is not an absolute path")),
-    }
-}
-
 /// The sockets that services have.
 #[derive(Default)]
-pub(super) struct Taken(HashMap<Vec<String>, Origin>);
+pub(super) struct Taken(HashMap<Vec<String>, Location>);
 
 impl Taken {
     /// Takes the sockets of a service; if they are another's, where that one stands.
-    pub(super) fn claim(&mut self, spec: &ServiceSpec, at: &At) -> Option<Origin> {
+    pub(super) fn claim(&mut self, spec: &ServiceSpec, at: &Location) -> Option<Location> {
         let sockets: Vec<String> =
             spec.listen.iter().flat_map(|list| &list.value).map(|set| set.value.clone()).collect();
         match self.0.entry(sockets) {
             std::collections::hash_map::Entry::Occupied(first) => Some(first.get().clone()),
             std::collections::hash_map::Entry::Vacant(place) => {
-                place.insert(at.origin());
+                place.insert(at.clone());
                 None
             }
         }

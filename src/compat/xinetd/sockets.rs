@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use super::draft::{Bind, Fault, Flag, Kind};
-use super::service::{Maker, Step};
-use crate::config::problem::{At, Set};
+use super::maker::{Maker, Step};
+use crate::config::location::{Location, Spanned};
 
 impl Maker<'_, '_> {
     /// Stream or datagrams? xinetd derives the type of the socket from the protocol, and the other way round.
-    pub(super) fn transport(&mut self) -> Result<bool, (At, Fault)> {
+    pub(super) fn transport(&mut self) -> Result<bool, (Location, Fault)> {
         let (kind, protocol) = (self.draft.socket_type.as_deref(), self.draft.protocol.as_deref());
         let (kind, protocol) = match (kind, protocol) {
             (Some(kind), Some(protocol)) => (kind, protocol.to_ascii_lowercase()),
@@ -30,7 +30,7 @@ impl Maker<'_, '_> {
     }
 
     /// The port: as /etc/services has it, unless the service is UNLISTED.
-    pub(super) fn port(&mut self, datagrams: bool) -> Result<u16, (At, Fault)> {
+    pub(super) fn port(&mut self, datagrams: bool) -> Result<u16, (Location, Fault)> {
         let protocol = self.draft.protocol.clone().unwrap_or_else(|| if datagrams { "udp" } else { "tcp" }.to_owned());
         let name = &self.draft.name;
         if self.draft.has_kind(Kind::Unlisted) {
@@ -65,7 +65,7 @@ impl Maker<'_, '_> {
         let plus = if self.draft.has_kind(Kind::TcpmuxPlus) { "+" } else { "" };
         let at = self.draft.place("type");
         let text = format!("tcpmux/{plus}{}", self.draft.name);
-        self.spec.listen = Some(Set { value: vec![Set { value: text, at: at.clone() }], at });
+        self.spec.listen = Some(Spanned { value: vec![Spanned { value: text, at: at.clone() }], at });
         Ok(())
     }
 
@@ -96,13 +96,13 @@ impl Maker<'_, '_> {
             None => format!("{protocol}/{port}"),
         };
         let at = bind.map_or_else(|| self.draft.place("port"), |bind| bind.at);
-        self.spec.listen = Some(Set { value: vec![Set { value: text, at: at.clone() }], at });
+        self.spec.listen = Some(Spanned { value: vec![Spanned { value: text, at: at.clone() }], at });
         Ok(())
     }
 
     /// xinetd takes `v6only = no` for yes, and does not see it in the defaults. What is written counts here.
     fn v6only(&mut self, only_v4: bool) -> bool {
-        let Some(Set { value, at }) = self.key("v6only", |draft| &draft.v6only) else { return false };
+        let Some(Spanned { value, at }) = self.key("v6only", |draft| &draft.v6only) else { return false };
         match (value, self.draft.v6only) {
             (false, Some(_)) if !only_v4 => {
                 self.note(&at, "xinetd takes this for yes, and keeps IPv4 clients out; here they may come, as it says");

@@ -6,10 +6,9 @@
 use super::addresses::literal;
 use super::draft::{Bind, Draft, Fault, Flag, Kind, State};
 use super::lines::{Op, Word, is_space};
-use super::listed::{List, members};
 use super::world::World;
 use crate::builtin::split_host_port;
-use crate::config::problem::{At, Set};
+use crate::config::location::{Location, Spanned};
 use crate::config::units::digits;
 
 /// The values of one line.
@@ -18,7 +17,7 @@ pub(super) struct Given<'a> {
     pub name: &'static str,
     pub words: &'a [Word],
     pub op: Op,
-    pub at: &'a At,
+    pub at: &'a Location,
 }
 
 /// What a reader gives.
@@ -68,12 +67,12 @@ impl<'a> Given<'a> {
     }
 
     /// Words of a fixed list, without regard to case.
-    pub(super) fn known<T: Copy>(&self, what: &str, list: &[(&str, T)]) -> Result<Vec<Set<T>>, Fault> {
+    pub(super) fn known<T: Copy>(&self, what: &str, list: &[(&str, T)]) -> Result<Vec<Spanned<T>>, Fault> {
         let one = |word: &Word| {
             let found = list.iter().find(|(name, _)| name.eq_ignore_ascii_case(&word.text));
             let names = || list.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ");
             found
-                .map(|(_, value)| Set { value: *value, at: self.at.moved(word.mark) })
+                .map(|(_, value)| Spanned { value: *value, at: self.at.moved(word.mark) })
                 .ok_or_else(|| Fault::Broken(format!("{:?} is no {what}; known are {}", word.text, names())))
         };
         self.words.iter().map(one).collect()
@@ -241,18 +240,6 @@ pub(super) fn redirect(draft: &mut Draft, given: &Given<'_>, world: &mut World<'
         draft.note(given.at, message);
     }
     draft.redirect = Some((host.text.clone(), port));
-    Ok(())
-}
-
-pub(super) fn only_from(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
-    let members = members(draft, given, List::OnlyFrom, world)?;
-    draft.only_from.push(given.op, members);
-    Ok(())
-}
-
-pub(super) fn no_access(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
-    let members = members(draft, given, List::NoAccess, world)?;
-    draft.no_access.push(given.op, members);
     Ok(())
 }
 

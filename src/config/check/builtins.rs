@@ -4,14 +4,13 @@
 //! that the kernel has for it ([`SELF`]): the very file that the daemon runs, even if another has taken its place on
 //! the disk since. Where the daemon is root, a builtin without `user` runs as [`NOBODY`], since none needs any rights.
 
-use std::collections::HashMap;
 use std::ffi::CString;
 use std::time::Duration;
 
-use super::super::problem::{At, Set};
-use super::super::schema::{ServiceSpec, or};
+use super::super::keys::ServiceSpec;
+use super::super::location::{Location, Spanned, value_or};
 use super::super::{Endpoint, MuxName, Program, Service, Transport};
-use super::Checker;
+use super::checker::Checker;
 use crate::builtin::{Builtin, BuiltinContext, BuiltinKind, RedirectTarget};
 
 /// The executable of the process that looks (proc(5)); after the fork that is a child of the daemon.
@@ -34,25 +33,16 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The longest name that clients of `tcpmux` can ask for: that of a service.
 const LONGEST_NAME: usize = 64;
 
-/// What a table has found out about `tcpmux` so far.
-#[derive(Default)]
-pub(crate) struct Muxes {
-    /// The names that can be asked for, and who has them.
-    names: HashMap<String, At>,
-    /// Is there a service that can be asked?
-    served: bool,
-}
-
 impl Checker<'_> {
     /// The names by which a service can be asked for.
     pub(crate) fn mux_names(&mut self, spec: &ServiceSpec, listen: &[Endpoint]) -> Vec<MuxName> {
         let entries = spec.listen.iter().flat_map(|set| &set.value);
         let mut found = Vec::new();
-        for Set { value: text, at } in entries {
+        for Spanned { value: text, at } in entries {
             let Some(name) = text.strip_prefix(MuxName::PREFIX) else { continue };
             match mux_name(name) {
                 Ok(name) => {
-                    if or(&spec.enabled, true) {
+                    if spec.enabled() {
                         self.claim(&name, at);
                     }
                     found.push(name);
@@ -60,17 +50,17 @@ impl Checker<'_> {
                 Err(message) => self.problems.push(at.problem(message)),
             }
         }
-        let waits = or(&spec.wait, false) || listen.iter().any(Endpoint::is_datagram);
-        if let Some(Set { at, .. }) = spec.listen.as_ref().filter(|_| waits && !found.is_empty()) {
+        let waits = value_or(&spec.wait, false) || listen.iter().any(Endpoint::is_datagram);
+        if let Some(Spanned { at, .. }) = spec.listen.as_ref().filter(|_| waits && !found.is_empty()) {
             self.problems
                 .push(at.problem("tcpmux hands over connections; with wait or datagrams make it two services"));
         }
         found
     }
 
-    fn claim(&mut self, name: &MuxName, at: &At) {
+    fn claim(&mut self, name: &MuxName, at: &Location) {
         if let Some(first) = self.muxes.names.get(&name.name) {
-            let message = format!("tcpmux/{} is taken by the service at {}", name.name, first.origin());
+            let message = format!("tcpmux/{} is taken by the service at {}", name.name, first);
             self.problems.push(at.problem(message));
         }
         self.muxes.names.entry(name.name.clone()).or_insert_with(|| at.clone());
@@ -78,7 +68,7 @@ impl Checker<'_> {
 
     /// What becomes of `builtin` and the keys that belong to it.
     pub(crate) fn builtin(&mut self, spec: &ServiceSpec, listen: &[Endpoint], mux: &[MuxName]) -> Option<Program> {
-        let Set { value: name, at: place } = spec.builtin.as_ref()?;
+        let Spanned { value: name, at: place } = spec.builtin.as_ref()?;
         if spec.program.is_some() {
             self.problems.push(place.problem("a service has either program or builtin, not both"));
         }
@@ -94,37 +84,44 @@ impl Checker<'_> {
             self.problems.push(place.problem(format!("{fault}; builtins need /proc")));
         }
         let what = match &spec.to {
-            Some(Set { value: (host, port), .. }) if name == "redirect" => {
-                let connect_timeout = or(&spec.connect_timeout, CONNECT);
+            Some(Spanned { value: (host, port), .. }) if name == "redirect" => {
+                let connect_timeout = value_or(&spec.connect_timeout, CONNECT);
                 Some(BuiltinKind::Redirect(RedirectTarget { host: host.clone(), port: *port, connect_timeout }))
             }
             _ => BuiltinKind::without_target(name),
         };
         self.builtin_endpoints(spec, name, listen, mux, place);
         let what = what?;
-        self.muxes.served |= what == BuiltinKind::Tcpmux && or(&spec.enabled, true);
+        self.muxes.served |= what == BuiltinKind::Tcpmux && spec.enabled();
         let datagrams = listen.iter().any(Endpoint::is_datagram);
-        let idle_timeout = or(&spec.idle_timeout, idle_timeout(&what, datagrams));
+        let idle_timeout = value_or(&spec.idle_timeout, idle_timeout(&what, datagrams));
         let builtin = Builtin { kind: what, idle_timeout };
         let argv = arguments(&builtin, &BuiltinContext::default())?;
         Some(Program { path: CString::new(SELF).ok()?, argv, builtin: Some(builtin) })
     }
 
     /// Keys that stand beside something that they do not belong to.
-    pub(crate) fn belong(&mut self, spec: &ServiceSpec) {
+    pub(crate) fn check_misplaced_keys(&mut self, spec: &ServiceSpec) {
         let name = spec.builtin.as_ref().map(|set| set.value.as_str());
         if name != Some("redirect") {
             let places = [spec.to.as_ref().map(|set| &set.at), spec.connect_timeout.as_ref().map(|set| &set.at)];
             let message = "this is for builtin: redirect only";
             self.problems.extend(places.into_iter().flatten().map(|at| at.problem(message)));
         }
-        if let Some(Set { at, .. }) = spec.idle_timeout.as_ref().filter(|_| name.is_none()) {
+        if let Some(Spanned { at, .. }) = spec.idle_timeout.as_ref().filter(|_| name.is_none()) {
             self.problems.push(at.problem("this is for builtins; see lifetime for programs"));
         }
     }
 
     /// Not every builtin can do its work on every socket.
-    fn builtin_endpoints(&mut self, spec: &ServiceSpec, name: &str, listen: &[Endpoint], mux: &[MuxName], at: &At) {
+    fn builtin_endpoints(
+        &mut self,
+        spec: &ServiceSpec,
+        name: &str,
+        listen: &[Endpoint],
+        mux: &[MuxName],
+        at: &Location,
+    ) {
         let place = spec.listen.as_ref().map_or(at, |set| &set.at);
         let datagrams = listen.iter().any(Endpoint::is_datagram);
         if listen.iter().any(|endpoint| matches!(endpoint, Endpoint::UnixDatagram(_))) {
@@ -142,7 +139,7 @@ impl Checker<'_> {
                 self.problems.push(place.problem("tcpmux cannot be asked for by tcpmux"));
             }
         }
-        if let Some(Set { at, .. }) = spec.wait.as_ref().filter(|wait| wait.value && !datagrams) {
+        if let Some(Spanned { at, .. }) = spec.wait.as_ref().filter(|wait| wait.value && !datagrams) {
             self.problems
                 .push(at.problem("a builtin serves one connection at a time; wait: true is for its datagrams"));
         }
@@ -151,7 +148,7 @@ impl Checker<'_> {
 
     /// Each connection to such a service would make another, until it is full.
     fn redirected_to_itself(&mut self, spec: &ServiceSpec, listen: &[Endpoint]) {
-        let Some(Set { value: (host, port), at }) = &spec.to else { return };
+        let Some(Spanned { value: (host, port), at }) = &spec.to else { return };
         let itself = listen.iter().any(|endpoint| match endpoint {
             Endpoint::Inet { address, .. } if address.port() == *port => match host.parse::<std::net::IpAddr>() {
                 Ok(to) => to == address.ip() || (to.is_loopback() && address.ip().is_unspecified()),
@@ -165,20 +162,20 @@ impl Checker<'_> {
     }
 
     /// The service as it is to be run: nobody's, where it would be root's for no reason.
-    pub(crate) fn as_nobody(&self, spec: &ServiceSpec) -> Option<ServiceSpec> {
+    pub(crate) fn default_unprivileged_user(&self, spec: &ServiceSpec) -> Option<ServiceSpec> {
         let at = &spec.builtin.as_ref()?.at;
         if spec.user.is_some() || self.machine.daemon().uid != 0 {
             return None;
         }
         let known = matches!(self.machine.user(NOBODY.0), Ok(Some(_)));
-        let set = |value: &str| Some(Set { value: value.to_owned(), at: at.clone() });
+        let set = |value: &str| Some(Spanned { value: value.to_owned(), at: at.clone() });
         let user = set(if known { NOBODY.0 } else { NOBODY.1 });
         let group = spec.group.clone().or_else(|| set(NOBODY.1).filter(|_| !known));
         Some(ServiceSpec { user, group, ..spec.clone() })
     }
 
     /// Tells builtins what they must know of the other services, now that all are there.
-    pub(in crate::config) fn introduce(&mut self, services: &mut [&mut Service]) {
+    pub(in crate::config) fn resolve_builtin_args(&mut self, services: &mut [&mut Service]) {
         let (mut ports, mut names): (Vec<u16>, Vec<String>) = (Vec::new(), Vec::new());
         for service in services.iter().filter(|service| service.enabled) {
             ports.extend(service.listen.iter().filter_map(high_datagram_port));
@@ -200,7 +197,7 @@ impl Checker<'_> {
                 service.program.argv = argv;
             }
         }
-        if let Some(at) = self.muxes.names.values().min_by_key(|at| at.mark()).filter(|_| !self.muxes.served) {
+        if let Some(at) = self.muxes.names.values().min_by_key(|at| at.line_col()).filter(|_| !self.muxes.served) {
             let message = "nobody can ask for this: no service has builtin: tcpmux";
             self.warnings.push(at.problem(message));
         }

@@ -4,120 +4,88 @@
 //! service comes out only if all steps could do their part. Nothing is opened, bound or run.
 
 mod builtins;
+mod checker;
 mod limits;
 
-pub(crate) use limits::Sight;
+pub(crate) use checker::Checker;
+pub(crate) use limits::ClientVisibility;
 
-use std::collections::HashMap;
 use std::ffi::CString;
 
-use super::accounts::Accounts;
-use super::endpoint::Ports;
-use super::machine::Machine;
-use super::problem::{At, Problem, Set};
+use super::keys::{DaemonSpec, LogSpec, PlaceSpec, ServiceSpec};
+use super::location::{Location, Spanned, elements, value, value_or};
 use super::program;
-use super::schema::{DaemonSpec, LogSpec, PlaceSpec, ServiceSpec, or, value};
 use super::{
-    Control, ControlPlace, DropBanned, Endpoint, LogChoice, LogFormat, LogPlace, LogSettings, LogTarget, MuxName,
-    OwnLog, Program, Refuse, Resource, Service, Settings, SocketOptions, Stderr, WhenFull,
+    Control, Endpoint, LogChoice, LogFormat, LogPlace, LogSettings, LogTarget, MuxName, OwnLog, Program, Resource,
+    Service, Settings, SocketOptions,
 };
-use builtins::Muxes;
-use limits::{origins, values};
+use limits::origins;
 
 use crate::limits::rate::PerFamily;
-use crate::log::Level;
 
-/// Handlers of one service.
-const INSTANCES: u32 = 64;
-/// Handlers in all.
-const ALL_INSTANCES: u32 = 4096;
-/// Sources of each family whose rates are kept: 2 MiB.
-const SOURCES: u32 = 65_536;
-/// The mask that nearly every system gives its users.
-const UMASK: u32 = 0o022;
 /// `daemon` of syslog(3).
 const FACILITY: u8 = 3;
 /// Fewer descriptors than this break programs that were never tried with less.
 const FEW_FILES: u64 = 1024;
 
-/// Checks services one after the other and collects what is wrong with them.
-pub(crate) struct Checker<'a> {
-    pub(crate) machine: &'a dyn Machine,
-    accounts: Accounts<'a>,
-    ports: Ports<'a>,
-    /// Why programs cannot be run, by root and path.
-    faults: HashMap<(Option<String>, String), Option<String>>,
-    muxes: Muxes,
-    pub problems: Vec<Problem>,
-    pub warnings: Vec<Problem>,
-}
-
-impl<'a> Checker<'a> {
-    /// Has seen nothing yet.
-    pub(crate) fn new(machine: &'a dyn Machine) -> Self {
-        Self {
-            machine,
-            accounts: Accounts::new(machine),
-            ports: Ports::new(machine),
-            faults: HashMap::new(),
-            muxes: Muxes::default(),
-            problems: Vec::new(),
-            warnings: Vec::new(),
-        }
-    }
-
+impl Checker<'_> {
     /// Makes a service of what was written at `at`, and the places of its endpoints in `listen`.
-    pub(crate) fn service(&mut self, name: &str, spec: &ServiceSpec, at: &At) -> Option<(Service, Vec<At>)> {
+    pub(crate) fn service(
+        &mut self,
+        name: &str,
+        spec: &ServiceSpec,
+        at: &Location,
+    ) -> Option<(Service, Vec<Location>)> {
         self.name(name, at);
         let (listen, places) = self.listen(spec);
         let wait = self.wait(spec, &listen);
         let tcpmux = self.mux_names(spec, &listen);
-        self.belong(spec);
+        self.check_misplaced_keys(spec);
         let program = match &spec.builtin {
             Some(_) => self.builtin(spec, &listen, &tcpmux),
             None => self.program(spec),
         };
-        let whose = self.as_nobody(spec);
+        let whose = self.default_unprivileged_user(spec);
         let credentials = self
             .accounts
             .credentials(whose.as_ref().unwrap_or(spec))
             .map_err(|problem| self.problems.push(problem))
             .ok();
         let socket = self.socket(spec);
-        self.look_around(spec, wait);
-        let sight = Sight::of(&listen, wait);
-        self.access(spec, &listen, sight, at);
-        let (per_source, per_network) = self.per_source(spec, sight, at);
+        self.check_banner_and_limits(spec, wait);
+        let visibility = ClientVisibility::of(&listen, wait);
+        self.access(spec, &listen, visibility, at);
+        let (per_source, per_network) = self.per_source(spec, visibility, at);
         let service = Service {
             name: name.to_owned(),
-            origin: at.origin(),
+            origin: at.clone(),
             origins: origins(spec),
-            enabled: or(&spec.enabled, true),
+            enabled: spec.enabled(),
             tcpmux,
             program: program?,
             wait,
             credentials: credentials?,
-            directory: c_string(&or(&spec.directory, "/".to_owned()))?,
+            directory: c_string(&spec.directory())?,
             chroot: spec.chroot.as_ref().and_then(|path| c_string(&path.value)),
-            umask: or(&spec.umask, UMASK),
+            umask: spec.umask(),
             nice: value(&spec.nice),
             rlimits: spec.rlimits.iter().map(|set| set.value.1).collect(),
             env: spec.env.iter().map(|set| set.value.clone()).collect(),
-            pass_env: values(&spec.pass_env),
-            stderr: or(&spec.stderr, Stderr::Daemon),
-            instances: or(&spec.instances, Some(INSTANCES)),
+            pass_env: elements(&spec.pass_env),
+            stderr: spec.stderr(),
+            instances: spec.instances(),
             rate: self.rate_limit(&spec.rate, &spec.burst),
-            when_full: or(&spec.when_full, WhenFull::Queue),
+            when_full: spec.when_full(),
             per_source,
             per_network,
             max_load: value(&spec.max_load),
             penalties: self.penalties(spec, &listen, wait, at),
-            allow: values(&spec.allow),
-            deny: values(&spec.deny),
-            times: values(&spec.times),
-            dry_run: or(&spec.dry_run, false),
-            refuse: or(&spec.refuse, Refuse::Reset),
-            banner: or(&spec.banner, String::new()).into_bytes(),
+            allow: elements(&spec.allow),
+            deny: elements(&spec.deny),
+            times: elements(&spec.times),
+            dry_run: spec.dry_run(),
+            refuse: spec.refuse(),
+            banner: spec.banner().into_bytes(),
             lifetime: value(&spec.lifetime),
             socket,
             log: log(&spec.log),
@@ -127,7 +95,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Names stand in logs, metrics and on command lines, unquoted.
-    fn name(&mut self, name: &str, at: &At) {
+    fn name(&mut self, name: &str, at: &Location) {
         let fits = |c: char| c.is_ascii_alphanumeric() || "._-+@:/".contains(c);
         if !(1..=64).contains(&name.len()) || !name.chars().all(fits) || name.starts_with('-') {
             let message = "a service's name has 1 to 64 letters, digits and . _ - + @ : / and does not begin with -";
@@ -135,12 +103,12 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn listen(&mut self, spec: &ServiceSpec) -> (Vec<Endpoint>, Vec<At>) {
-        let Some(Set { value: entries, at: place }) = &spec.listen else {
+    fn listen(&mut self, spec: &ServiceSpec) -> (Vec<Endpoint>, Vec<Location>) {
+        let Some(Spanned { value: entries, at: place }) = &spec.listen else {
             return (Vec::new(), Vec::new());
         };
         let (mut endpoints, mut places) = (Vec::new(), Vec::new());
-        for Set { value: text, at } in entries.iter().filter(|set| !set.value.starts_with(MuxName::PREFIX)) {
+        for Spanned { value: text, at } in entries.iter().filter(|set| !set.value.starts_with(MuxName::PREFIX)) {
             match self.ports.endpoints(text) {
                 Ok(found) => {
                     places.extend(found.iter().map(|_| at.clone()));
@@ -159,7 +127,7 @@ impl<'a> Checker<'a> {
     fn wait(&mut self, spec: &ServiceSpec, listen: &[Endpoint]) -> bool {
         let datagrams = listen.iter().filter(|endpoint| endpoint.is_datagram()).count();
         match &spec.wait {
-            Some(Set { value: false, at }) if datagrams > 0 => {
+            Some(Spanned { value: false, at }) if datagrams > 0 => {
                 self.problems.push(at.problem(
                     "who takes one datagram from a socket takes those of all others too, so wait: false \
                            cannot be had; leave it out",
@@ -172,11 +140,11 @@ impl<'a> Checker<'a> {
             }
             _ => {}
         }
-        or(&spec.wait, datagrams > 0)
+        value_or(&spec.wait, datagrams > 0)
     }
 
     fn program(&mut self, spec: &ServiceSpec) -> Option<Program> {
-        let Some(Set { value: words, at: place }) = &spec.program else {
+        let Some(Spanned { value: words, at: place }) = &spec.program else {
             return spec.penalties.trap.as_ref().map(|_| Program::none());
         };
         let path = words.first()?;
@@ -188,7 +156,7 @@ impl<'a> Checker<'a> {
         let root = spec.chroot.as_ref().map(|set| set.value.as_str());
         if let Some(fault) = self.fault(root, path) {
             // Off services may be of packages that are not installed.
-            let list = if or(&spec.enabled, true) { &mut self.problems } else { &mut self.warnings };
+            let list = if spec.enabled() { &mut self.problems } else { &mut self.warnings };
             list.push(place.problem(fault));
         }
         let argv0 = value(&spec.argv0).unwrap_or_else(|| program::base_name(path).to_owned());
@@ -203,15 +171,15 @@ impl<'a> Checker<'a> {
 
     fn socket(&mut self, spec: &ServiceSpec) -> SocketOptions {
         let spec = &spec.socket;
-        let owner = spec.owner.as_ref().and_then(|Set { value, at }| {
+        let owner = spec.owner.as_ref().and_then(|Spanned { value, at }| {
             self.accounts.owner(value).map_err(|message| self.problems.push(at.problem(message))).ok()
         });
         SocketOptions {
             backlog: value(&spec.backlog),
-            nodelay: or(&spec.nodelay, false),
-            keepalive: or(&spec.keepalive, false),
+            nodelay: spec.nodelay(),
+            keepalive: spec.keepalive(),
             defer_accept: value(&spec.defer_accept),
-            freebind: or(&spec.freebind, false),
+            freebind: spec.freebind(),
             device: value(&spec.device),
             mark: value(&spec.mark),
             send_buffer: value(&spec.send_buffer),
@@ -222,21 +190,21 @@ impl<'a> Checker<'a> {
     }
 
     /// What can be used, but perhaps not as meant; and what cannot be used together.
-    fn look_around(&mut self, spec: &ServiceSpec, wait: bool) {
-        if let Some(Set { value, at }) = &spec.banner {
+    fn check_banner_and_limits(&mut self, spec: &ServiceSpec, wait: bool) {
+        if let Some(Spanned { value, at }) = &spec.banner {
             if wait && !value.is_empty() {
                 let message = "a wait service has no connection to send a banner on; write banner: \"\"";
                 self.problems.push(at.problem(message));
             }
         }
-        for Set { value: (_, limit), at } in &spec.rlimits {
+        for Spanned { value: (_, limit), at } in &spec.rlimits {
             if limit.resource == Resource::Nofile && limit.soft < FEW_FILES {
                 let message = format!("{} files are few for a program; most expect {FEW_FILES}", limit.soft);
                 self.warnings.push(at.problem(message));
             }
         }
         let root = spec.chroot.as_ref().map(|set| set.value.as_str());
-        if let Some(Set { value, at }) = &spec.directory {
+        if let Some(Spanned { value, at }) = &spec.directory {
             let fault = self.machine.directory_fault(root, value);
             self.warnings.extend(fault.map(|fault| at.problem(fault)));
         }
@@ -244,32 +212,29 @@ impl<'a> Checker<'a> {
 
     /// The `daemon` section with its defaults.
     pub(crate) fn settings(&mut self, spec: &DaemonSpec) -> Settings {
-        let sources =
-            |family: &str| spec.sources.iter().find(|set| set.value.0 == family).map_or(SOURCES, |set| set.value.1);
-        let group = spec.control_group.as_ref().and_then(|Set { value, at }| {
+        let group = spec.control.group.as_ref().and_then(|Spanned { value, at }| {
             self.accounts.group(value).map_err(|message| self.problems.push(at.problem(message))).ok()
         });
+        let PlaceSpec { to, facility, format } = &spec.log.place;
+        let place = LogPlace {
+            to: value_or(to, LogTarget::Syslog),
+            facility: value_or(facility, FACILITY),
+            format: value_or(format, LogFormat::Text),
+        };
         Settings {
-            instances: or(&spec.instances, ALL_INSTANCES),
-            sources: PerFamily { ipv4: sources("ipv4"), ipv6: sources("ipv6") },
-            control: Control { place: or(&spec.control, ControlPlace::Default), group },
-            drop_banned: or(&spec.drop_banned, DropBanned::Daemon),
-            log: LogSettings {
-                place: LogPlace {
-                    to: or(&spec.log.to, LogTarget::Syslog),
-                    facility: or(&spec.log.facility, FACILITY),
-                    format: or(&spec.log.format, LogFormat::Text),
-                },
-                level: or(&spec.level, Level::Info),
-            },
+            instances: spec.instances(),
+            sources: PerFamily { ipv4: spec.sources.ipv4(), ipv6: spec.sources.ipv6() },
+            control: Control { place: spec.control.path(), group },
+            drop_banned: spec.drop_banned(),
+            log: LogSettings { place, level: spec.log.level() },
         }
     }
 }
 
 fn log(spec: &LogSpec) -> LogChoice {
-    let LogSpec { accept, exit, refuse, place: PlaceSpec { to, facility, format } } = spec;
+    let PlaceSpec { to, facility, format } = &spec.place;
     let own = OwnLog { to: value(to), facility: value(facility), format: value(format) };
-    LogChoice { accept: or(accept, true), exit: or(exit, true), refuse: or(refuse, true), own }
+    LogChoice { accept: spec.accept(), exit: spec.exit(), refuse: spec.refuse(), own }
 }
 
 /// `None` for a NUL inside, which the index of the file has reported.

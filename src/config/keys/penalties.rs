@@ -1,0 +1,40 @@
+//! `penalties`: what costs a source how much time.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::kinds::{List, Rule};
+use crate::config::location::{Spanned, SpannedList};
+use crate::config::units;
+use crate::config::values::{Word, network, positive};
+
+const TRAP: Rule = Rule {
+    service_only: Some("this would make a trap of every service; it belongs to one that exists to catch"),
+    missing: None,
+};
+
+/// A duration that may be 0.
+fn duration() -> Word<Duration> {
+    Word { expected: "a duration, such as 15s or 0s", pattern: None, parse: units::duration, ..positive() }
+}
+
+section! {
+    /// `penalties`.
+    pub(crate) struct PenaltySpec {
+        /// For a handler that a signal has ended.
+        crash: Option<Spanned<Duration>> = positive();
+        /// For a handler that ended with a status other than 0.
+        exit: Option<Spanned<Duration>> = positive();
+        /// For a connection that was refused.
+        refused: Option<Spanned<Duration>> = positive();
+        /// For every connection, to a service that exists to catch.
+        [TRAP] trap: Option<Spanned<Duration>> = positive();
+        /// A source whose penalty exceeds this is refused.
+        min: Option<Spanned<Duration>> = duration() => Duration::from_secs(15);
+        /// No penalty grows beyond this.
+        max: Option<Spanned<Duration>> = positive();
+        /// Networks that get no penalties.
+        exempt: SpannedList<IpNet> = List(network());
+    }
+}

@@ -1,0 +1,120 @@
+//! Reads one value of a YAML file: the few ways that all notations of values are made of.
+//!
+//! Only [`super::section`] makes a [`ValueReader`], and only [`super::values`] reads with it. It looks at nothing but the
+//! value. What does not fit is [`Expected`], in words for the administrator.
+
+use serde_yaml::Value;
+
+use super::location::Location;
+
+/// What was expected in place of what was written.
+#[derive(Debug)]
+pub(crate) struct Expected(pub String);
+
+impl From<String> for Expected {
+    fn from(message: String) -> Self {
+        Self(message)
+    }
+}
+
+/// A value about to be read.
+#[derive(Clone, Copy)]
+pub(crate) struct ValueReader<'a> {
+    pub value: &'a Value,
+    at: &'a Location,
+    /// Of the list that stands there, where the value is an element.
+    element: Option<usize>,
+}
+
+impl<'a> ValueReader<'a> {
+    pub(crate) fn new(value: &'a Value, at: &'a Location) -> Self {
+        Self { value, at, element: None }
+    }
+
+    /// The elements, if it is a list.
+    pub(crate) fn elements(&self) -> Option<impl Iterator<Item = ValueReader<'a>>> {
+        let (list, at) = (self.value.as_sequence()?, self.at);
+        Some(list.iter().enumerate().map(move |(index, value)| ValueReader { value, at, element: Some(index) }))
+    }
+
+    /// A text; nothing else is taken for one.
+    pub(crate) fn text(&self) -> Result<String, Expected> {
+        match self.value {
+            Value::String(text) => Ok(text.clone()),
+            _ => Err(self.not("a text")),
+        }
+    }
+
+    /// A text, number or boolean, as written.
+    pub(crate) fn word(&self, expected: &str) -> Result<String, Expected> {
+        match self.value {
+            Value::String(text) => Ok(text.clone()),
+            Value::Number(number) if !number.is_f64() && self.at.has_plain_integers() => Ok(number.to_string()),
+            Value::Number(number) => Ok(self.raw().map_or_else(|| number.to_string(), Into::into)),
+            Value::Bool(_) => self.raw().map(Into::into).ok_or_else(|| self.not(expected)),
+            _ => Err(self.not(expected)),
+        }
+    }
+
+    /// A word in some notation; `expected` names it with an example.
+    pub(crate) fn parse<T>(&self, expected: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, Expected> {
+        parse(&self.word(expected)?).ok_or_else(|| self.not(expected))
+    }
+
+    /// One of some words. `null` without quotes is a word here, and to YAML nothing.
+    pub(crate) fn one_of<T: Copy>(&self, words: &[(&str, T)]) -> Result<T, Expected> {
+        let text = match self.value {
+            Value::String(text) => text.as_str().into(),
+            _ => self.raw().unwrap_or_default(),
+        };
+        let found = words.iter().find(|(word, _)| *word == &*text).map(|(_, value)| *value);
+        found.ok_or_else(|| self.not(&alternatives(&words.iter().map(|(word, _)| *word).collect::<Vec<_>>())))
+    }
+
+    /// A whole number in a range.
+    pub(crate) fn integer(&self, least: i64, most: i64) -> Result<i64, Expected> {
+        let inside = |number: &i64| (least..=most).contains(number);
+        self.value.as_i64().filter(inside).ok_or_else(|| self.not(&format!("a whole number from {least} to {most}")))
+    }
+
+    /// `expected …, not …`.
+    pub(crate) fn not(&self, expected: &str) -> Expected {
+        let found = match self.value {
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(value) => self.raw_or(value.to_string()),
+            Value::Number(number) => self.raw_or(number.to_string()),
+            Value::String(text) => format!("the text {:?}", shorten(text)),
+            Value::Sequence(_) => "a list".to_owned(),
+            Value::Mapping(_) => "a map".to_owned(),
+            Value::Tagged(tagged) => format!("a value with the tag {}", tagged.tag),
+        };
+        Expected(format!("expected {expected}, not {found}"))
+    }
+
+    /// The scalar as written.
+    fn raw(&self) -> Option<Box<str>> {
+        self.element.map_or_else(|| self.at.raw(), |index| self.at.element(index).raw())
+    }
+
+    fn raw_or(&self, other: String) -> String {
+        self.raw().filter(|raw| !raw.is_empty()).map_or(other, Into::into)
+    }
+}
+
+/// `a`, `a or b`, `a, b or c`.
+pub(crate) fn alternatives(words: &[&str]) -> String {
+    match words {
+        [] => String::new(),
+        [only] => (*only).to_owned(),
+        [first @ .., last] => format!("{} or {last}", first.join(", ")),
+    }
+}
+
+/// At most 40 characters of a text, for messages.
+fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(40).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
