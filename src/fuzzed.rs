@@ -1,46 +1,46 @@
-//! What the fuzz targets in fuzz/ call, and the ordinary tests with every file of their corpus: each takes any bytes,
-//! and panics if the program breaks a promise over them.
+//! The functions behind the fuzz targets in fuzz/: each takes any bytes, and panics if the program breaks a promise.
 //!
-//! It exists for tests and for `cargo fuzz` alone, and keeps nothing.
+//! `cargo fuzz` calls them, and the ordinary tests with every file of the corpus. No shipped program contains them, and they
+//! keep no state.
 
 use std::ffi::CString;
 use std::path::PathBuf;
 
-use crate::builtin::{LONGEST_REQUEST, request};
+use crate::builtin::{REQUEST_LEN_MAX, parse_request};
 use crate::compat::{Options, import, load_with};
 use crate::config::{DIALECTS, Dialect, dump};
 use crate::fake_machine::FakeMachine;
-use crate::log::fuzzed::lines;
+use crate::log::fuzzed::render_both;
 use crate::{api, control};
 use crate::{ctl, server};
 
-/// What takes any bytes.
-type Target = fn(&[u8]);
+/// A function that takes any bytes.
+type FuzzTarget = fn(&[u8]);
 
 /// The targets, by name.
-pub const TARGETS: [(&str, Target); 8] = [
-    ("table", table),
-    ("xinetd_conf", old_table),
-    ("inetd_conf", inetd_conf),
-    ("control", control_lines),
-    ("tcpmux", tcpmux),
-    ("state", state),
-    ("log", log),
-    ("http", ctl::any_head),
+pub const TARGETS: [(&str, FuzzTarget); 8] = [
+    ("table", check_table),
+    ("xinetd_conf", check_xinetd_conf),
+    ("inetd_conf", check_inetd_conf),
+    ("control", check_control_lines),
+    ("tcpmux", check_tcpmux),
+    ("state", check_state),
+    ("log", check_log),
+    ("http", ctl::check_head),
 ];
 
-/// A table in any format: it is read or refused; what `--dump` prints of it reads back to itself.
-fn table(bytes: &[u8]) {
+/// A table in any format is read or refused. If it is read, its `--dump` reads back to the same table.
+fn check_table(bytes: &[u8]) {
     read_table(bytes, Dialect::default());
 }
 
-/// The same; and the translation of an old one is the same table, or told to be incomplete.
-fn old_table(bytes: &[u8]) {
+/// The same for an old format; and its translation is the same table, or reported as incomplete.
+fn check_xinetd_conf(bytes: &[u8]) {
     read_old(bytes, Dialect::default());
 }
 
-/// An inetd.conf, whose dialect the first byte chooses.
-fn inetd_conf(bytes: &[u8]) {
+/// The same for an inetd.conf, whose dialect the first byte chooses.
+fn check_inetd_conf(bytes: &[u8]) {
     let Some((first, rest)) = bytes.split_first() else { return };
     read_old(rest, DIALECTS[usize::from(*first) % DIALECTS.len()].1);
 }
@@ -79,7 +79,7 @@ fn read_table(bytes: &[u8], dialect: Dialect) {
     }
 }
 
-/// Patterns of files can lead all over this machine.
+/// Whether the bytes may include files by patterns that match many paths of this machine.
 fn asks_for_much(bytes: &[u8]) -> bool {
     bytes.iter().filter(|byte| matches!(byte, b'*' | b'?' | b'[')).count() > 3
         && bytes.windows(7).any(|w| w == b"include")
@@ -95,7 +95,7 @@ fn with_file<T>(bytes: &[u8], work: impl FnOnce(PathBuf) -> T) -> T {
     work(PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())))
 }
 
-/// Miri has no memfd_create(2).
+/// Miri lacks memfd_create(2).
 #[cfg(miri)]
 fn with_file<T>(bytes: &[u8], work: impl FnOnce(PathBuf) -> T) -> T {
     static FILES: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
@@ -107,11 +107,11 @@ fn with_file<T>(bytes: &[u8], work: impl FnOnce(PathBuf) -> T) -> T {
     done
 }
 
-/// A client of the control socket: each line that he sends is taken as he has sent it, or is too long, however it comes
-/// in pieces; and each is a request or is refused.
-fn control_lines(bytes: &[u8]) {
+/// A client of the control socket. In whatever pieces its bytes arrive, each line is read as it was sent, or is too long;
+/// and each line is a request or is refused.
+fn check_control_lines(bytes: &[u8]) {
     let Some((first, sent)) = bytes.split_first() else { return };
-    let taken = control::fuzzed::lines(sent, usize::from(*first) + 1);
+    let taken = control::fuzzed::read_lines(sent, usize::from(*first) + 1);
     let mut expected = sent.split(|byte| *byte == b'\n');
     for line in &taken {
         let real = expected.next().expect("no line more than was sent");
@@ -123,33 +123,33 @@ fn control_lines(bytes: &[u8]) {
                 }
                 let _ = api::read_answer(line);
             }
-            Err(()) => assert!(real.len() > control::fuzzed::LONGEST),
+            Err(()) => assert!(real.len() > control::fuzzed::LINE_LEN_MAX),
         }
     }
 }
 
-/// What clients of `tcpmux` send first.
-fn tcpmux(bytes: &[u8]) {
-    let line = bytes.iter().position(|byte| *byte == b'\n').filter(|end| *end < LONGEST_REQUEST);
-    let found = request(bytes);
+/// The first bytes from a client of `tcpmux`.
+fn check_tcpmux(bytes: &[u8]) {
+    let line = bytes.iter().position(|byte| *byte == b'\n').filter(|end| *end < REQUEST_LEN_MAX);
+    let found = parse_request(bytes);
     assert_eq!(found.as_ref().map(|(_, length)| *length), line.map(|end| end + 1));
     if let Some((name, _)) = found {
         assert_eq!(name, name.trim().to_ascii_lowercase());
     }
 }
 
-/// The state of another program: understood or refused.
-fn state(bytes: &[u8]) {
+/// The saved state of another program is read or refused.
+fn check_state(bytes: &[u8]) {
     with_file(bytes, |path| {
         let file = std::fs::File::open(path).expect("a file");
         server::can_restore(&file)
     });
 }
 
-/// A message of outside: one line of printable characters, from which it can be had back.
-fn log(bytes: &[u8]) {
+/// A message from outside becomes one line of printable characters, from which it can be restored.
+fn check_log(bytes: &[u8]) {
     let message = String::from_utf8_lossy(bytes).into_owned();
-    let (text, json) = lines(message.clone());
+    let (text, json) = render_both(message.clone());
     let printable = |character: char| matches!(character, ' '..='~') || character.is_alphanumeric();
     for line in [&text, &json] {
         assert!(line.chars().all(printable), "{line:?}");
@@ -157,7 +157,7 @@ fn log(bytes: &[u8]) {
     assert!(text.starts_with("warning message="));
     let read: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(read["message"], message.as_str());
-    // The journal and syslog take it as it is; handlers get no such texts in their environment.
+    // The journal and syslog get the line as it is.
     let _ = CString::new(text).expect("no NUL");
 }
 
@@ -191,7 +191,7 @@ mod tests {
         }
     }
 
-    /// Numbers that only look random (xorshift64), the same in every run.
+    /// Pseudo-random numbers (xorshift64), the same in every run.
     struct Numbers(u64);
 
     impl Numbers {
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    /// What readers look at.
+    /// The bytes that have a meaning to the readers.
     const SIGNS: &[u8] = b"\0\n\r\t \"'#:=-+/\\{}[]<>*&!|%@`,;.0123456789aZ\x7f\xc2\xa0\xff";
 
     /// A piece of `bytes` changed, left out, doubled, or taken from `other`; several times over.
@@ -227,8 +227,8 @@ mod tests {
         bytes
     }
 
-    /// Where there is no coverage-guided fuzzer. `OXINETD_FUZZ` is for how many seconds each target is tried, from
-    /// other numbers; else it is a few hundred times, always the same.
+    /// A substitute for a coverage-guided fuzzer. With `OXINETD_FUZZ`, each target runs for this number of seconds, with a
+    /// different seed each time; without it, a few hundred times, always with the same seed.
     #[test]
     fn what_is_like_the_corpus_keeps_the_promises() {
         let seconds: Option<u64> = std::env::var("OXINETD_FUZZ").ok().and_then(|text| text.parse().ok());

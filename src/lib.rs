@@ -32,7 +32,7 @@ pub mod compat;
 pub mod admission;
 pub mod dispatch;
 pub mod system;
-pub mod control;
+pub(crate) mod control;
 pub mod server;
 pub mod arguments;
 pub mod ctl;

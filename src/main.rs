@@ -14,7 +14,7 @@ use clap::Parser;
 use oxinetd::arguments::Arguments;
 use oxinetd::builtin;
 use oxinetd::config::{ControlPlace, Loaded, dump};
-use oxinetd::log::Target;
+use oxinetd::log::LogTarget;
 use oxinetd::server::{self, Inherited, ServerOptions, StartError};
 use oxinetd::sys::descriptor;
 use oxinetd::sys::detach::{self, DetachedProcess, StatusPipe};
@@ -22,14 +22,14 @@ use oxinetd::sys::notify::Notify;
 use oxinetd::sys::socket;
 use oxinetd::{compat, exit};
 
-/// The first word of the command lines of builtins.
-const BUILTIN: &str = "builtin";
+/// The first argument of a builtin's command line.
+const BUILTIN_WORD: &str = "builtin";
 
 fn main() -> ExitCode {
-    // Handlers begin here, so before anything that only the daemon needs.
-    if std::env::args_os().nth(1).is_some_and(|word| word == BUILTIN) {
+    // Handlers start here, before any work that only the daemon needs.
+    if std::env::args_os().nth(1).is_some_and(|word| word == BUILTIN_WORD) {
         let words: Vec<String> = std::env::args_os().skip(2).map(|word| word.to_string_lossy().into_owned()).collect();
-        return ExitCode::from(builtin::run(&words));
+        return ExitCode::from(builtin::run_builtin(&words));
     }
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
@@ -41,89 +41,90 @@ fn main() -> ExitCode {
     if let Some(state) = &arguments.take_over {
         return take_over(state);
     }
-    let files: Vec<_> = arguments.config.iter().map(|path| from_here(path)).collect();
+    let files: Vec<_> = arguments.config.iter().map(|path| absolute_path(path)).collect();
     let options = compat::Options { dialect: arguments.dialect, ..compat::Options::default() };
     match compat::load_with(&files, &options).loaded() {
-        Err(problems) => complain(&problems, exit::CONFIG),
-        Ok(loaded) if arguments.dump => print(&dump::dump(&loaded.table)),
-        Ok(loaded) if arguments.check => complain(&loaded.warnings, 0),
-        Ok(loaded) => serve(arguments, files, loaded),
+        Err(problems) => report_errors(&problems, exit::CONFIG),
+        Ok(loaded) if arguments.dump => print_text(&dump::dump(&loaded.table)),
+        Ok(loaded) if arguments.check => report_errors(&loaded.warnings, 0),
+        Ok(loaded) => serve_table(arguments, files, loaded),
     }
 }
 
-/// The path as seen from the root directory, where the daemon works.
-fn from_here(path: &Path) -> PathBuf {
+/// The absolute path, since the daemon changes to the root directory.
+fn absolute_path(path: &Path) -> PathBuf {
     absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
-/// What to do about a log on standard error.
-fn unread(options: &ServerOptions, loaded: &Loaded) -> Option<String> {
+/// The advice for the first log that goes to standard error, if there is any.
+fn misplaced_log(options: &ServerOptions, loaded: &Loaded) -> Option<String> {
     let settings = options.log_settings(&loaded.table);
     let cure = "log to syslog, the journal or a file, in";
-    if settings.place.to == Target::Stderr {
+    if settings.place.to == LogTarget::Stderr {
         return Some(format!("{cure} daemon.log.to or by --log"));
     }
-    let (name, _) = settings.services.into_iter().find(|(_, place)| place.to == Target::Stderr)?;
+    let (name, _) = settings.services.into_iter().find(|(_, place)| place.to == LogTarget::Stderr)?;
     Some(format!("{cure} services.{name}.log.to"))
 }
 
-fn serve(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode {
+fn serve_table(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> ExitCode {
     let options = ServerOptions {
         files,
         dialect: arguments.dialect,
-        log: arguments.log.map(target),
+        log: arguments.log.map(log_target),
         control: arguments.control.map(control_place),
         verbose: arguments.verbose > 0,
-        pid_file: arguments.pid_file.as_deref().map(from_here),
+        pid_file: arguments.pid_file.as_deref().map(absolute_path),
     };
-    if let Some(cure) = unread(&options, &loaded).filter(|_| arguments.daemonize) {
-        return complain(
-            &[format!("--daemonize leaves the terminal, so nobody would read standard error: {cure}")],
+    if let Some(cure) = misplaced_log(&options, &loaded).filter(|_| arguments.daemonize) {
+        return report_errors(
+            &[format!("--daemonize leaves the terminal, so a log to standard error would be lost: {cure}")],
             exit::USAGE,
         );
     }
-    // First of all: with a low limit no descriptor could be moved to its high place.
+    // This comes first: with a low limit no descriptor could be moved to a high number.
     let nofile = match descriptor::raise_limit() {
         Ok(nofile) => nofile,
-        Err(error) => return complain(&[format!("limit on open files: {error}")], exit::SYSTEM),
+        Err(error) => return report_errors(&[format!("limit on open files: {error}")], exit::SYSTEM),
     };
-    let sockets = match passed_sockets() {
+    let sockets = match systemd_sockets() {
         Ok(sockets) => sockets,
-        Err(error) => return complain(&[format!("LISTEN_FDS: {error}")], exit::USAGE),
+        Err(error) => return report_errors(&[format!("LISTEN_FDS: {error}")], exit::USAGE),
     };
     let notify = Notify::from_env();
     let mut waiting = match arguments.daemonize.then(detach::fork_daemon) {
         None => None,
         Some(Ok(DetachedProcess::Daemon(waiting))) => Some(waiting),
         Some(Ok(DetachedProcess::First(code))) => return code,
-        Some(Err(error)) => return complain(&[format!("--daemonize: {error}")], exit::SYSTEM),
+        Some(Err(error)) => return report_errors(&[format!("--daemonize: {error}")], exit::SYSTEM),
     };
-    // So that no file system is kept busy by the daemon.
+    // A daemon in another directory would keep that file system busy.
     let _ = std::env::set_current_dir("/");
     let when_ready = || waiting.take().into_iter().for_each(leave_terminal);
     match server::run(options, loaded, Inherited { sockets, notify, nofile }, when_ready) {
         Ok(()) => ExitCode::SUCCESS,
         Err(StartError { lines, status }) => {
-            let code = complain(&lines, status);
+            let code = report_errors(&lines, status);
             waiting.into_iter().for_each(|waiting| waiting.report_failure(status));
             code
         }
     }
 }
 
-/// An upgrade: the process is the daemon already, and all that this program needs to know is in the state.
+/// Takes over in an upgrade: the process is the daemon already, and the saved state has all that this program needs.
 fn take_over(state: &str) -> ExitCode {
     if state == server::PREFLIGHT_VALUE {
-        return server::preflight().map_or_else(|error| complain(&error.lines, error.status), |answer| print(&answer));
+        return server::preflight()
+            .map_or_else(|error| report_errors(&error.lines, error.status), |answer| print_text(&answer));
     }
     let Ok(number) = state.parse() else {
-        return complain(&[format!("--{}: {state} is no descriptor", server::TAKE_OVER_OPTION)], exit::USAGE);
+        return report_errors(&[format!("--{}: {state} is no descriptor", server::TAKE_OVER_OPTION)], exit::USAGE);
     };
-    // The limit itself is as high as it was; this finds out where the high numbers begin.
+    // The limit is raised already; this call finds out where the high numbers begin.
     let _ = descriptor::raise_limit();
     match server::take_over(number, Notify::from_env()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(StartError { lines, status }) => complain(&lines, status),
+        Err(StartError { lines, status }) => report_errors(&lines, status),
     }
 }
 
@@ -133,12 +134,12 @@ fn leave_terminal(waiting: StatusPipe) {
 }
 
 /// The argument of `--log`.
-fn target(place: PathBuf) -> Target {
+fn log_target(place: PathBuf) -> LogTarget {
     match place.to_str() {
-        Some("stderr") => Target::Stderr,
-        Some("syslog") => Target::Syslog,
-        Some("journal") => Target::Journal,
-        _ => Target::File(from_here(&place)),
+        Some("stderr") => LogTarget::Stderr,
+        Some("syslog") => LogTarget::Syslog,
+        Some("journal") => LogTarget::Journal,
+        _ => LogTarget::File(absolute_path(&place)),
     }
 }
 
@@ -147,19 +148,19 @@ fn control_place(place: PathBuf) -> ControlPlace {
     match place.to_str() {
         Some("default") => ControlPlace::Default,
         Some("none") => ControlPlace::None,
-        _ => ControlPlace::At(from_here(&place)),
+        _ => ControlPlace::At(absolute_path(&place)),
     }
 }
 
-/// The sockets of sd_listen_fds(3), if they are meant for this process.
-fn passed_sockets() -> io::Result<Vec<OwnedFd>> {
+/// The sockets of sd_listen_fds(3), if they are for this process.
+fn systemd_sockets() -> io::Result<Vec<OwnedFd>> {
     let number = |name| std::env::var(name).ok()?.parse::<i32>().ok();
     let for_us = number("LISTEN_PID").is_some_and(|pid| u32::try_from(pid) == Ok(std::process::id()));
     socket::take_passed(number("LISTEN_FDS").filter(|_| for_us).unwrap_or(0))
 }
 
-/// One line for each problem, on standard error; nothing is lost if nobody reads them.
-fn complain<T: Display>(problems: &[T], status: u8) -> ExitCode {
+/// Writes each problem to standard error, one in a line. An error of writing there is ignored. Returns the exit status.
+fn report_errors<T: Display>(problems: &[T], status: u8) -> ExitCode {
     let mut stderr = io::stderr().lock();
     for problem in problems {
         let _ = writeln!(stderr, "oxinetd: {problem}");
@@ -167,9 +168,9 @@ fn complain<T: Display>(problems: &[T], status: u8) -> ExitCode {
     ExitCode::from(status)
 }
 
-fn print(text: &str) -> ExitCode {
+fn print_text(text: &str) -> ExitCode {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&[format!("standard output: {error}")], exit::FAILURE),
+        Err(error) => report_errors(&[format!("standard output: {error}")], exit::FAILURE),
     }
 }

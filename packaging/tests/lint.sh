@@ -85,7 +85,8 @@ recipe() {
     env -i PATH="$scratch/bin:$PATH" told="$folder/told" srcdir="$folder/src" pkgdir="$folder/pkg" startdir="$folder" \
         builddir="$folder/src/oxinetd-$version" "$2" -euc "$3"
 }
-test_words() { sed -n 's/.*\(test --frozen .*\)/\1/p' "$1"; }
+# The commands that test, one after the other.
+test_words() { sed -n 's/.*\(test --frozen .*\)/\1/p' "$1" | paste -sd '|'; }
 
 check "PKGBUILD runs" recipe arch bash '. ./arch/PKGBUILD; for part in prepare build check package; do (cd "$srcdir"; $part); done'
 check "APKBUILD runs" recipe alpine sh \

@@ -1,9 +1,12 @@
-//! What goes over the control socket: requests, answers and the status, as the daemon writes and oxinetctl reads them.
+//! The interface of the control socket: its default path, and the requests, answers and status that go over it.
 //!
-//! A leaf: both programs use it, and it uses nothing of either.
+//! Both programs use it: the daemon writes what oxinetctl reads. It uses no other room, and opens nothing; a line that
+//! cannot be read is an error.
 
+mod path;
 mod protocol;
 mod status;
 
+pub(crate) use path::{default_socket_path, system_socket_path};
 pub use protocol::*;
 pub use status::*;

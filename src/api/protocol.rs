@@ -1,233 +1,237 @@
-//! What is said over the control socket: a request is one JSON object on a line, and so is its answer.
+//! The protocol of the control socket: a request is one JSON object on a line, and so is its answer.
 //!
-//! The types are the published form, see [`crate::api`]. A request names its `command`; a `version` that this daemon
-//! does not know, and any key that it does not know, is refused, so that nobody believes to have asked what was ignored.
+//! The types are published as JSON Schema, and their comments are its descriptions. A request names its `command`. The
+//! daemon refuses a `version` or a key that it does not know, so that no part of a request is silently ignored. A line
+//! that is no request becomes a [`Refused`], and one that is no answer an error message.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::api::{Ban, Drift, Penalties, Snapshot, SourceCount};
+use crate::api::{Ban, CountDrift, PenaltyStatus, Snapshot, SourceCount};
 
-/// The version of the protocol. It changes only if something that was there gets another meaning.
+/// The version of the protocol. It changes only if an existing command or key changes its meaning.
 pub const VERSION: u32 = 1;
 
-/// What can be asked for.
+/// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// How the daemon and its services are.
+    /// Returns the status of the daemon and of its services.
     Status {},
-    /// The sources with the most handlers.
+    /// Lists the sources with the most live handlers.
     Sources {
-        /// How many of them at most; 100 unless given.
+        /// The most sources to list; the default is 100.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         top: Option<u32>,
-        /// Of this service alone.
+        /// List the sources of this service only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         service: Option<String>,
     },
-    /// Works out every count anew, and compares.
+    /// Recounts everything from the live handlers, and compares.
     Audit {},
-    /// Asks all the questions about a client of a service, and says why each is answered as it is. Changes nothing.
+    /// Evaluates all checks for a client of a service, and returns the result and the rule of each. Changes nothing.
     Explain {
-        /// The service.
+        /// The name of the service.
         service: String,
         /// The client: an IP address, or `uid:N` for a local user.
         address: String,
     },
-    /// Reads the table anew, and puts it in force if nothing is wrong with it.
+    /// Reads the table again, and puts it in force if it has no errors.
     Reload {},
-    /// Has the program on disk take over. Answered when that has begun; how it ends is told by `upgrades` in the status.
+    /// Replaces the running program with the one on disk. The answer is sent when the upgrade has begun; `upgrades` in the
+    /// status tells how it ended.
     Upgrade {},
-    /// Turns the clients of a service away from now on. Its handlers live on.
+    /// Refuses new clients of a service from now on. Its live handlers continue.
     Drain {
-        /// The service.
+        /// The name of the service.
         service: String,
     },
-    /// Ends what `drain` began.
+    /// Accepts clients of a drained service again.
     Resume {
-        /// The service.
+        /// The name of the service.
         service: String,
     },
-    /// Turns a network away in every service.
+    /// Refuses all clients of a network, in every service.
     Ban {
         /// The network, or an address.
         network: String,
-        /// For so long; without it until `unban`.
+        /// The duration of the ban in seconds; without it the ban lasts until `unban`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seconds: Option<u64>,
     },
-    /// Takes the ban of exactly this network back, and forgives its sources their penalties.
+    /// Removes the ban of exactly this network, and the penalties of the sources in it.
     Unban {
         /// The network, or an address.
         network: String,
     },
-    /// The bans in force, and who is refused for what he owes.
+    /// Lists the bans in force and the penalised sources.
     Bans {},
 }
 
-/// What the answer to a request holds, beside the `version`.
+/// The result of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "command", content = "result", rename_all = "snake_case")]
 pub enum Outcome {
-    /// To `status`.
+    /// The status, for the command `status`.
     Status(Box<Snapshot>),
-    /// To `sources`.
-    Sources(Sources),
-    /// To `audit`.
+    /// The busiest sources, for the command `sources`.
+    Sources(SourceList),
+    /// The wrong counts, for the command `audit`.
     Audit(Audit),
-    /// To `explain`.
+    /// All checks for a client, for the command `explain`.
     Explain(Explanation),
-    /// To `reload`, if it was done.
+    /// The changes to the table, if the command `reload` succeeded.
     Reload(Reloaded),
-    /// To `upgrade`, if it has begun.
+    /// For the command `upgrade`, if the upgrade has begun.
     Upgrade(Changed),
-    /// To `drain`.
+    /// For the command `drain`: whether the service was not drained before.
     Drain(Changed),
-    /// To `resume`.
+    /// For the command `resume`: whether the service was drained before.
     Resume(Changed),
-    /// To `ban`.
+    /// For the command `ban`: whether the network was not banned before.
     Ban(Changed),
-    /// To `unban`.
+    /// For the command `unban`: whether the network was banned before.
     Unban(Changed),
-    /// To `bans`.
-    Bans(Bans),
+    /// All bans and penalties, for the command `bans`.
+    Bans(BanList),
 }
 
-/// Whether something was not so already.
+/// Whether a request changed anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
-    /// It was not.
+    /// False if the requested state was in force before.
     pub changed: bool,
 }
 
-/// Who is turned away everywhere.
+/// Networks and sources that are refused in every service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Bans {
-    /// By the administrator.
+#[schemars(rename = "Bans")]
+pub struct BanList {
+    /// Networks that the administrator has banned.
     pub bans: Vec<Ban>,
-    /// For what they owe.
-    pub penalties: Penalties,
+    /// Sources that are refused because of their penalties.
+    pub penalties: PenaltyStatus,
 }
 
-/// Why a client would be let in or not.
+/// Why a client would be accepted or refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
-    /// The service.
+    /// The name of the service.
     pub service: String,
-    /// The client's source in this service.
+    /// The source under which the client is counted in this service.
     pub source: String,
-    /// Would he be let in?
+    /// Whether the client would be accepted.
     pub admitted: bool,
-    /// Only because of `dry_run`?
+    /// Whether it would be accepted only because of `dry_run`.
     pub dry_run: bool,
-    /// Every question, in order; the first no decides.
+    /// All checks in order; the first one with the answer no decides.
     pub questions: Vec<Question>,
 }
 
-/// A question that is asked about a client.
+/// One check of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Question {
-    /// By the reason that its no would be.
+    /// The check, named by the reason of its refusal.
     pub question: String,
-    /// Would it be answered with yes?
+    /// Whether the client passes the check.
     pub yes: bool,
-    /// After this time, with nothing else happening, it would; where that is known.
+    /// Seconds until the client would pass if nothing else changes; null if it passes, or if the time is unknown.
     pub retry_seconds: Option<f64>,
-    /// What the answer is by, and in brackets where in the table that stands.
+    /// The rule that decides, and in brackets its place in the table.
     pub rule: String,
 }
 
-/// The sources with the most handlers.
+/// The sources with the most live handlers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Sources {
-    /// Those, most first.
+#[schemars(rename = "Sources")]
+pub struct SourceList {
+    /// These sources, in descending order of handlers.
     pub sources: Vec<SourceCount>,
-    /// How many have handlers, over all services, listed or not.
+    /// The number of sources with live handlers in all services, also those not listed here.
     pub total: u64,
 }
 
-/// What an audit has found.
+/// The result of an audit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Audit {
-    /// Live handlers, from which every count was worked out.
+    /// The number of live handlers, from which every count was computed.
     pub handlers: u32,
-    /// Counts that disagree with them.
-    pub drifts: Vec<Drift>,
+    /// The counts that disagree with the live handlers.
+    pub drifts: Vec<CountDrift>,
 }
 
-/// What a reload has done: how many services it has …
+/// The changes of a reload, in numbers of services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
-    /// … added.
+    /// Services that were added.
     pub added: u64,
-    /// … removed.
+    /// Services that were removed.
     pub removed: u64,
-    /// … altered.
+    /// Services with changed settings.
     pub altered: u64,
-    /// … left as they were.
+    /// Services that stayed as they were.
     pub kept: u64,
 }
 
-/// What kind of no.
+/// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// The request is no JSON object, or asks for something that this daemon does not know.
+    /// The request is no JSON object, or has a command or key that this daemon does not know.
     BadRequest,
     /// The request is longer than 4096 bytes.
     TooLong,
-    /// The request is of another version of the protocol.
+    /// The request has another version of the protocol.
     Version,
-    /// Whoever asks is neither root, nor the daemon's own user, nor in the group of the socket.
+    /// The client is neither root, nor the daemon's own user, nor in the group of the socket.
     NotPermitted,
     /// There is no such service.
     NoSuchService,
-    /// A network, or an address, is none.
+    /// A text is no valid network or address.
     NoSuchAddress,
-    /// There are so many bans that no more can be had.
+    /// The limit on the number of bans is reached.
     TooManyBans,
-    /// The new table can't be used; the one before it is in force.
+    /// The new table cannot be used; the old one stays in force.
     ReloadFailed,
     /// The daemon is ending.
     Ending,
 }
 
-/// Why the answer is no.
+/// Why a request failed or was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refused {
-    /// What kind of no.
+    /// The kind of the error.
     pub code: Code,
-    /// What is wrong, a line each; one at least.
+    /// The error messages, at least one.
     pub messages: Vec<String>,
 }
 
 impl Refused {
-    /// With one line.
+    /// An error with one message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, messages: vec![message.into()] }
     }
 }
 
-/// An answer, as it is sent: what was asked for, or why not.
+/// An answer as it is sent: the result, or an error.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Answer {
-    /// Yes.
+    /// The request was fulfilled.
     Done {
-        /// Of the protocol.
+        /// The version of the protocol.
         version: u32,
-        /// What was asked for.
+        /// The command and its result.
         #[serde(flatten)]
         outcome: Outcome,
     },
-    /// No.
+    /// The request failed or was refused.
     Refused {
-        /// Of the protocol.
+        /// The version of the protocol.
         version: u32,
-        /// Why.
+        /// The error.
         error: Refused,
     },
 }
@@ -242,21 +246,21 @@ impl From<Result<Outcome, Refused>> for Answer {
 }
 
 impl Answer {
-    /// The line that is sent.
+    /// The answer as a line with its end.
     #[must_use]
     pub fn line(&self) -> Vec<u8> {
-        // A map whose keys are texts, and numbers, of which none is NaN.
+        // This cannot fail: keys are strings, and no number is NaN.
         let mut line = serde_json::to_vec(self).unwrap_or_default();
         line.push(b'\n');
         line
     }
 }
 
-/// What may be said, as JSON Schema draft 7.
+/// All requests and answers as a JSON Schema (draft 7).
 #[must_use]
-pub fn schema() -> Value {
+pub fn protocol_schema() -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
-    let said = json!({ "anyOf": [generator.subschema_for::<Request>(), generator.subschema_for::<Answer>()] });
+    let messages = json!({ "anyOf": [generator.subschema_for::<Request>(), generator.subschema_for::<Answer>()] });
     let mut definitions = Value::Object(generator.take_definitions(true));
     let version = json!({ "description": "The version of the protocol.", "const": VERSION });
     for request in definitions["Request"]["oneOf"].as_array_mut().into_iter().flatten() {
@@ -265,16 +269,16 @@ pub fn schema() -> Value {
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "Control protocol of oxinetd",
-        "description": "A line that is sent over the control socket, or that comes back; see oxinetctl(8).",
-        "anyOf": said["anyOf"],
+        "description": "A request or an answer, one line on the control socket; see oxinetctl(8).",
+        "anyOf": messages["anyOf"],
         "definitions": definitions,
     })
 }
 
-/// Reads a request, without its line end.
+/// Reads a request from a line without its end.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The line is no request of this version.
 pub fn read_request(line: &[u8]) -> Result<Request, Refused> {
     let bad = |error: serde_json::Error| Refused::new(Code::BadRequest, error.to_string());
     let mut value: Value = serde_json::from_slice(line).map_err(bad)?;
@@ -287,10 +291,10 @@ pub fn read_request(line: &[u8]) -> Result<Request, Refused> {
     serde_json::from_value(value).map_err(bad)
 }
 
-/// Reads an answer: the result as it was sent, so that what a newer daemon adds is not lost, or why there is none.
+/// Reads an answer: the error, or the result as it was sent, so that keys of a newer daemon are kept.
 ///
 /// # Errors
-/// A message, if it is none of this version's.
+/// The line is no answer of this version.
 pub fn read_answer(line: &[u8]) -> Result<Result<Value, Refused>, String> {
     let mut value: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let object = value.as_object_mut().ok_or("no object")?;

@@ -1,209 +1,214 @@
 //! The status: one snapshot of all counts.
 //!
-//! The daemon takes a [`Snapshot`] between two turns, so every number in it is of the same moment, and writes it as JSON: to
-//! the control socket, or for SIGUSR1 to the log. oxinetctl reads that JSON, and makes tables and metrics of it.
+//! The daemon takes a [`Snapshot`] between two turns, so that all its numbers are of the same moment. It writes the
+//! snapshot as JSON to the control socket, or to the log on SIGUSR1. oxinetctl reads that JSON, and makes tables and
+//! metrics of it.
 //!
-//! The types are the published form: `oxinetctl schema --protocol` is made from them. Keys are only ever added. Times
-//! are in seconds.
+//! The types are published: `oxinetctl schema --protocol` is made from them, and their comments are its descriptions.
+//! Keys are only added, never changed or removed, and the schema keeps its shorter names of types. Times are in seconds.
 
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the daemon is.
+/// The status of the daemon and of its services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Snapshot {
-    /// The daemon's version.
+    /// The version of the running daemon.
     pub version: String,
-    /// Its process id.
+    /// The process id of the daemon.
     pub pid: u32,
-    /// When this was, in seconds since 1970-01-01 00:00 UTC.
+    /// The time of this snapshot, in seconds since 1970-01-01 00:00 UTC.
     pub time_seconds: f64,
-    /// How long the daemon has been ready.
+    /// Seconds since the daemon became ready.
     pub uptime_seconds: f64,
-    /// How long the turns of its loop took, the waits not counted.
+    /// The durations of the turns of its loop, without their waits.
     pub turns: Durations,
-    /// The longest of them.
+    /// The longest turn, in seconds.
     pub longest_turn_seconds: f64,
-    /// Reloads.
+    /// The results of reloads.
     pub reloads: Reloads,
-    /// Upgrades: programs that have taken over from the one before them.
+    /// The results of upgrades.
     pub upgrades: Upgrades,
-    /// When the table in force came into force, in seconds since 1970-01-01 00:00 UTC.
+    /// When the current table came into force, in seconds since 1970-01-01 00:00 UTC.
     pub table_since_seconds: f64,
-    /// Log lines that were lost.
+    /// The number of log lines that were lost.
     pub log_lines_dropped: u64,
-    /// Live handlers of all services.
+    /// The number of live handlers of all services.
     pub handlers: u32,
-    /// How many of them are still being started.
+    /// How many of these handlers are still being started.
     pub starting: u32,
-    /// The most live handlers that there may be.
+    /// The limit on live handlers of all services.
     pub instances: u32,
-    /// The most live handlers that there have been.
+    /// The largest number of live handlers so far.
     pub peak: u32,
-    /// Each service by its name.
-    pub services: BTreeMap<String, Service>,
-    /// The sources with the most handlers.
+    /// The services by name.
+    pub services: BTreeMap<String, ServiceStatus>,
+    /// The sources with the most live handlers, in descending order.
     pub sources: Vec<SourceCount>,
-    /// The networks with the most handlers, of services that have `per_network`.
+    /// The networks with the most live handlers, in services with `per_network`.
     pub networks: Vec<NetworkCount>,
-    /// How full the tables of rates are.
-    pub rates: Rates,
-    /// Networks that are refused in every service.
+    /// How full the tables for rates are.
+    pub rates: RateTables,
+    /// The networks that are banned.
     pub bans: Vec<Ban>,
-    /// Sources that are refused for what they owe.
-    pub penalties: Penalties,
-    /// Counts that disagree with the live handlers; empty, or there is a bug.
-    pub audit: Vec<Drift>,
+    /// The sources that are refused because of their penalties.
+    pub penalties: PenaltyStatus,
+    /// The counts that disagree with the live handlers; if there is any, that is a bug.
+    pub audit: Vec<CountDrift>,
 }
 
-/// A network that is refused in every service.
+/// A banned network, which is refused in every service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Ban {
-    /// The network.
+    /// The network, such as `203.0.113.0/24`.
     pub network: String,
-    /// For how long from now; null without an end.
+    /// The remaining seconds; null if the ban has no end.
     pub left_seconds: Option<f64>,
 }
 
-/// Sources that are refused for what they owe.
+/// The sources that are refused because of their penalties.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Penalties {
-    /// How many.
+#[schemars(rename = "Penalties")]
+pub struct PenaltyStatus {
+    /// The number of penalised sources.
     pub penalised: u64,
-    /// Those for whom it takes longest.
-    pub longest: Vec<Penalised>,
-    /// How many debtors were forgotten for lack of room.
+    /// The sources with the longest remaining penalties.
+    pub longest: Vec<PenalisedSource>,
+    /// How many sources lost their penalty early because the table was full.
     pub forgotten: Forgotten,
 }
 
-/// A source that is refused for what it owes.
+/// A source that is refused because of its penalties.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Penalised {
-    /// Who.
+#[schemars(rename = "Penalised")]
+pub struct PenalisedSource {
+    /// The address, prefix or user under which clients are counted.
     pub source: String,
-    /// For how long from now.
+    /// The remaining seconds of the refusal.
     pub left_seconds: f64,
-    /// The how many-th time it is.
+    /// How many times the source has been penalised, including this time.
     pub times: u32,
 }
 
-/// How many were forgotten, by family.
+/// The numbers of penalties that were forgotten early, by address family.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Forgotten {
-    /// IPv4 and local users.
+    /// Of IPv4 sources and local users.
     pub ipv4: u64,
-    /// IPv6.
+    /// Of IPv6 sources.
     pub ipv6: u64,
 }
 
-/// Durations in ranges.
+/// A histogram of durations, with cumulative counts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Durations {
-    /// How many there were.
+    /// The number of all durations.
     pub count: u64,
-    /// Their sum.
+    /// The sum of all durations, in seconds.
     pub sum_seconds: f64,
-    /// How many were at most so long, for each range.
+    /// For each bound, the number of durations up to it.
     pub at_most: Vec<AtMost>,
 }
 
-/// How many were at most so long.
+/// The number of durations up to one bound.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AtMost {
-    /// So long.
+    /// The bound in seconds.
     pub seconds: f64,
-    /// How many.
+    /// How many durations were at most that long.
     pub count: u64,
 }
 
-/// How upgrades have gone.
+/// The results of upgrades since the first start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Upgrades {
-    /// The new program has taken over.
+    /// How many times a new program has taken over.
     pub done: u64,
-    /// The program on disk could not take over.
+    /// How many times the program on disk could not take over.
     pub failed: u64,
-    /// One has been asked for, and it is not known yet whether the program on disk can take over.
+    /// Whether an upgrade has begun, and its result is not known yet.
     pub under_way: bool,
-    /// Why the last one failed, if it did.
+    /// Why the last upgrade failed; null if it did not.
     pub problem: Option<String>,
 }
 
-/// Reloads since the start.
+/// The results of reloads since the start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloads {
-    /// Tables that came into force.
+    /// How many reloads put a new table in force.
     pub done: u64,
-    /// Tables that were refused.
+    /// How many reloads failed, so that the old table stayed in force.
     pub failed: u64,
 }
 
-/// How one service is.
+/// The status of one service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Service {
-    /// Is it in the table and enabled? If not, it goes with its last handler.
+#[schemars(rename = "Service")]
+pub struct ServiceStatus {
+    /// Whether it is in the table and enabled. If not, it is shown until its last handler ends.
     pub listed: bool,
-    /// Has the administrator drained it?
+    /// Whether the administrator has drained it.
     pub drained: bool,
-    /// Live handlers.
+    /// The number of its live handlers.
     pub handlers: u32,
-    /// The most live handlers that there may be; null if unlimited or not listed.
+    /// The limit on its live handlers; null if unlimited, or if the service is not listed.
     pub instances: Option<u32>,
-    /// The most live handlers that there have been.
+    /// The largest number of its live handlers so far.
     pub peak: u32,
     /// The busiest minute of the busiest source; null before the first connection.
-    pub peak_rate: Option<PeakRate>,
-    /// Handlers that were started.
+    pub peak_rate: Option<SourcePeak>,
+    /// The number of handlers that were started.
     pub accepted: u64,
-    /// Clients that were turned away, by reason.
+    /// The numbers of clients that were refused, by reason.
     pub refused: BTreeMap<String, u64>,
-    /// Clients that were let in because of `dry_run` alone, by the reason to turn them away.
+    /// The numbers of clients that were accepted only because of `dry_run`, by the reason to refuse them.
     pub would_refuse: BTreeMap<String, u64>,
-    /// Starts that failed, by step.
+    /// The numbers of handlers that could not be started, by the step that failed.
     pub spawn_failures: BTreeMap<String, u64>,
-    /// Handlers that have ended.
+    /// How its handlers have ended.
     pub exits: Exits,
-    /// How long those handlers had lived.
+    /// The lifetimes of the handlers that have ended.
     pub durations: Durations,
-    /// Its sockets.
-    pub listeners: Vec<Listener>,
-    /// The names by which clients of `tcpmux` can ask for it, in the grammar of `listen`.
+    /// The listening sockets of the service.
+    pub listeners: Vec<ListenerStatus>,
+    /// The names under which `tcpmux` offers the service, in the grammar of `listen`.
     pub tcpmux: Vec<String>,
 }
 
-/// How handlers have ended.
+/// The numbers of handlers that have ended, by the way they ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Exits {
-    /// With status 0.
+    /// Handlers that exited with status 0.
     pub success: u64,
-    /// With another status.
+    /// Handlers that exited with another status.
     pub failure: u64,
-    /// By a signal.
+    /// Handlers that a signal ended.
     pub signal: u64,
 }
 
-/// A listening socket.
+/// A listening socket of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Listener {
+#[schemars(rename = "Listener")]
+pub struct ListenerStatus {
     /// Where it listens, in the grammar of `listen`.
     pub endpoint: String,
-    /// What it is doing.
+    /// Whether it takes connections.
     pub state: ListenerState,
-    /// Why it is paused.
+    /// The reason why it is paused; null in other states.
     pub reason: Option<String>,
 }
 
-/// What a listening socket is doing.
+/// Whether a listening socket takes connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ListenerState {
-    /// It is looked after.
+    /// The daemon accepts its connections.
     Listening,
-    /// It is left alone for now; clients wait in its queue.
+    /// The daemon does not accept for now; clients wait in the queue of the socket.
     Paused,
-    /// It is in the hands of a `wait` handler.
+    /// A `wait` handler has the socket.
     Lent,
 }
 
@@ -222,65 +227,68 @@ impl ListenerState {
 /// The handlers of one source in one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceCount {
-    /// The service.
+    /// The name of the service.
     pub service: String,
-    /// The address, prefix or user that connections are counted under.
+    /// The address, prefix or user under which clients are counted.
     pub source: String,
-    /// Its live handlers.
+    /// The number of its live handlers.
     pub handlers: u32,
-    /// The most that there may be; null if unlimited.
+    /// The limit on its live handlers; null if unlimited.
     pub instances: Option<u32>,
 }
 
 /// The handlers of one network in one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkCount {
-    /// The service.
+    /// The name of the service.
     pub service: String,
-    /// The prefix.
+    /// The prefix of the network.
     pub network: String,
-    /// Its live handlers.
+    /// The number of its live handlers.
     pub handlers: u32,
-    /// The most that there may be; null if unlimited.
+    /// The limit on its live handlers; null if unlimited.
     pub instances: Option<u32>,
 }
 
-/// The tables of rates, by family.
+/// The tables for rates, by address family.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Rates {
-    /// IPv4 and local users.
+#[schemars(rename = "Rates")]
+pub struct RateTables {
+    /// The table for IPv4 sources and local users.
     pub ipv4: RateTable,
-    /// IPv6.
+    /// The table for IPv6 sources.
     pub ipv6: RateTable,
 }
 
-/// One table of rates.
+/// How full a table for rates is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RateTable {
-    /// For how many sources there is room.
+    /// The number of sources for which the table has room.
     pub entries: u64,
-    /// How many sources have come lately.
+    /// The number of sources whose recent connections still count against their rate.
     pub in_debt: u64,
-    /// How many had to be forgotten before their time, and could come sooner than allowed.
+    /// How many sources were evicted too early, so that they could connect sooner than their rate allows.
     pub lost_in_debt: u64,
 }
 
-/// The most connections of one source in one minute, those that were turned away included.
+/// The most connections of one source in one minute, including refused ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct PeakRate {
-    /// The source.
+#[schemars(rename = "PeakRate")]
+pub struct SourcePeak {
+    /// The source with the most connections.
     pub source: String,
-    /// So many.
+    /// The number of its connections in that minute.
     pub connections_per_minute: u32,
 }
 
 /// A count that disagrees with the live handlers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Drift {
-    /// Whose count.
+#[schemars(rename = "Drift")]
+pub struct CountDrift {
+    /// What is counted, for example the handlers of a service.
     pub what: String,
-    /// By the live handlers.
+    /// The correct count, computed from the live handlers.
     pub expected: u64,
-    /// By the books.
+    /// The count that the daemon maintains.
     pub found: u64,
 }

@@ -1,18 +1,19 @@
-//! The small services over UDP: a handler serves all clients of a socket, until none comes for a while.
+//! The small services over UDP: a handler serves all clients of a socket, until no datagram comes for a while.
 //!
-//! Who sends a datagram may lie about where it comes from. So a service that answers everybody can be made to talk to
-//! another one without end (CVE-1999-0103), or to bombard a third party. Hence what is answered, and how:
+//! The source address of a datagram may be forged. A service that answers everybody can be made to exchange datagrams with
+//! another one without end (CVE-1999-0103), or to flood a third party. Therefore it does not answer
 //!
-//! - never a port below 1024, since those are services (xinetd and OpenBSD's inetd know this rule), nor a port of the
-//!   daemon's own services of datagrams;
-//! - never an address that is no single host, nor a datagram that was sent to more than one;
-//! - never with more than was received, but for the 26 and 4 bytes of `daytime` and `time`, which fill what the shortest
-//!   frame leaves free.
+//! - a port below 1024, since those belong to services (xinetd and OpenBSD's inetd have the same rule), nor a port of the
+//!   table's own datagram services;
+//! - an address that is not of a single host, nor a datagram that was sent to more than one host.
 //!
-//! Where the daemon has to ask who sends, by `allow`, `deny` or rates, a handler serves one source alone and ends when
-//! another sends something, which it leaves in the socket: the daemon then asks about him.
+//! An answer is never longer than the request, except for the 26 bytes of `daytime` and the 4 of `time`, which fit into
+//! the shortest frame.
 //!
-//! What is not answered is read and dropped; the first one of each handler is told on standard error.
+//! If the daemon must check the sender (`allow`, `deny` or rates), a handler serves one source alone. It ends when another
+//! source sends a datagram, and leaves this one in the socket, so that the daemon checks that source.
+//!
+//! A datagram without an answer is read and dropped; the first one of each handler is reported on standard error.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -25,43 +26,49 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
 
-use super::{Builtin, Failure, Outcome, RESERVED_PORTS, Told, What, text};
+use super::{Builtin, BuiltinContext, BuiltinFailure, BuiltinKind, BuiltinResult, CLIENT_PORT_MIN, text};
 use crate::exit;
 use crate::sys::{clock, socket};
 
-/// The largest payload of a datagram, and one more.
-const LARGEST: usize = 65_536;
-/// The most that chargen sends (RFC 864).
-const CHARACTERS: usize = 512;
-/// After this time a busy handler ends too: the daemon starts another at once, by the table as it is then.
-const LONGEST: Duration = Duration::from_secs(60);
+/// One byte more than the largest payload of a datagram.
+const DATAGRAM_LEN_MAX: usize = 65_536;
+/// The longest answer of chargen in bytes (RFC 864).
+const CHARGEN_LEN_MAX: usize = 512;
+/// After this time a busy handler ends too. The daemon at once starts another one, with the settings of the current table.
+const HANDLER_LIFETIME_MAX: Duration = Duration::from_secs(60);
 
-/// Serves whoever sends something. `complain` is told of the first datagram that is not answered.
-pub(super) fn serve(socket: &OwnedFd, builtin: &Builtin, told: &Told, complain: impl Fn(&str)) -> Outcome {
-    let wrong = |word: &String| word.parse().map_err(|_| Failure::new(exit::USAGE, format!("{word:?} is no port")));
-    let own_ports = told.words.iter().map(wrong).collect::<Result<Vec<u16>, _>>()?;
-    let mut service = match &builtin.what {
-        What::Redirect(_) | What::Tcpmux => {
-            return Err(Failure::new(exit::USAGE, "this serves connections, and descriptor 0 takes datagrams"));
+/// Serves the clients of a socket. `complain` is called for the first datagram that gets no answer.
+pub(super) fn serve_socket(
+    socket: &OwnedFd,
+    builtin: &Builtin,
+    context: &BuiltinContext,
+    complain: impl Fn(&str),
+) -> BuiltinResult {
+    let wrong =
+        |word: &String| word.parse().map_err(|_| BuiltinFailure::new(exit::USAGE, format!("{word:?} is no port")));
+    let own_ports = context.words.iter().map(wrong).collect::<Result<Vec<u16>, _>>()?;
+    let mut service = match &builtin.kind {
+        BuiltinKind::Redirect(_) | BuiltinKind::Tcpmux => {
+            return Err(BuiltinFailure::new(exit::USAGE, "this serves connections, and descriptor 0 takes datagrams"));
         }
-        what => Service { what: what.clone(), lines: text::characters(), next: 0 },
+        kind => DatagramService { kind: kind.clone(), lines: text::chargen_lines(), next: 0 },
     };
-    // To know to whom a datagram was sent. One of the two is for the other family.
+    // Makes the kernel report the address to which a datagram was sent. One of the two options is for the other family.
     let v4 = setsockopt(socket, sockopt::Ipv4PacketInfo, &true);
     let v6 = setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true);
-    v4.or(v6).map_err(|errno| Failure::system("packet information")(errno.into()))?;
-    let end = clock::monotonic() + LONGEST;
+    v4.or(v6).map_err(|errno| BuiltinFailure::system("packet information")(errno.into()))?;
+    let end = clock::monotonic() + HANDLER_LIFETIME_MAX;
     let mut complained = false;
     let mut source = None;
     let mut receiver = Receiver::new();
-    while clock::monotonic() < end && wait(socket, builtin.idle_timeout)? {
-        if told.one_source && !is_of(socket, &mut source) {
+    while clock::monotonic() < end && wait_readable(socket, builtin.idle_timeout)? {
+        if context.one_source && !is_same_source(socket, &mut source) {
             break;
         }
         let Some(received) = receiver.receive(socket) else { continue };
-        match received.suspicion(&own_ports) {
-            None => service.answer(socket, &received, receiver.bytes(&received)),
-            Some(why) if !complained && *service.what() != What::Discard => {
+        match received.refusal_reason(&own_ports) {
+            None => service.send_answer(socket, &received, receiver.bytes(&received)),
+            Some(why) if !complained && service.kind != BuiltinKind::Discard => {
                 complained = true;
                 complain(&format!("no answer to {}: {why}", received.from));
             }
@@ -71,34 +78,34 @@ pub(super) fn serve(socket: &OwnedFd, builtin: &Builtin, told: &Told, complain: 
     Ok(exit::DONE)
 }
 
-/// Waits for a datagram; false if none comes.
-fn wait(socket: &OwnedFd, idle: Duration) -> Result<bool, Failure> {
+/// Waits for a datagram. Whether one came.
+fn wait_readable(socket: &OwnedFd, idle: Duration) -> Result<bool, BuiltinFailure> {
     let mut set = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
     let timeout = PollTimeout::try_from(idle).unwrap_or(PollTimeout::MAX);
     match poll(&mut set, timeout) {
         Ok(found) => Ok(found > 0),
         Err(Errno::EINTR) => Ok(true),
-        Err(errno) => Err(Failure::system("poll")(errno.into())),
+        Err(errno) => Err(BuiltinFailure::system("poll")(errno.into())),
     }
 }
 
-/// Does the datagram that waits come from the source that was served so far? The first one decides who that is.
-fn is_of(socket: &OwnedFd, source: &mut Option<IpAddr>) -> bool {
+/// Whether the next datagram comes from the source that is being served. The first datagram sets the source.
+fn is_same_source(socket: &OwnedFd, source: &mut Option<IpAddr>) -> bool {
     match socket::peek_sender(socket.as_fd()) {
         Ok(Some(sender)) => *source.get_or_insert(sender.ip()) == sender.ip(),
-        // It has gone, or has no sender to be asked about; receiving it will tell.
+        // The datagram is gone, or has no internet address; receiving it will tell.
         Ok(None) | Err(_) => true,
     }
 }
 
-/// A datagram that was received; its bytes are the receiver's.
+/// A datagram that was received; its bytes are in the receiver's buffer.
 struct Received {
     size: usize,
     address: SockaddrStorage,
     from: SocketAddr,
     /// The address that it was sent to.
     to: IpAddr,
-    /// Was that the address of this machine, and of no other?
+    /// Whether that is an address of this machine alone, not a broadcast or multicast address.
     to_us_alone: bool,
     interface: u32,
 }
@@ -110,14 +117,14 @@ struct Receiver {
 
 impl Receiver {
     fn new() -> Self {
-        Self { bytes: vec![0; LARGEST], space: nix::cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo) }
+        Self { bytes: vec![0; DATAGRAM_LEN_MAX], space: nix::cmsg_space!(libc::in_pktinfo, libc::in6_pktinfo) }
     }
 
     fn bytes(&self, received: &Received) -> &[u8] {
         &self.bytes[..received.size.min(self.bytes.len())]
     }
 
-    /// Takes a datagram, if there is one that says where it comes from and where it was sent.
+    /// Receives a datagram. `None` if there is none, or if its source or destination is unknown.
     fn receive(&mut self, socket: &OwnedFd) -> Option<Received> {
         let mut slices = [IoSliceMut::new(&mut self.bytes)];
         let flags = MsgFlags::MSG_DONTWAIT;
@@ -129,9 +136,9 @@ impl Receiver {
                 ControlMessageOwned::Ipv4PacketInfo(info) => {
                     let (sent_to, ours) = (info.ipi_addr.s_addr, info.ipi_spec_dst.s_addr);
                     let address = Ipv4Addr::from_bits(u32::from_be(sent_to));
-                    // The two differ for what was sent to many: then the second is one of our addresses (ip(7)). It is
-                    // missing from what came before the kernel was asked for it.
-                    to_us_alone = if ours == 0 { is_single(address) } else { sent_to == ours };
+                    // For broadcast and multicast the two differ: the second is one of our addresses (ip(7)). It is
+                    // missing in a datagram that came before the option was set.
+                    to_us_alone = if ours == 0 { is_unicast(address) } else { sent_to == ours };
                     to = Some(IpAddr::V4(address));
                 }
                 ControlMessageOwned::Ipv6PacketInfo(info) => {
@@ -141,19 +148,19 @@ impl Receiver {
                 _ => {}
             }
         }
-        let from = internet(&address)?;
+        let from = socket_address(&address)?;
         Some(Received { size: message.bytes, address, from, to: to?, to_us_alone, interface })
     }
 }
 
-/// Is this the address of one machine? The kernel refuses to connect to those of many (connect(2), `EACCES`), and sends
-/// nothing when it does connect a socket of datagrams.
-fn is_single(address: Ipv4Addr) -> bool {
+/// Whether this is the address of a single machine. The kernel refuses to connect a datagram socket to a broadcast
+/// address (connect(2), `EACCES`). Connecting sends nothing.
+fn is_unicast(address: Ipv4Addr) -> bool {
     let connected = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).and_then(|socket| socket.connect((address, 9)));
     connected.is_ok() && !address.is_multicast()
 }
 
-fn internet(address: &SockaddrStorage) -> Option<SocketAddr> {
+fn socket_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
     v4.or_else(|| {
         let v6 = address.as_sockaddr_in6()?;
@@ -162,8 +169,8 @@ fn internet(address: &SockaddrStorage) -> Option<SocketAddr> {
 }
 
 impl Received {
-    /// Why this gets no answer.
-    fn suspicion(&self, own_ports: &[u16]) -> Option<&'static str> {
+    /// The reason why this datagram gets no answer, if there is one.
+    fn refusal_reason(&self, own_ports: &[u16]) -> Option<&'static str> {
         let no_host = match self.from.ip().to_canonical() {
             IpAddr::V4(v4) => v4.is_broadcast() || v4.is_multicast() || v4.octets()[0] == 0,
             IpAddr::V6(v6) => v6.is_multicast() || v6.is_unspecified(),
@@ -171,51 +178,47 @@ impl Received {
         match self.from.port() {
             _ if no_host => Some("that is no single host"),
             _ if !self.to_us_alone => Some("it has sent to many at once"),
-            0..RESERVED_PORTS => Some("ports below 1024 are services, which might answer back"),
+            0..CLIENT_PORT_MIN => Some("ports below 1024 are services, which might answer back"),
             port if own_ports.contains(&port) => Some("that is the port of a service of this table"),
             _ => None,
         }
     }
 }
 
-struct Service {
-    what: What,
+struct DatagramService {
+    kind: BuiltinKind,
     lines: Vec<u8>,
-    /// Where in the lines the next answer of chargen begins.
+    /// The offset in `lines` at which the next answer of chargen begins.
     next: usize,
 }
 
-impl Service {
-    fn what(&self) -> &What {
-        &self.what
-    }
-
-    /// Answers as far as the socket takes it at once.
-    fn answer(&mut self, socket: &OwnedFd, to: &Received, bytes: &[u8]) {
+impl DatagramService {
+    /// Sends an answer, unless the send buffer is full.
+    fn send_answer(&mut self, socket: &OwnedFd, to: &Received, bytes: &[u8]) {
         let now = i64::try_from(clock::wall().as_secs()).unwrap_or(i64::MAX);
-        let _ = match self.what {
-            What::Echo => send(socket, to, bytes),
-            What::Chargen => send(socket, to, self.characters(bytes.len())),
-            What::Daytime => send(socket, to, text::daytime(now).as_bytes()),
-            What::Time => send(socket, to, &text::seconds(now)),
-            What::Discard | What::Tcpmux | What::Redirect(_) => Ok(()),
+        let _ = match self.kind {
+            BuiltinKind::Echo => send_from(socket, to, bytes),
+            BuiltinKind::Chargen => send_from(socket, to, self.next_characters(bytes.len())),
+            BuiltinKind::Daytime => send_from(socket, to, text::daytime_line(now).as_bytes()),
+            BuiltinKind::Time => send_from(socket, to, &text::rfc868_time(now)),
+            BuiltinKind::Discard | BuiltinKind::Tcpmux | BuiltinKind::Redirect(_) => Ok(()),
         };
     }
 
-    /// At most so many characters, of a line that no answer has begun with for a while.
-    fn characters(&mut self, most: usize) -> &[u8] {
+    /// At most `most` characters, beginning with the next line.
+    fn next_characters(&mut self, most: usize) -> &[u8] {
         let line = self.lines.iter().position(|byte| *byte == b'\n').map_or(self.lines.len(), |end| end + 1);
-        if self.next + CHARACTERS > self.lines.len() {
+        if self.next + CHARGEN_LEN_MAX > self.lines.len() {
             self.next = 0;
         }
         let start = self.next;
         self.next += line;
-        &self.lines[start..start + most.min(CHARACTERS)]
+        &self.lines[start..start + most.min(CHARGEN_LEN_MAX)]
     }
 }
 
-/// Sends an answer from the address that the question was sent to.
-fn send(socket: &OwnedFd, to: &Received, bytes: &[u8]) -> io::Result<()> {
+/// Sends an answer from the address to which the request was sent.
+fn send_from(socket: &OwnedFd, to: &Received, bytes: &[u8]) -> io::Result<()> {
     let (v4, v6);
     let from = match to.to {
         IpAddr::V4(address) => {
@@ -224,7 +227,7 @@ fn send(socket: &OwnedFd, to: &Received, bytes: &[u8]) -> io::Result<()> {
             ControlMessage::Ipv4PacketInfo(&v4)
         }
         IpAddr::V6(address) => {
-            // Only a link-local address needs its interface; for all others the way back may be another one.
+            // Only a link-local address needs its interface; any other answer may leave through another one.
             let ipi6_ifindex = if address.is_unicast_link_local() { to.interface } else { 0 };
             v6 = libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: address.octets() }, ipi6_ifindex };
             ControlMessage::Ipv6PacketInfo(&v6)
@@ -261,27 +264,27 @@ mod tests {
             ("[::ffff:224.0.0.1]:5000", true, "no single host"),
             ("192.0.2.1:5000", false, "many"),
         ] {
-            assert!(received(from, alone).suspicion(&own).is_some_and(|why| why.contains(part)), "{from}");
+            assert!(received(from, alone).refusal_reason(&own).is_some_and(|why| why.contains(part)), "{from}");
         }
         for from in ["192.0.2.1:1024", "192.0.2.1:65535", "[2001:db8::1]:5000"] {
-            assert_eq!(received(from, true).suspicion(&own), None, "{from}");
+            assert_eq!(received(from, true).refusal_reason(&own), None, "{from}");
         }
     }
 
     #[test]
     fn the_address_of_a_crowd_is_known() {
-        assert!(is_single(Ipv4Addr::LOCALHOST) && is_single(Ipv4Addr::new(127, 5, 6, 7)));
+        assert!(is_unicast(Ipv4Addr::LOCALHOST) && is_unicast(Ipv4Addr::new(127, 5, 6, 7)));
         for crowd in ["127.255.255.255", "255.255.255.255", "224.0.0.1"] {
-            assert!(!is_single(crowd.parse().unwrap()), "{crowd}");
+            assert!(!is_unicast(crowd.parse().unwrap()), "{crowd}");
         }
     }
 
     #[test]
     fn chargen_says_no_more_than_it_was_told() {
-        let mut service = Service { what: What::Chargen, lines: text::characters(), next: 0 };
+        let mut service = DatagramService { kind: BuiltinKind::Chargen, lines: text::chargen_lines(), next: 0 };
         for asked in [0, 1, 74, 511, 512, 513, 65_507] {
             for _ in 0..200 {
-                assert_eq!(service.characters(asked).len(), asked.min(512));
+                assert_eq!(service.next_characters(asked).len(), asked.min(512));
             }
         }
     }

@@ -1,13 +1,13 @@
-//! Handlers that happen to live in this program: echo, discard, chargen, daytime, time, redirect and tcpmux.
+//! The handlers within this program: echo, discard, chargen, daytime, time, redirect and tcpmux.
 //!
-//! The daemon starts them like any other program, as `oxinetd builtin NAME …` ([`Builtin::command`]), and knows no
-//! special case but the connection that `tcpmux` gives back ([`PASS_ON`]). So each serves one connection on descriptor 0,
-//! or a socket of datagrams until it is idle, in a process of its own, under the limits of its service; it may block,
-//! look up names and end at any time. `main` calls [`run`] before it looks at anything else, so that no start pays for what
-//! the daemon needs.
+//! The daemon starts them like any other program, as `oxinetd builtin NAME …` ([`Builtin::command_line`]). The only special
+//! case is the connection that `tcpmux` gives back ([`PASS_ON`]). Each builtin serves one connection on descriptor 0, or a
+//! socket of datagrams until it is idle, in a separate process, under the limits of its service. It may block, look up
+//! names and end at any time. `main` calls [`run_builtin`] before anything else, so that a start does no work that only the
+//! daemon needs.
 //!
-//! How it ended is its exit status, which the daemon logs ([`crate::exit`]); a line on standard error says more, unless that is
-//! the client's connection, who should not read it.
+//! The exit status tells how a builtin ended, and the daemon logs it ([`crate::exit`]). A line on standard error tells
+//! more, unless standard error is the connection, where the client would read it.
 
 mod command;
 mod datagram;
@@ -17,8 +17,9 @@ mod stream;
 mod text;
 mod tcpmux;
 
-pub use command::{Builtin, Target, Told, What, host_and_port};
-pub use tcpmux::{LONGEST_REQUEST, request};
+pub use command::{Builtin, BuiltinKind, RedirectTarget};
+pub(crate) use command::{BuiltinContext, split_host_port};
+pub(crate) use tcpmux::{REQUEST_LEN_MAX, parse_request};
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -31,76 +32,76 @@ use nix::sys::stat::fstat;
 
 use crate::exit;
 
-/// Ports below this belong to services, not to clients (`IPPORT_RESERVED`).
-pub const RESERVED_PORTS: u16 = 1024;
+/// Ports below this one belong to services, not to clients (`IPPORT_RESERVED`).
+pub(crate) const CLIENT_PORT_MIN: u16 = 1024;
 
-/// The exit status of `tcpmux` that gives the connection back to the daemon: the client's request is the next thing to be
-/// read from it. No status that a shell or sysexits(3) gives a meaning.
-pub const PASS_ON: u8 = 99;
+/// With this exit status `tcpmux` gives the connection back to the daemon, with the client's request still unread. Neither
+/// shells nor sysexits(3) use this status.
+pub(crate) const PASS_ON: u8 = 99;
 
-/// Why a builtin could not do its work.
+/// Why a builtin failed.
 #[derive(Debug)]
-struct Failure {
+struct BuiltinFailure {
     status: u8,
     message: String,
 }
 
-impl Failure {
+impl BuiltinFailure {
     fn new(status: u8, message: impl Display) -> Self {
         Self { status, message: message.to_string() }
     }
 
-    fn system(what: &'static str) -> impl Fn(io::Error) -> Self {
-        move |error| Self::new(exit::SYSTEM, format!("{what}: {error}"))
+    fn system(operation: &'static str) -> impl Fn(io::Error) -> Self {
+        move |error| Self::new(exit::SYSTEM, format!("{operation}: {error}"))
     }
 }
 
-/// How a builtin ends: an exit status, or why.
-type Outcome = Result<u8, Failure>;
+/// The exit status of a builtin, or why it failed.
+type BuiltinResult = Result<u8, BuiltinFailure>;
 
-/// Runs the builtin that `words`, which follow `oxinetd builtin`, name. Gives the exit status.
+/// Runs a builtin; `words` are those that follow `oxinetd builtin`. Returns the exit status.
 #[must_use]
-pub fn run(words: &[String]) -> u8 {
-    // Or ps(1) would show the last part of the path by which it was started, "exe".
+pub fn run_builtin(words: &[String]) -> u8 {
+    // Otherwise ps(1) would show the last part of the path by which it was started, "exe".
     let _ = prctl::set_name(c"oxinetd");
-    // Nothing here needs more rights than it has.
+    // No builtin needs further privileges.
     let _ = prctl::set_no_new_privs();
-    match start(words) {
+    match serve_stdin(words) {
         Ok(status) => status,
-        Err(Failure { status, message }) => {
-            complain(words, &message);
+        Err(BuiltinFailure { status, message }) => {
+            report_error(words, &message);
             status
         }
     }
 }
 
-fn start(words: &[String]) -> Outcome {
-    let (builtin, told) = Builtin::parse(words).map_err(|message| Failure::new(exit::USAGE, message))?;
-    let no_socket = |_| Failure::new(exit::USAGE, "descriptor 0 is no socket; oxinetd(8) starts builtins");
-    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(Failure::system("descriptor 0"))?;
+fn serve_stdin(words: &[String]) -> BuiltinResult {
+    let (builtin, context) = Builtin::parse(words).map_err(|message| BuiltinFailure::new(exit::USAGE, message))?;
+    let no_socket = |_| BuiltinFailure::new(exit::USAGE, "descriptor 0 is no socket; oxinetd(8) starts builtins");
+    let socket = io::stdin().as_fd().try_clone_to_owned().map_err(BuiltinFailure::system("descriptor 0"))?;
     match getsockopt(&socket, sockopt::SockType).map_err(no_socket)? {
-        SockType::Datagram => datagram::serve(&socket, &builtin, &told, |line| complain(words, line)),
-        SockType::Stream => connection(socket, &builtin, &told.words),
-        _ => Err(Failure::new(exit::USAGE, "descriptor 0 is neither a connection nor a socket of datagrams")),
+        SockType::Datagram => datagram::serve_socket(&socket, &builtin, &context, |line| report_error(words, line)),
+        SockType::Stream => serve_connection(socket, &builtin, &context.words),
+        _ => Err(BuiltinFailure::new(exit::USAGE, "descriptor 0 is neither a connection nor a socket of datagrams")),
     }
 }
 
-fn connection(socket: OwnedFd, builtin: &Builtin, names: &[String]) -> Outcome {
+fn serve_connection(socket: OwnedFd, builtin: &Builtin, names: &[String]) -> BuiltinResult {
     if getsockopt(&socket, sockopt::AcceptConn).unwrap_or(false) {
-        return Err(Failure::new(exit::USAGE, "descriptor 0 is a listening socket, not a connection"));
+        return Err(BuiltinFailure::new(exit::USAGE, "descriptor 0 is a listening socket, not a connection"));
     }
-    // A client who is gone without a word would hold a place until it is idle for too long.
+    // Otherwise a client that vanishes without closing would hold its place until the idle time-out.
     let _ = nix::sys::socket::setsockopt(&socket, sockopt::KeepAlive, &true);
     let stream = TcpStream::from(socket);
-    match &builtin.what {
-        What::Redirect(target) => redirect::serve(stream, target, builtin.idle_timeout),
-        What::Tcpmux => tcpmux::serve(&stream, names, builtin.idle_timeout),
-        what => stream::serve(stream, what, builtin.idle_timeout),
+    match &builtin.kind {
+        BuiltinKind::Redirect(target) => redirect::serve_client(stream, target, builtin.idle_timeout),
+        BuiltinKind::Tcpmux => tcpmux::serve_client(&stream, names, builtin.idle_timeout),
+        kind => stream::serve_text_client(stream, kind, builtin.idle_timeout),
     }
 }
 
-/// Says something on standard error, unless the client would read it.
-fn complain(words: &[String], message: &str) {
+/// Writes a message to standard error, unless the client would read it.
+fn report_error(words: &[String], message: &str) {
     let same = |one: &nix::sys::stat::FileStat, other: &nix::sys::stat::FileStat| {
         (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino)
     };

@@ -1,21 +1,21 @@
-//! `redirect`: connects the client with somebody else.
+//! `redirect`: connects the client to another server.
 //!
-//! The name is looked up for each connection, here, where only this client waits for it. The addresses are tried in the
-//! order in which getaddrinfo(3) gives them (RFC 6724), each for a limited time. A client who can't be connected is
-//! reset, so that he does not take it for an empty answer.
+//! The name is looked up for each connection, in the handler's process, so that only this client waits for it. The
+//! addresses are tried in the order of getaddrinfo(3) (RFC 6724), each for a limited time. If none can be connected, the
+//! client's connection is reset, so that the client does not take the end for an empty answer.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::{Failure, Outcome, Target, relay};
+use super::{BuiltinFailure, BuiltinResult, RedirectTarget, relay};
 use crate::exit;
 use crate::sys::socket;
 
-/// Serves one client.
-pub(super) fn serve(client: TcpStream, target: &Target, idle: Duration) -> Outcome {
-    match connect(target) {
-        Ok(server) => relay::between(client, server, idle),
+/// Connects one client to the target, and relays until both sides have ended.
+pub(super) fn serve_client(client: TcpStream, target: &RedirectTarget, idle: Duration) -> BuiltinResult {
+    match connect_target(target) {
+        Ok(server) => relay::relay_streams(client, server, idle),
         Err(failure) => {
             socket::reset_on_close(&client);
             Err(failure)
@@ -23,28 +23,29 @@ pub(super) fn serve(client: TcpStream, target: &Target, idle: Duration) -> Outco
     }
 }
 
-fn connect(target: &Target) -> Result<TcpStream, Failure> {
-    let Target { host, port, connect_timeout } = target;
+fn connect_target(target: &RedirectTarget) -> Result<TcpStream, BuiltinFailure> {
+    let RedirectTarget { host, port, connect_timeout } = target;
     let addresses = (host.as_str(), *port).to_socket_addrs();
-    let addresses = addresses.map_err(|error| Failure::new(exit::NO_HOST, format!("{host}: {error}")))?;
+    let addresses = addresses.map_err(|error| BuiltinFailure::new(exit::NO_HOST, format!("{host}: {error}")))?;
     let mut tried = Vec::new();
     for address in addresses {
         match TcpStream::connect_timeout(&address, *connect_timeout) {
-            Ok(server) if is_itself(&server) => {
-                tried.push(describe(address, &io::Error::from(io::ErrorKind::ConnectionRefused)));
+            Ok(server) if is_self_connected(&server) => {
+                tried.push(describe_attempt(address, &io::Error::from(io::ErrorKind::ConnectionRefused)));
             }
             Ok(server) => return Ok(server),
-            Err(error) => tried.push(describe(address, &error)),
+            Err(error) => tried.push(describe_attempt(address, &error)),
         }
     }
-    Err(Failure::new(exit::UNAVAILABLE, format!("{}: {}", target.place(), tried.join("; "))))
+    Err(BuiltinFailure::new(exit::UNAVAILABLE, format!("{}: {}", target.host_port(), tried.join("; "))))
 }
 
-fn describe(address: SocketAddr, error: &io::Error) -> String {
+fn describe_attempt(address: SocketAddr, error: &io::Error) -> String {
     format!("{address}: {error}")
 }
 
-/// A connection to a local port of the range for clients, on which nobody listens, may be one to itself (RFC 9293, 3.5).
-fn is_itself(server: &TcpStream) -> bool {
+/// Whether a socket is connected to itself. This may happen with a local port of the range for clients on which nobody
+/// listens (RFC 9293, 3.5).
+fn is_self_connected(server: &TcpStream) -> bool {
     matches!((server.local_addr(), server.peer_addr()), (Ok(own), Ok(peer)) if own == peer)
 }

@@ -1,9 +1,9 @@
-//! Two connections, and what comes from each goes to the other, without a copy through this process: splice(2), by a
-//! pipe for each way.
+//! Relays between two connections: bytes from each go to the other, through a pipe for each direction and splice(2), without
+//! a copy in this process.
 //!
-//! The end of one way does not end the other: who has sent everything can go on receiving (half-close). Who is cut off in
-//! the middle is passed on as a reset, once all that he has sent is on its way. If nothing moves for too long, both ends
-//! are closed.
+//! [`super::redirect`] calls it. The end of one direction does not end the other: an end that has sent everything can
+//! still receive (half-close). If one end is cut off, all that it has sent is delivered, and then the other end gets a
+//! reset. If nothing moves for too long, both connections are closed, and that is a failure.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -15,34 +15,34 @@ use nix::fcntl::{OFlag, SpliceFFlags, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 
-use super::{Failure, Outcome};
+use super::{BuiltinFailure, BuiltinResult};
 use crate::exit;
 use crate::sys::socket;
 
-/// The most that is moved by one call: what a pipe holds (pipe(7)).
-const CHUNK: usize = 64 << 10;
+/// One call moves at most this many bytes, the capacity of a pipe (pipe(7)).
+const PIPE_LEN_MAX: usize = 64 << 10;
 
-/// Moves everything both ways until both have ended.
-pub(super) fn between(client: TcpStream, server: TcpStream, idle: Duration) -> Outcome {
+/// Relays in both directions until both have ended.
+pub(super) fn relay_streams(client: TcpStream, server: TcpStream, idle: Duration) -> BuiltinResult {
     let ends = [client, server];
     for end in &ends {
-        // What comes is passed on as it comes.
+        // Small packets are passed on without delay.
         let _ = end.set_nodelay(true);
         let _ = nix::sys::socket::setsockopt(end, nix::sys::socket::sockopt::KeepAlive, &true);
-        end.set_nonblocking(true).map_err(Failure::system("O_NONBLOCK"))?;
+        end.set_nonblocking(true).map_err(BuiltinFailure::system("O_NONBLOCK"))?;
     }
-    let way = || Way::new().map_err(Failure::system("pipe"));
+    let way = || Way::new().map_err(BuiltinFailure::system("pipe"));
     let mut ways = [way()?, way()?];
     while !ways.iter().all(|way| way.ended) {
-        if !wait(&ends, &mut ways, idle).map_err(Failure::system("poll"))? {
-            return Err(Failure::new(exit::IDLE, "nothing has moved for too long"));
+        if !wait_ready(&ends, &mut ways, idle).map_err(BuiltinFailure::system("poll"))? {
+            return Err(BuiltinFailure::new(exit::IDLE, "nothing has moved for too long"));
         }
         for (index, way) in ways.iter_mut().enumerate() {
-            way.step(&ends[index], &ends[1 - index]);
+            way.move_bytes(&ends[index], &ends[1 - index]);
         }
     }
     for (way, to) in ways.iter().zip(ends.iter().rev()) {
-        // Or the other end would take a part for the whole.
+        // Otherwise the other end would take a part for the whole.
         if way.cut_off {
             socket::reset_on_close(to);
         }
@@ -50,9 +50,9 @@ pub(super) fn between(client: TcpStream, server: TcpStream, idle: Duration) -> O
     Ok(exit::DONE)
 }
 
-/// Waits until one of the ends can go on; false if none can for too long.
-fn wait(ends: &[TcpStream; 2], ways: &mut [Way; 2], idle: Duration) -> io::Result<bool> {
-    let wanted = [wanted(&ways[0], &ways[1]), wanted(&ways[1], &ways[0])];
+/// Waits until one of the ends is ready. False after `idle` without any event.
+fn wait_ready(ends: &[TcpStream; 2], ways: &mut [Way; 2], idle: Duration) -> io::Result<bool> {
+    let wanted = [wanted_events(&ways[0], &ways[1]), wanted_events(&ways[1], &ways[0])];
     let mut set = Vec::with_capacity(2);
     for (end, wanted) in ends.iter().zip(wanted) {
         set.extend(wanted.map(|flags| PollFd::new(end.as_fd(), flags)));
@@ -63,7 +63,7 @@ fn wait(ends: &[TcpStream; 2], ways: &mut [Way; 2], idle: Duration) -> io::Resul
             let mut found_flags = set.iter().map(|one| one.revents().unwrap_or(PollFlags::empty()));
             for (index, wanted) in wanted.into_iter().enumerate() {
                 let Some(flags) = wanted.and_then(|_| found_flags.next()) else { continue };
-                // Nobody is there any more to send to.
+                // This end no longer receives.
                 if flags.intersects(PollFlags::POLLERR | PollFlags::POLLHUP) {
                     ways[1 - index].ended = true;
                 }
@@ -75,25 +75,26 @@ fn wait(ends: &[TcpStream; 2], ways: &mut [Way; 2], idle: Duration) -> io::Resul
     }
 }
 
-/// What to wait for at one end, from which one way leads and to which the other; nothing if neither has any use for it.
-/// An end that is asked for nothing is still watched while something may be sent to it: it may go away.
-fn wanted(from: &Way, to: &Way) -> Option<PollFlags> {
-    let reads = from.takes().then_some(PollFlags::POLLIN);
+/// The events to wait for at one end, where `from` begins and `to` ends; `None` if neither way needs this end. While
+/// something may still be sent to it, an end without events is watched too, because it may disconnect.
+fn wanted_events(from: &Way, to: &Way) -> Option<PollFlags> {
+    let reads = from.has_room().then_some(PollFlags::POLLIN);
     let writes = (!to.ended && to.held > 0).then_some(PollFlags::POLLOUT);
     let watched = (!to.ended).then_some(PollFlags::empty());
     [reads, writes, watched].into_iter().flatten().reduce(|one, other| one | other)
 }
 
-/// One way: from one end into a pipe, and out of it to the other end.
+/// One direction: from one end into a pipe, and out of it to the other end.
 struct Way {
     pipe: (OwnedFd, OwnedFd),
     /// Bytes in the pipe.
     held: usize,
-    /// The pipe took no more, though it holds less than it could: it has room for a number of packets, however small.
+    /// The pipe took no more although it holds fewer bytes than its capacity: it is full after a number of packets, however
+    /// small they are.
     full: bool,
     /// Nothing more will come from the sender.
     no_more: bool,
-    /// He has not said so himself.
+    /// The connection of the sender was cut: it did not end its side itself.
     cut_off: bool,
     /// Everything has arrived, or the receiver has gone.
     ended: bool,
@@ -105,28 +106,28 @@ impl Way {
         Ok(Self { pipe, held: 0, full: false, no_more: false, cut_off: false, ended: false })
     }
 
-    /// Is there a use for more?
-    fn takes(&self) -> bool {
-        !self.ended && !self.no_more && !self.full && self.held < CHUNK
+    /// Whether this direction can take more bytes.
+    fn has_room(&self) -> bool {
+        !self.ended && !self.no_more && !self.full && self.held < PIPE_LEN_MAX
     }
 
     /// Moves what can be moved now.
-    fn step(&mut self, from: &TcpStream, to: &TcpStream) {
-        if self.takes() {
-            self.fill(from);
+    fn move_bytes(&mut self, from: &TcpStream, to: &TcpStream) {
+        if self.has_room() {
+            self.read_into_pipe(from);
         }
         if !self.ended && self.held > 0 {
-            self.empty(to);
+            self.write_from_pipe(to);
         }
         if !self.ended && self.no_more && self.held == 0 {
-            // Whoever has gone meanwhile needs no telling.
+            // If the receiver is gone meanwhile, there is nobody to tell.
             let _ = if self.cut_off { Ok(()) } else { to.shutdown(Shutdown::Write) };
             self.ended = true;
         }
     }
 
-    fn fill(&mut self, from: &TcpStream) {
-        match splice(from, None, &self.pipe.1, None, CHUNK - self.held, MOVE) {
+    fn read_into_pipe(&mut self, from: &TcpStream) {
+        match splice(from, None, &self.pipe.1, None, PIPE_LEN_MAX - self.held, SPLICE_FLAGS) {
             Ok(0) => self.no_more = true,
             Ok(size) => self.held += size,
             Err(Errno::EAGAIN) => self.full = self.held > 0,
@@ -135,8 +136,8 @@ impl Way {
         }
     }
 
-    fn empty(&mut self, to: &TcpStream) {
-        match splice(&self.pipe.0, None, to, None, self.held, MOVE) {
+    fn write_from_pipe(&mut self, to: &TcpStream) {
+        match splice(&self.pipe.0, None, to, None, self.held, SPLICE_FLAGS) {
             Ok(size) => {
                 self.held -= size;
                 self.full = false;
@@ -147,7 +148,7 @@ impl Way {
     }
 }
 
-const MOVE: SpliceFFlags = SpliceFFlags::SPLICE_F_MOVE.union(SpliceFFlags::SPLICE_F_NONBLOCK);
+const SPLICE_FLAGS: SpliceFFlags = SpliceFFlags::SPLICE_F_MOVE.union(SpliceFFlags::SPLICE_F_NONBLOCK);
 
 #[cfg(test)]
 mod tests {
@@ -175,19 +176,19 @@ mod tests {
         let ((mut sender, from), (to, mut receiver)) = (pair(), pair());
         let mut way = Way::new().unwrap();
         let mut sent = 0;
-        while way.takes() {
+        while way.has_room() {
             sender.write_all(b"x").unwrap();
             wait_readable(&from);
-            way.fill(&from);
+            way.read_into_pipe(&from);
             sent += 1;
             assert!(sent < 1000, "a pipe has room for {} packets", way.held);
         }
         // Of the size that it could hold it is nowhere near; waiting for more to come in would be a busy loop.
-        assert!(way.full && way.held == sent - 1 && way.held < CHUNK, "{} of {sent}", way.held);
-        assert_eq!(wanted(&way, &Way::new().unwrap()), Some(PollFlags::empty()));
-        way.empty(&to);
-        assert!(way.takes() && way.held == 0);
-        way.step(&from, &to);
+        assert!(way.full && way.held == sent - 1 && way.held < PIPE_LEN_MAX, "{} of {sent}", way.held);
+        assert_eq!(wanted_events(&way, &Way::new().unwrap()), Some(PollFlags::empty()));
+        way.write_from_pipe(&to);
+        assert!(way.has_room() && way.held == 0);
+        way.move_bytes(&from, &to);
         let mut bytes = vec![0; sent];
         receiver.set_nonblocking(false).unwrap();
         receiver.read_exact(&mut bytes).unwrap();
@@ -200,13 +201,13 @@ mod tests {
         let mut way = Way::new().unwrap();
         sender.write_all(b"half").unwrap();
         wait_readable(&from);
-        way.fill(&from);
+        way.read_into_pipe(&from);
         socket::reset_on_close(&sender);
         drop(sender);
         wait_readable(&from);
-        way.fill(&from);
+        way.read_into_pipe(&from);
         assert!(way.no_more && way.cut_off && !way.ended);
-        way.step(&from, &to);
+        way.move_bytes(&from, &to);
         assert!(way.ended);
         let mut bytes = [0; 4];
         receiver.set_nonblocking(false).unwrap();

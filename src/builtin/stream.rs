@@ -1,6 +1,7 @@
 //! The small services over a connection: echo, discard, chargen, daytime and time.
 //!
-//! A client who goes away, however he does it, has ended the service well. One who does nothing for too long is let go.
+//! When the client disconnects, in any way, the service has succeeded. After the idle time-out the connection is closed,
+//! with the exit status [`exit::IDLE`].
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,22 +11,24 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::{Failure, Outcome, What, text};
+use super::{BuiltinFailure, BuiltinKind, BuiltinResult, text};
 use crate::exit;
 use crate::sys::clock;
 
-/// Serves one client.
-pub(super) fn serve(mut client: TcpStream, what: &What, idle: Duration) -> Outcome {
+/// Serves one client until it disconnects or is idle for too long.
+pub(super) fn serve_text_client(mut client: TcpStream, kind: &BuiltinKind, idle: Duration) -> BuiltinResult {
     let times = client.set_read_timeout(Some(idle)).and_then(|()| client.set_write_timeout(Some(idle)));
-    times.map_err(Failure::system("time-out"))?;
+    times.map_err(BuiltinFailure::system("time-out"))?;
     let now = i64::try_from(clock::wall().as_secs()).unwrap_or(i64::MAX);
-    let result = match what {
-        What::Echo => echo(&mut client),
-        What::Discard => discard(&client),
-        What::Chargen => chargen(&mut client),
-        What::Daytime => client.write_all(text::daytime(now).as_bytes()).and_then(|()| goodbye(&client)),
-        What::Time => client.write_all(&text::seconds(now)).and_then(|()| goodbye(&client)),
-        What::Tcpmux | What::Redirect(_) => Ok(()),
+    let result = match kind {
+        BuiltinKind::Echo => echo_bytes(&mut client),
+        BuiltinKind::Discard => discard_bytes(&client),
+        BuiltinKind::Chargen => send_characters(&mut client),
+        BuiltinKind::Daytime => {
+            client.write_all(text::daytime_line(now).as_bytes()).and_then(|()| close_cleanly(&client))
+        }
+        BuiltinKind::Time => client.write_all(&text::rfc868_time(now)).and_then(|()| close_cleanly(&client)),
+        BuiltinKind::Tcpmux | BuiltinKind::Redirect(_) => Ok(()),
     };
     Ok(match result {
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => exit::IDLE,
@@ -33,7 +36,7 @@ pub(super) fn serve(mut client: TcpStream, what: &What, idle: Duration) -> Outco
     })
 }
 
-fn echo(client: &mut TcpStream) -> io::Result<()> {
+fn echo_bytes(client: &mut TcpStream) -> io::Result<()> {
     let mut bytes = vec![0; 64 << 10];
     loop {
         let size = match client.read(&mut bytes) {
@@ -46,22 +49,22 @@ fn echo(client: &mut TcpStream) -> io::Result<()> {
     }
 }
 
-fn discard(client: &TcpStream) -> io::Result<()> {
-    while drop_received(client.as_fd(), MsgFlags::empty())? > 0 {}
+fn discard_bytes(client: &TcpStream) -> io::Result<()> {
+    while discard_received(client.as_fd(), MsgFlags::empty())? > 0 {}
     Ok(())
 }
 
-fn chargen(client: &mut TcpStream) -> io::Result<()> {
-    let lines = text::characters();
+fn send_characters(client: &mut TcpStream) -> io::Result<()> {
+    let lines = text::chargen_lines();
     loop {
         client.write_all(&lines)?;
-        // What the client sends is thrown away (RFC 864); who says that he sends no more may go on reading.
-        while drop_received(client.as_fd(), MsgFlags::MSG_DONTWAIT).unwrap_or(0) > 0 {}
+        // What the client sends is discarded (RFC 864). After its half-close, the client can still read.
+        while discard_received(client.as_fd(), MsgFlags::MSG_DONTWAIT).unwrap_or(0) > 0 {}
     }
 }
 
-/// Receives some bytes to nowhere: for TCP, `MSG_TRUNC` saves even the copy (tcp(7)).
-fn drop_received(client: BorrowedFd<'_>, flags: MsgFlags) -> io::Result<usize> {
+/// Receives some bytes and discards them. For TCP, `MSG_TRUNC` saves the copy (tcp(7)).
+fn discard_received(client: BorrowedFd<'_>, flags: MsgFlags) -> io::Result<usize> {
     let mut bytes = [0; 16 << 10];
     loop {
         match recv(client.as_raw_fd(), &mut bytes, flags | MsgFlags::MSG_TRUNC) {
@@ -71,12 +74,12 @@ fn drop_received(client: BorrowedFd<'_>, flags: MsgFlags) -> io::Result<usize> {
     }
 }
 
-/// Ends a connection so that the client reads what was sent to him, whatever he has sent himself: closing a socket with
-/// unread data sends a reset, which would overtake it (RFC 2525 §2.17).
-pub(super) fn goodbye(client: &TcpStream) -> io::Result<()> {
+/// Ends a connection so that the client receives everything that was sent to it. Closing a socket with unread data would
+/// send a reset, which could overtake the data (RFC 2525 §2.17).
+pub(super) fn close_cleanly(client: &TcpStream) -> io::Result<()> {
     client.shutdown(Shutdown::Write)?;
     for _ in 0..4 {
-        if !matches!(drop_received(client.as_fd(), MsgFlags::MSG_DONTWAIT), Ok(1..)) {
+        if !matches!(discard_received(client.as_fd(), MsgFlags::MSG_DONTWAIT), Ok(1..)) {
             break;
         }
     }

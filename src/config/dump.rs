@@ -18,7 +18,7 @@ use super::{
     Control, ControlPlace, Credentials, LogFormat, LogPlace, LogTarget, OwnLog, PerSource, RateLimit, Refuse, Rlimit,
     Service, Settings, SocketOptions, Stderr, Table, WhenFull,
 };
-use crate::builtin::{Builtin, What};
+use crate::builtin::{Builtin, BuiltinKind};
 use crate::limits::penalty::Cause;
 
 /// The table as YAML.
@@ -156,9 +156,9 @@ fn program(map: &mut Map, service: &Service) {
 }
 
 fn put_builtin(map: &mut Map, builtin: &Builtin) {
-    map.put("builtin", builtin.what.name());
-    if let What::Redirect(target) = &builtin.what {
-        map.put("to", target.place());
+    map.put("builtin", builtin.kind.name());
+    if let BuiltinKind::Redirect(target) = &builtin.kind {
+        map.put("to", target.host_port());
         map.put("connect_timeout", duration_text(target.connect_timeout));
     }
     map.put("idle_timeout", duration_text(builtin.idle_timeout));

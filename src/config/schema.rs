@@ -18,7 +18,7 @@ use super::values::{
     refuse, rlimit, variable, words,
 };
 use super::{ControlPlace, DropBanned, LogFormat, LogTarget, Refuse, Rlimit, Stderr, WhenFull};
-use crate::builtin::host_and_port;
+use crate::builtin::split_host_port;
 use crate::limits::access::Span;
 use crate::log::Level;
 
@@ -237,7 +237,7 @@ fn identity(section: &mut Section<'_>, spec: &mut ServiceSpec) {
     spec.program = section.take("program", words);
     spec.argv0 = section.take("argv0", |item| item.word("a word"));
     spec.builtin = section.take("builtin", |item| item.one_of(&BUILTINS.map(|name| (name, name))).map(str::to_owned));
-    spec.to = section.take("to", |item| item.parse("HOST:PORT, such as 192.0.2.1:80", host_and_port));
+    spec.to = section.take("to", |item| item.parse("HOST:PORT, such as 192.0.2.1:80", split_host_port));
     spec.connect_timeout = section.take("connect_timeout", positive);
     spec.idle_timeout = section.take("idle_timeout", positive);
     spec.wait = section.take("wait", |item| item.boolean());

@@ -17,8 +17,8 @@ use crate::builtin::Builtin;
 use crate::limits::access::Span;
 use crate::limits::penalty::{Cause, Charge};
 use crate::limits::rate::{PerFamily, Rate};
-pub use crate::log::Own as OwnLog;
-pub use crate::log::{Format as LogFormat, Level, Place as LogPlace, Target as LogTarget};
+pub use crate::log::LogOverrides as OwnLog;
+pub use crate::log::{Level, LogFormat, LogPlace, LogTarget};
 use crate::net::Prefixes;
 pub use crate::net::{Endpoint, Transport};
 

@@ -1,6 +1,7 @@
-//! One client of the control socket: bytes until a line is whole, then an answer until it is taken.
+//! One client of the control socket: it collects bytes until a line is complete, then sends the answer.
 //!
-//! Only [`super::Control`] calls this. Each call reads or writes a bounded number of bytes and never waits.
+//! Only [`super::ControlServer`] calls this. Each call reads or writes a limited number of bytes and never waits. After any
+//! error the client is [`ClientState::Gone`].
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -8,97 +9,97 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use super::Peer;
+use super::ControlPeer;
 use crate::sys::poll::Interest;
 
-/// The longest request.
-pub(super) const REQUEST: usize = 4096;
+/// The longest request, in bytes without the line end.
+pub(super) const REQUEST_LEN_MAX: usize = 4096;
 
-/// At most so much of an answer is sent in one turn.
-const PIECE: usize = 64 * 1024;
+/// At most this many bytes of an answer are sent in one turn.
+const SEND_LEN_MAX: usize = 64 * 1024;
 
-/// How long a client has to send a request, and then to take the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A client has this long to send a request, and then to read the answer.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a client is doing.
+/// What the server expects from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doing {
-    /// He has a request to send.
-    Asking,
-    /// He has sent a line, or more than a line may have, and waits for his turn.
-    Waiting,
-    /// He has an answer to take.
-    Taking,
-    /// He is gone, or done with.
+pub(super) enum ClientState {
+    /// The client is to send a request.
+    Reading,
+    /// A line, or more bytes than a line may have, has arrived; the request waits for its turn.
+    Queued,
+    /// The client is to read its answer.
+    Writing,
+    /// The connection has ended, or is to be closed.
     Gone,
 }
 
-/// A client.
+/// A connection with its buffers.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct ControlClient {
     pub socket: OwnedFd,
-    pub peer: Peer,
-    pub doing: Doing,
-    /// How long he has for it.
-    pub until: Duration,
+    pub peer: ControlPeer,
+    pub state: ClientState,
+    /// The end of the time for the current state.
+    pub deadline: Duration,
     received: Vec<u8>,
     answer: Vec<u8>,
     sent: usize,
-    /// No more is read from him: he is let go once he has his answer.
-    last: bool,
+    /// Nothing more is read: after the answers the connection is closed.
+    no_more: bool,
 }
 
-impl Client {
-    pub(super) fn new(socket: OwnedFd, peer: Peer, now: Duration) -> Self {
-        let (received, answer) = (Vec::new(), Vec::new());
-        Self { socket, peer, doing: Doing::Asking, until: now + PATIENCE, received, answer, sent: 0, last: false }
+impl ControlClient {
+    pub(super) fn new(socket: OwnedFd, peer: ControlPeer, now: Duration) -> Self {
+        let (state, deadline) = (ClientState::Reading, now + CLIENT_TIMEOUT);
+        Self { socket, peer, state, deadline, received: Vec::new(), answer: Vec::new(), sent: 0, no_more: false }
     }
 
-    /// What to wait for.
+    /// The events to wait for in the current state.
     pub(super) fn interest(&self) -> Interest {
-        match self.doing {
-            Doing::Asking => Interest::Reading,
-            Doing::Taking => Interest::Writing,
-            Doing::Waiting | Doing::Gone => Interest::Nothing,
+        match self.state {
+            ClientState::Reading => Interest::Reading,
+            ClientState::Writing => Interest::Writing,
+            ClientState::Queued | ClientState::Gone => Interest::Nothing,
         }
     }
 
-    /// Reads or writes what can be read or written at once.
-    pub(super) fn go_on(&mut self, now: Duration) {
-        match self.doing {
-            Doing::Asking => self.receive(),
-            Doing::Taking => self.send(now),
-            // Nothing was to be told of him but that he has gone.
-            Doing::Waiting | Doing::Gone => self.doing = Doing::Gone,
+    /// Reads or writes as much as is possible at once.
+    pub(super) fn on_ready(&mut self, now: Duration) {
+        match self.state {
+            ClientState::Reading => self.receive(),
+            ClientState::Writing => self.send_rest(now),
+            // Without interest, epoll reports only that the connection has ended.
+            ClientState::Queued | ClientState::Gone => self.state = ClientState::Gone,
         }
     }
 
     fn receive(&mut self) {
-        let mut bytes = [0; REQUEST];
+        let mut bytes = [0; REQUEST_LEN_MAX];
         match recv(self.socket.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-            // A last line without an end is one, too.
-            Ok(0) if self.received.is_empty() => self.doing = Doing::Gone,
-            Ok(0) => (self.doing, self.last) = (Doing::Waiting, true),
+            Ok(0) if self.received.is_empty() => self.state = ClientState::Gone,
+            // The last line may lack its line end.
+            Ok(0) => (self.state, self.no_more) = (ClientState::Queued, true),
             Ok(size) => {
                 self.received.extend_from_slice(&bytes[..size]);
-                self.look_for_a_line();
+                self.look_for_line();
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => self.doing = Doing::Gone,
+            Err(_) => self.state = ClientState::Gone,
         }
     }
 
-    fn look_for_a_line(&mut self) {
-        if self.received.contains(&b'\n') || self.received.len() > REQUEST {
-            self.doing = Doing::Waiting;
+    fn look_for_line(&mut self) {
+        if self.received.contains(&b'\n') || self.received.len() > REQUEST_LEN_MAX {
+            self.state = ClientState::Queued;
         }
     }
 
-    /// The line that he has sent, without its end. An error if it is too long.
+    /// Takes the received line, without its end. An error if it is too long.
     pub(super) fn take_line(&mut self) -> Result<Vec<u8>, ()> {
         let end = self.received.iter().position(|byte| *byte == b'\n');
-        if end.unwrap_or(self.received.len()) > REQUEST {
-            self.last = true;
+        if end.unwrap_or(self.received.len()) > REQUEST_LEN_MAX {
+            self.no_more = true;
             self.received = Vec::new();
             return Err(());
         }
@@ -109,34 +110,34 @@ impl Client {
         Ok(line)
     }
 
-    /// Gives him an answer to take.
-    pub(super) fn answer(&mut self, answer: Vec<u8>, now: Duration) {
+    /// Starts to send an answer.
+    pub(super) fn send_answer(&mut self, answer: Vec<u8>, now: Duration) {
         (self.answer, self.sent) = (answer, 0);
-        (self.doing, self.until) = (Doing::Taking, now + PATIENCE);
-        self.send(now);
+        (self.state, self.deadline) = (ClientState::Writing, now + CLIENT_TIMEOUT);
+        self.send_rest(now);
     }
 
-    fn send(&mut self, now: Duration) {
-        let end = self.answer.len().min(self.sent + PIECE);
+    fn send_rest(&mut self, now: Duration) {
+        let end = self.answer.len().min(self.sent + SEND_LEN_MAX);
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
         match send(self.socket.as_raw_fd(), &self.answer[self.sent..end], flags) {
             Ok(size) => self.sent += size,
             Err(Errno::EAGAIN | Errno::EINTR) => {}
-            Err(_) => self.doing = Doing::Gone,
+            Err(_) => self.state = ClientState::Gone,
         }
-        if self.doing == Doing::Taking && self.sent == self.answer.len() {
-            self.answered(now);
+        if self.state == ClientState::Writing && self.sent == self.answer.len() {
+            self.finish_answer(now);
         }
     }
 
-    /// He has his answer, and may ask for more.
-    fn answered(&mut self, now: Duration) {
+    /// The answer is sent: the client may send another request.
+    fn finish_answer(&mut self, now: Duration) {
         self.answer = Vec::new();
-        (self.doing, self.until) = (Doing::Asking, now + PATIENCE);
-        self.look_for_a_line();
-        match self.doing {
-            Doing::Asking if self.last && self.received.is_empty() => self.doing = Doing::Gone,
-            Doing::Asking if self.last => self.doing = Doing::Waiting,
+        (self.state, self.deadline) = (ClientState::Reading, now + CLIENT_TIMEOUT);
+        self.look_for_line();
+        match self.state {
+            ClientState::Reading if self.no_more && self.received.is_empty() => self.state = ClientState::Gone,
+            ClientState::Reading if self.no_more => self.state = ClientState::Queued,
             _ => {}
         }
     }

@@ -1,35 +1,31 @@
-//! The reader of lines, for [`crate::fuzzed`].
+//! The reader of request lines, for [`crate::fuzzed`] alone.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::Peer;
-use super::client::{Client, Doing, REQUEST};
+use super::ControlPeer;
+use super::client::{ClientState, ControlClient, REQUEST_LEN_MAX};
 
-/// The longest line that is taken.
-pub const LONGEST: usize = REQUEST;
+/// The longest line that is accepted, in bytes.
+pub(crate) const LINE_LEN_MAX: usize = REQUEST_LEN_MAX;
 
-/// The lines that a client has taken from him who sends `bytes`, so many at a time; an error stands for one that is too
-/// long.
-///
-/// # Panics
-/// If he is kept for ever.
-#[must_use]
-pub fn lines(bytes: &[u8], at_a_time: usize) -> Vec<Result<Vec<u8>, ()>> {
+/// The lines that the server reads from a client that sends `bytes` in pieces of this length. An error stands for a line
+/// that is too long. Panics if the connection does not end.
+pub(crate) fn read_lines(bytes: &[u8], piece_len: usize) -> Vec<Result<Vec<u8>, ()>> {
     let (mut theirs, ours) = UnixStream::pair().expect("sockets");
-    let mut client = Client::new(ours.into(), Peer { uid: 0, pid: 0 }, Duration::ZERO);
-    let mut pieces = bytes.chunks(at_a_time);
+    let mut client = ControlClient::new(ours.into(), ControlPeer { uid: 0, pid: 0 }, Duration::ZERO);
+    let mut pieces = bytes.chunks(piece_len);
     let mut lines = Vec::new();
     let mut sender = Some(&mut theirs);
     for _ in 0..2 * bytes.len() + 4 {
-        match client.doing {
-            Doing::Gone => return lines,
-            Doing::Waiting => {
+        match client.state {
+            ClientState::Gone => return lines,
+            ClientState::Queued => {
                 lines.push(client.take_line());
-                client.answer(Vec::new(), Duration::ZERO);
+                client.send_answer(Vec::new(), Duration::ZERO);
             }
-            Doing::Asking | Doing::Taking => {
+            ClientState::Reading | ClientState::Writing => {
                 match (pieces.next(), &mut sender) {
                     (Some(piece), Some(sender)) => sender.write_all(piece).expect("room"),
                     (None, Some(_)) => {
@@ -38,10 +34,10 @@ pub fn lines(bytes: &[u8], at_a_time: usize) -> Vec<Result<Vec<u8>, ()>> {
                     }
                     _ => {}
                 }
-                client.go_on(Duration::ZERO);
+                client.on_ready(Duration::ZERO);
             }
         }
     }
-    assert!(client.doing == Doing::Gone, "{client:?}");
+    assert!(client.state == ClientState::Gone, "{client:?}");
     lines
 }

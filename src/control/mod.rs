@@ -1,21 +1,22 @@
-//! The control socket: requests in, answers out, never waiting for anybody.
+//! The control socket: it takes requests and sends answers, and never waits for a client.
 //!
-//! The daemon's loop hands over what epoll says of these descriptors, takes one request a turn ([`Control::next_request`]) and
-//! gives its answer back. Who is neither root, nor the daemon's own user, nor of the socket's group is told so and let
-//! go. What a client can cost is bounded: a request has `REQUEST` bytes at most, there are
-//! `CLIENTS` clients at most, and each has ten seconds to ask and ten to take the answer. When all places are taken,
-//! the one who has been silent the longest makes room, so that idle clients keep nobody out.
+//! The server's loop passes on what epoll reports for these descriptors, takes one request a turn
+//! ([`ControlServer::next_request`]) and gives the answer back. Only root, the daemon's own user and the socket's group may
+//! send requests; any other client gets an error, and its connection is closed. The cost of clients is limited: a request
+//! has `REQUEST_LEN_MAX` bytes at most, there are `CLIENTS_MAX` clients at most, and each has ten seconds to send a
+//! request and ten to read the answer. If all places are taken, a new client replaces the one that has been silent
+//! longest, so that idle clients keep no other client out.
 //!
-//! Opening the socket can fail, and that is told; nothing that a client does can.
+//! An error from opening the socket is returned to the caller. A client's error ends only that client's connection.
 
-mod carry;
 mod client;
 #[cfg(any(test, fuzzing))]
-pub mod fuzzed;
-mod place;
-pub mod gather;
+pub(crate) mod fuzzed;
+pub(crate) mod gather;
+mod saved;
+mod socket;
 
-pub use place::{Open, Prepared, default_place};
+pub(crate) use socket::{OpenSocket, PreparedSocket};
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -26,121 +27,120 @@ use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt};
 use nix::unistd::geteuid;
 
 use crate::api::{Answer, Code, Refused, Request, read_request};
+use crate::sys::descriptor;
 use crate::sys::poll::{Interest, Poll};
-use crate::sys::{descriptor, socket};
-use client::{Client, Doing, REQUEST};
+use crate::sys::socket as sys_socket;
+use client::{ClientState, ControlClient, REQUEST_LEN_MAX};
 
-/// At most so many clients at one time.
-const CLIENTS: usize = 32;
+/// The most clients at one time.
+const CLIENTS_MAX: usize = 32;
 
-/// At most so many clients are accepted in one turn.
-const BATCH: usize = 16;
+/// The most clients that are accepted in one turn.
+const ACCEPT_BATCH: usize = 16;
 
-/// How long nobody is accepted when descriptors or memory are lacking.
-const SHORTAGE: Duration = Duration::from_millis(100);
+/// After descriptors or memory ran out, no client is accepted for this long.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
 
-/// From here on, numbers in the daemon's epoll set are of this module: the socket, then the clients.
-const FIRST: u64 = 1 << 63;
+/// The number of the listening socket in the daemon's epoll set. All higher numbers are those of clients.
+const LISTENER_NUMBER: u64 = 1 << 63;
 
-/// Is this number in the daemon's epoll set one of the control socket or its clients?
+/// Whether a number in the daemon's epoll set belongs to the control socket or one of its clients.
 #[must_use]
-pub fn owns(number: u64) -> bool {
-    number >= FIRST
+pub(crate) fn owns_number(number: u64) -> bool {
+    number >= LISTENER_NUMBER
 }
 
 /// The process at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its user.
+pub(crate) struct ControlPeer {
     pub uid: u32,
-    /// Its process id, as this process sees it; 0 if it can't.
+    /// The process id as this process sees it; 0 if it is in a foreign PID namespace.
     pub pid: i32,
 }
 
-/// A request whose turn it is.
+/// A request that must be answered now.
 #[derive(Debug)]
-pub struct Asked {
-    /// Who asks, for [`Control::answer`].
+pub(crate) struct PendingRequest {
+    /// The number of the client, for [`ControlServer::answer_request`].
     pub client: u64,
-    /// Who that is.
-    pub peer: Peer,
-    /// What he wants, or what is wrong with his line.
+    pub peer: ControlPeer,
+    /// The request, or an error if the line is none.
     pub request: Result<Request, Refused>,
 }
 
-/// The socket and its clients.
+/// The listening socket and its clients.
 #[derive(Debug, Default)]
-pub struct Control {
-    open: Option<Open>,
-    clients: HashMap<u64, Client>,
-    last: u64,
-    /// Those who wait for their turn, in order.
+pub(crate) struct ControlServer {
+    open: Option<OpenSocket>,
+    clients: HashMap<u64, ControlClient>,
+    /// How many clients have been accepted so far; numbers are not used twice.
+    accepted: u64,
+    /// The clients whose requests wait for their turn, in order.
     queue: VecDeque<u64>,
-    /// Nobody is accepted before.
+    /// No client is accepted before this time.
     paused: Option<Duration>,
 }
 
-impl Control {
-    /// What epoll has said of one of our descriptors.
-    pub fn ready(&mut self, poll: &Poll, number: u64, now: Duration) {
-        if number == FIRST {
-            return self.accept(poll, now);
+impl ControlServer {
+    /// Handles an event that epoll reports for a number of [`owns_number`].
+    pub(crate) fn on_ready(&mut self, poll: &Poll, number: u64, now: Duration) {
+        if number == LISTENER_NUMBER {
+            return self.accept_clients(poll, now);
         }
         if let Some(client) = self.clients.get_mut(&number) {
-            client.go_on(now);
-            self.see_to(poll, number);
+            client.on_ready(now);
+            self.update_interest(poll, number);
         }
     }
 
-    /// The next request, if there is one. It must be answered.
-    pub fn next_request(&mut self) -> Option<Asked> {
+    /// The next request, if there is one. The caller must answer it.
+    pub(crate) fn next_request(&mut self) -> Option<PendingRequest> {
         while let Some(number) = self.queue.pop_front() {
-            let Some(client) = self.clients.get_mut(&number).filter(|client| client.doing == Doing::Waiting) else {
-                continue;
-            };
+            let is_queued = |client: &&mut ControlClient| client.state == ClientState::Queued;
+            let Some(client) = self.clients.get_mut(&number).filter(is_queued) else { continue };
             let request = match client.take_line() {
                 Ok(line) => read_request(&line),
-                Err(()) => Err(Refused::new(Code::TooLong, format!("a request has at most {REQUEST} bytes"))),
+                Err(()) => Err(Refused::new(Code::TooLong, format!("a request has at most {REQUEST_LEN_MAX} bytes"))),
             };
-            return Some(Asked { client: number, peer: client.peer, request });
+            return Some(PendingRequest { client: number, peer: client.peer, request });
         }
         None
     }
 
-    /// Answers a request.
-    pub fn answer(&mut self, poll: &Poll, client: u64, answer: &Answer, now: Duration) {
-        if let Some(asked) = self.clients.get_mut(&client) {
-            asked.answer(answer.line(), now);
-            self.see_to(poll, client);
+    /// Sends the answer to a [`PendingRequest`], unless its client is gone.
+    pub(crate) fn answer_request(&mut self, poll: &Poll, client: u64, answer: &Answer, now: Duration) {
+        if let Some(found) = self.clients.get_mut(&client) {
+            found.send_answer(answer.line(), now);
+            self.update_interest(poll, client);
         }
     }
 
-    /// Lets those go whose time is over, and accepts again after a pause.
-    pub fn on_time(&mut self, poll: &Poll, now: Duration) {
+    /// Closes the connections of clients whose time is over, and accepts clients again after a pause.
+    pub(crate) fn run_timers(&mut self, poll: &Poll, now: Duration) {
         let late: Vec<u64> =
-            self.clients.iter().filter(|(_, client)| client.until <= now).map(|(&number, _)| number).collect();
+            self.clients.iter().filter(|(_, client)| client.deadline <= now).map(|(&number, _)| number).collect();
         late.into_iter().for_each(|number| self.drop_client(poll, number));
         if self.paused.is_some_and(|until| until <= now) {
             self.paused = None;
-            self.listen(poll, Interest::Reading);
+            self.poll_listener(poll, Interest::Reading);
         }
     }
 
-    /// When there is something to do.
+    /// When [`Self::next_request`] or [`Self::run_timers`] has something to do.
     #[must_use]
-    pub fn deadline(&self) -> Option<Duration> {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
         if !self.queue.is_empty() {
             return Some(Duration::ZERO);
         }
-        self.clients.values().map(|client| client.until).chain(self.paused).min()
+        self.clients.values().map(|client| client.deadline).chain(self.paused).min()
     }
 
-    /// Acts on what has become of a client.
-    fn see_to(&mut self, poll: &Poll, number: u64) {
+    /// Follows a client's new state: queues its request, polls for its events, or closes its connection.
+    fn update_interest(&mut self, poll: &Poll, number: u64) {
         let Some(client) = self.clients.get(&number) else { return };
-        match client.doing {
-            Doing::Gone => return self.drop_client(poll, number),
-            Doing::Waiting if !self.queue.contains(&number) => self.queue.push_back(number),
+        match client.state {
+            ClientState::Gone => return self.drop_client(poll, number),
+            ClientState::Queued if !self.queue.contains(&number) => self.queue.push_back(number),
             _ => {}
         }
         if poll.change_interest(&client.socket, number, client.interest()).is_err() {
@@ -154,56 +154,60 @@ impl Control {
         }
     }
 
-    fn accept(&mut self, poll: &Poll, now: Duration) {
-        for _ in 0..BATCH {
+    fn accept_clients(&mut self, poll: &Poll, now: Duration) {
+        for _ in 0..ACCEPT_BATCH {
             let Some(open) = &self.open else { return };
-            match socket::accept(open.socket.as_fd()).and_then(|accepted| descriptor::move_high(accepted.socket)) {
-                Ok(socket) => self.welcome(poll, socket, now),
+            match sys_socket::accept(open.socket.as_fd()).and_then(|accepted| descriptor::move_high(accepted.socket)) {
+                Ok(socket) => self.accept_client(poll, socket, now),
                 Err(error) => match Errno::from_raw(error.raw_os_error().unwrap_or(0)) {
                     Errno::EAGAIN => return,
                     Errno::ECONNABORTED | Errno::EINTR => {}
                     _ => {
-                        self.paused = Some(now + SHORTAGE);
-                        return self.listen(poll, Interest::Nothing);
+                        self.paused = Some(now + SHORTAGE_PAUSE);
+                        return self.poll_listener(poll, Interest::Nothing);
                     }
                 },
             }
         }
     }
 
-    fn listen(&self, poll: &Poll, interest: Interest) {
+    fn poll_listener(&self, poll: &Poll, interest: Interest) {
         if let Some(open) = &self.open {
-            let _ = poll.change_interest(&open.socket, FIRST, interest);
+            let _ = poll.change_interest(&open.socket, LISTENER_NUMBER, interest);
         }
     }
 
-    fn welcome(&mut self, poll: &Poll, socket: OwnedFd, now: Duration) {
+    fn accept_client(&mut self, poll: &Poll, socket: OwnedFd, now: Duration) {
         let group = self.open.as_ref().and_then(|open| open.group);
-        let Some(peer) = permitted(&socket, group) else { return send_away(&socket) };
-        if self.clients.len() >= CLIENTS {
-            let silent = |(_, client): &(&u64, &Client)| (client.doing != Doing::Asking, client.until);
-            let longest = self.clients.iter().min_by_key(silent).map(|(&number, _)| number);
-            longest.into_iter().for_each(|number| self.drop_client(poll, number));
+        let Some(peer) = permitted_peer(&socket, group) else { return reject_client(&socket) };
+        if self.clients.len() >= CLIENTS_MAX {
+            self.drop_most_silent(poll);
         }
-        self.last += 1;
-        let number = FIRST + self.last;
+        self.accepted += 1;
+        let number = LISTENER_NUMBER + self.accepted;
         if poll.add(&socket, number).is_ok() {
-            self.clients.insert(number, Client::new(socket, peer, now));
+            self.clients.insert(number, ControlClient::new(socket, peer, now));
         }
+    }
+
+    fn drop_most_silent(&mut self, poll: &Poll) {
+        let order = |(_, client): &(&u64, &ControlClient)| (client.state != ClientState::Reading, client.deadline);
+        let silent = self.clients.iter().min_by_key(order).map(|(&number, _)| number);
+        silent.into_iter().for_each(|number| self.drop_client(poll, number));
     }
 }
 
-/// Who is at the other end, if he may ask: root, the daemon's own user, and who is in the group.
-fn permitted(socket: &OwnedFd, group: Option<u32>) -> Option<Peer> {
+/// The process at the other end, if it may send requests: that of root, of the daemon's own user, or of the group.
+fn permitted_peer(socket: &OwnedFd, group: Option<u32>) -> Option<ControlPeer> {
     let credentials = getsockopt(socket, sockopt::PeerCredentials).ok()?;
     let uid = credentials.uid();
-    let of_group = |group: u32| credentials.gid() == group || socket::peer_groups(socket.as_fd()).contains(&group);
-    let may = uid == 0 || uid == geteuid().as_raw() || group.is_some_and(of_group);
-    may.then(|| Peer { uid, pid: credentials.pid() })
+    let in_group = |group: u32| credentials.gid() == group || sys_socket::peer_groups(socket.as_fd()).contains(&group);
+    let permitted = uid == 0 || uid == geteuid().as_raw() || group.is_some_and(in_group);
+    permitted.then(|| ControlPeer { uid, pid: credentials.pid() })
 }
 
-/// Tells a stranger that he is one; what doesn't fit into the socket at once he misses.
-fn send_away(socket: &OwnedFd) {
+/// Sends a `NotPermitted` error. A full socket buffer drops it.
+fn reject_client(socket: &OwnedFd) {
     let message = "only root, the daemon's own user and the group of the socket may ask";
     let answer = Answer::from(Err(Refused::new(Code::NotPermitted, message)));
     let _ = send(socket.as_raw_fd(), &answer.line(), MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);

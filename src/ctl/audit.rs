@@ -1,39 +1,30 @@
-//! `audit`: does every count agree with the live handlers? Fails if one does not.
+//! `audit`: compares every count with the live handlers. Fails if one is wrong.
 
-use clap::Args;
-
-use super::connection::{Daemon, read};
+use super::connection::{DaemonClient, parse_result};
 use super::output::Output;
 use super::{Failure, Request};
-use crate::api;
-use crate::ctl::render::grid::{Grid, Side};
+use crate::api::Audit;
+use crate::ctl::render::grid::{Grid, Side, Tone};
 use crate::exit;
 
-/// The arguments.
-#[derive(Debug, Args)]
-pub(super) struct Audit {}
-
-impl Audit {
-    pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-        let result = daemon.ask(&Request::Audit {})?;
-        let audit: api::Audit = read(result.clone())?;
-        output.show(result, |_| Ok(table(&audit)))?;
-        match audit.drifts.len() {
-            0 => Ok(()),
-            count => Err(Failure::new(exit::FAILURE, format!("{count} counts are wrong; please report this bug"))),
-        }
+pub(super) fn audit_counts(daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
+    let result = daemon.request(&Request::Audit {})?;
+    let audit: Audit = parse_result(&result)?;
+    output.print_result(&result, |output| print_audit(output, &audit))?;
+    match audit.drifts.len() {
+        0 => Ok(()),
+        count => Err(Failure::new(exit::FAILURE, format!("{count} counts are wrong; please report this bug"))),
     }
 }
 
-fn table(audit: &api::Audit) -> Grid {
+fn print_audit(output: &mut Output, audit: &Audit) -> Result<(), Failure> {
     if audit.drifts.is_empty() {
-        let mut grid = Grid::new(&[("", Side::Left)]);
-        grid.row([format!("clean: every count agrees with the {} live handlers", audit.handlers).into()]);
-        return grid;
+        let text = format!("clean: every count agrees with the {} live handlers", audit.handlers);
+        return output.print_line(&text, Tone::Plain);
     }
     let mut grid = Grid::new(&[("COUNT OF", Side::Left), ("EXPECTED", Side::Right), ("FOUND", Side::Right)]);
     for drift in &audit.drifts {
         grid.row([(&drift.what).into(), drift.expected.into(), drift.found.into()]);
     }
-    grid
+    output.print_grid(&grid)
 }

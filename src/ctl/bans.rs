@@ -1,66 +1,62 @@
-//! `ban NETWORK [DURATION]`, `unban NETWORK` and `bans`: who is turned away in every service.
+//! `ban NETWORK [DURATION]`, `unban NETWORK` and `bans`: networks and sources that are refused in every service.
 
 use std::time::Duration;
 
 use clap::Args;
 
-use super::connection::{Daemon, read};
+use super::connection::{DaemonClient, parse_result};
 use super::output::Output;
 use super::{Failure, Request};
-use crate::api;
+use crate::api::BanList;
 use crate::config::duration;
 use crate::ctl::render::grid::{Grid, Side};
-use crate::ctl::render::table::age;
+use crate::ctl::render::table::format_age;
 
-/// The arguments of `ban`.
 #[derive(Debug, Args)]
-pub(super) struct Ban {
+pub(super) struct BanArgs {
     /// A network or an address, such as 203.0.113.0/24
     network: String,
-    /// For how long, such as 90s or 1h30m; without it until unban
+    /// The duration of the ban, such as 90s or 1h30m; without it the ban lasts until unban
     #[arg(value_parser = whole_seconds)]
     duration: Option<Duration>,
 }
 
-/// The arguments of `unban`.
 #[derive(Debug, Args)]
-pub(super) struct Unban {
+pub(super) struct UnbanArgs {
     /// A network or an address that is banned
     network: String,
 }
 
-/// The arguments of `bans`.
-#[derive(Debug, Args)]
-pub(super) struct Bans {}
-
-impl Ban {
-    pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
+impl BanArgs {
+    pub(super) fn run(self, daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
         let (done, already) = (format!("{} is banned", self.network), format!("{} was banned before", self.network));
         let seconds = self.duration.map(|duration| duration.as_secs());
-        output.changed(daemon.ask(&Request::Ban { network: self.network, seconds })?, &done, &already)
+        output.print_change(&daemon.request(&Request::Ban { network: self.network, seconds })?, &done, &already)
     }
 }
 
-impl Unban {
-    pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-        let (done, already) = (format!("{} is let in again", self.network), format!("{} was not banned", self.network));
-        output.changed(daemon.ask(&Request::Unban { network: self.network })?, &done, &already)
+impl UnbanArgs {
+    pub(super) fn run(self, daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
+        let done = format!("{} is no longer banned", self.network);
+        let already = format!("{} was not banned", self.network);
+        output.print_change(&daemon.request(&Request::Unban { network: self.network })?, &done, &already)
     }
 }
 
-impl Bans {
-    pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-        output.show(daemon.ask(&Request::Bans {})?, |result| Ok(table(&read(result)?)))
-    }
+pub(super) fn show_bans(daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
+    let result = daemon.request(&Request::Bans {})?;
+    output.print_result(&result, |output| output.print_grid(&bans_grid(&parse_result(&result)?)))
 }
 
-fn table(found: &api::Bans) -> Grid {
+fn bans_grid(list: &BanList) -> Grid {
     let mut grid = Grid::new(&[("WHO", Side::Left), ("LEFT", Side::Right), ("WHY", Side::Left)]);
-    for ban in &found.bans {
-        grid.row([(&ban.network).into(), ban.left_seconds.map_or_else(|| "-".to_owned(), age).into(), "ban".into()]);
+    for ban in &list.bans {
+        let left = ban.left_seconds.map_or_else(|| "-".to_owned(), format_age);
+        grid.row([(&ban.network).into(), left.into(), "ban".into()]);
     }
-    for one in &found.penalties.longest {
-        grid.row([(&one.source).into(), age(one.left_seconds).into(), format!("penalty, time {}", one.times).into()]);
+    for penalised in &list.penalties.longest {
+        let left = format_age(penalised.left_seconds);
+        grid.row([(&penalised.source).into(), left.into(), format!("penalty, time {}", penalised.times).into()]);
     }
     grid
 }

@@ -1,4 +1,4 @@
-//! `completions SHELL [PROGRAM]`: a completion script, made from the same definitions as the command lines themselves.
+//! `completions SHELL [PROGRAM]`: a completion script, made from the definitions of the command lines.
 
 use std::io::Write;
 
@@ -6,43 +6,42 @@ use clap::{Args, Command, CommandFactory, ValueEnum};
 use clap_complete::{Shell, generate};
 
 use super::output::Output;
-use super::{Arguments, Failure};
-use crate::arguments;
+use super::{CtlArguments, Failure};
+use crate::arguments::Arguments;
 
-/// The arguments.
 #[derive(Debug, Args)]
-pub(super) struct Completions {
-    /// The shell
+pub(super) struct CompletionsArgs {
+    /// The shell that reads the script
     shell: Shell,
-    /// Whose command line to complete
+    /// The program whose command line the script completes
     #[arg(default_value = "oxinetctl")]
-    program: Program,
+    program: CompletedProgram,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Program {
-    /// This tool
+enum CompletedProgram {
+    /// The tool that controls the daemon
     Oxinetctl,
-    /// The daemon
+    /// The daemon itself
     Oxinetd,
 }
 
-impl Completions {
+impl CompletionsArgs {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let mut command = match self.program {
-            Program::Oxinetctl => Arguments::command(),
-            Program::Oxinetd => visible(&arguments::Arguments::command()),
+            CompletedProgram::Oxinetctl => CtlArguments::command(),
+            CompletedProgram::Oxinetd => without_hidden(&Arguments::command()),
         };
         let name = command.get_name().to_owned();
-        // `generate` panics where it can't write, so it writes to memory.
+        // `generate` panics if it can't write, so it writes to memory.
         let mut script = Vec::new();
         generate(self.shell, &mut command, name, &mut script);
         Ok(output.write_all(&script)?)
     }
 }
 
-/// The same without the arguments that nobody types, which bash would offer all the same.
-fn visible(whole: &Command) -> Command {
-    let typed = whole.get_arguments().filter(|argument| !argument.is_hide_set()).cloned();
-    Command::new("oxinetd").version(env!("CARGO_PKG_VERSION")).args(typed)
+/// The command line without hidden arguments, which bash would offer nevertheless.
+fn without_hidden(command: &Command) -> Command {
+    let visible = command.get_arguments().filter(|argument| !argument.is_hide_set()).cloned();
+    Command::new("oxinetd").version(env!("CARGO_PKG_VERSION")).args(visible)
 }

@@ -1,4 +1,6 @@
-//! The way to the daemon: its control socket, one request, one answer.
+//! The connection to the daemon: its control socket, one request, one answer.
+//!
+//! All subcommands that need the daemon use it. Every error is a [`Failure`] with a message and an exit status.
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
@@ -9,33 +11,29 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Failure;
-use crate::api::{Code, Refused, Request, VERSION, read_answer};
-use crate::control::default_place;
+use crate::api::{Code, Refused, Request, VERSION, default_socket_path, read_answer, system_socket_path};
 use crate::exit;
 
-/// How long the daemon may take to answer. A reload asks the name service, which may be slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait for an answer. A reload looks up users, which may be slow.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Where root's daemon has its control socket.
-const OF_ROOT: &str = "/run/oxinetd/control.sock";
-
-/// Where the daemon listens.
+/// The control socket of a daemon. Each request makes a new connection.
 #[derive(Clone, Debug)]
-pub(super) struct Daemon {
+pub(super) struct DaemonClient {
     path: PathBuf,
 }
 
-impl Daemon {
-    /// At `path`, or where this user's own daemon listens; if there is none, where root's does.
-    pub(super) fn at(path: Option<PathBuf>) -> Self {
-        let own = || default_place().filter(|path| path.exists());
-        Self { path: path.or_else(own).unwrap_or_else(|| OF_ROOT.into()) }
+impl DaemonClient {
+    /// The socket at `path`; without it, that of this user's own daemon; if there is none, that of root's daemon.
+    pub(super) fn new(path: Option<PathBuf>) -> Self {
+        let own = || default_socket_path().filter(|path| path.exists());
+        Self { path: path.or_else(own).unwrap_or_else(system_socket_path) }
     }
 
-    /// Asks, and gives the result as it was sent.
-    pub(super) fn ask(&self, request: &Request) -> Result<Value, Failure> {
-        let failed = |error: io::Error| Failure::new(status_of(&error), explain(&self.path, &error));
-        let line = self.exchange(request).map_err(failed)?;
+    /// Sends a request, and returns the result as it was sent.
+    pub(super) fn request(&self, request: &Request) -> Result<Value, Failure> {
+        let failed = |error: io::Error| Failure::new(status_of(&error), describe_error(&self.path, &error));
+        let line = self.exchange_lines(request).map_err(failed)?;
         let not_understood = |error| format!("{}: the daemon's answer is not understood: {error}", self.path.display());
         let answer = read_answer(&line).map_err(|error| Failure::new(exit::FAILURE, not_understood(error)))?;
         answer.map_err(|Refused { code, messages }| Failure {
@@ -44,18 +42,18 @@ impl Daemon {
         })
     }
 
-    /// Asks, and reads the result.
-    pub(super) fn ask_for<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Failure> {
-        read(self.ask(request)?)
+    /// Sends a request, and reads the result into a type.
+    pub(super) fn request_as<T: DeserializeOwned>(&self, request: &Request) -> Result<T, Failure> {
+        parse_result(&self.request(request)?)
     }
 
-    fn exchange(&self, request: &Request) -> io::Result<Vec<u8>> {
+    fn exchange_lines(&self, request: &Request) -> io::Result<Vec<u8>> {
         let mut stream = UnixStream::connect(&self.path)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
         let mut line = serde_json::to_value(request)?;
         line["version"] = VERSION.into();
-        // Who is not let in gets his answer before he has asked, and finds the socket closed.
+        // A client without permission gets its answer before it has sent a request, and the socket is closed.
         let sent = stream.write_all(format!("{line}\n").as_bytes());
         let mut answer = Vec::new();
         BufReader::new(stream).read_until(b'\n', &mut answer)?;
@@ -67,9 +65,9 @@ impl Daemon {
     }
 }
 
-/// Reads a result.
-pub(super) fn read<T: DeserializeOwned>(result: Value) -> Result<T, Failure> {
-    serde_json::from_value(result)
+/// Reads a result into a type.
+pub(super) fn parse_result<T: DeserializeOwned>(result: &Value) -> Result<T, Failure> {
+    T::deserialize(result)
         .map_err(|error| Failure::new(exit::FAILURE, format!("the daemon's answer is not understood: {error}")))
 }
 
@@ -81,7 +79,7 @@ fn status_of(error: &io::Error) -> u8 {
     }
 }
 
-fn explain(path: &Path, error: &io::Error) -> String {
+fn describe_error(path: &Path, error: &io::Error) -> String {
     let what = match error.kind() {
         io::ErrorKind::NotFound => {
             "there is no control socket; is oxinetd running? --socket says where it listens".into()

@@ -1,27 +1,26 @@
-//! `drain SERVICE` and `resume SERVICE`: turns the clients of a service away for a while; its handlers live on.
+//! `drain SERVICE` and `resume SERVICE`: refuses new clients of a service for a while; its live handlers continue.
 
 use clap::Args;
 
-use super::connection::Daemon;
+use super::connection::DaemonClient;
 use super::output::Output;
 use super::{Failure, Request};
 
-/// The arguments of either.
 #[derive(Debug, Args)]
-pub(super) struct Service {
-    /// The service
+pub(super) struct DrainArgs {
+    /// The name of the service
     service: String,
 }
 
-impl Service {
-    pub(super) fn drain(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
+impl DrainArgs {
+    pub(super) fn drain(self, daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
         let (done, already) = (format!("{} is drained", self.service), format!("{} was drained before", self.service));
-        output.changed(daemon.ask(&Request::Drain { service: self.service })?, &done, &already)
+        output.print_change(&daemon.request(&Request::Drain { service: self.service })?, &done, &already)
     }
 
-    pub(super) fn resume(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-        let (done, already) =
-            (format!("{} takes clients again", self.service), format!("{} was not drained", self.service));
-        output.changed(daemon.ask(&Request::Resume { service: self.service })?, &done, &already)
+    pub(super) fn resume(self, daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
+        let done = format!("{} accepts clients again", self.service);
+        let already = format!("{} was not drained", self.service);
+        output.print_change(&daemon.request(&Request::Resume { service: self.service })?, &done, &already)
     }
 }

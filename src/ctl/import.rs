@@ -1,4 +1,4 @@
-//! `import FILE…`: tables of inetd and xinetd in YAML on standard output, and on standard error what should be looked at.
+//! `import FILE…`: translates tables of inetd and xinetd into YAML on standard output, with warnings on standard error.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,38 +6,37 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::output::Output;
-use super::{Failure, complain};
-use crate::arguments::dialect;
+use super::{Failure, report_errors};
+use crate::arguments::dialect_parser;
 use crate::compat::Options;
 use crate::compat::import::{Imported, import};
 use crate::config::Dialect;
 use crate::exit;
 
-/// The arguments.
 #[derive(Debug, Args)]
-pub(super) struct Import {
-    /// An inetd.conf or xinetd.conf; several make one table
+pub(super) struct ImportArgs {
+    /// An inetd.conf or xinetd.conf; several files make one table
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Whose inetd.conf it is
-    #[arg(long, value_name = "DIALECT", default_value_t, value_parser = dialect())]
+    /// The inetd whose inetd.conf format to read
+    #[arg(long, value_name = "DIALECT", default_value_t, value_parser = dialect_parser())]
     dialect: Dialect,
-    /// Fail if there is anything to be looked at
+    /// Fail if there are warnings
     #[arg(long)]
     strict: bool,
 }
 
-impl Import {
+impl ImportArgs {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
         let options = Options { dialect: self.dialect, ..Options::default() };
         let lines = |problems: Vec<_>| problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         let imported = import(&self.files, &options)
             .map_err(|problems| Failure { lines: lines(problems), status: exit::CONFIG })?;
         let Imported { yaml, problems, warnings } = imported;
-        let notes = !warnings.is_empty();
-        let _ = complain(&lines(warnings), 0);
+        let has_warnings = !warnings.is_empty();
+        let _ = report_errors(&lines(warnings), 0);
         output.write_all(yaml.as_bytes())?;
-        if problems.is_empty() && !(self.strict && notes) {
+        if problems.is_empty() && !(self.strict && has_warnings) {
             return Ok(());
         }
         output.flush()?;

@@ -1,8 +1,7 @@
 //! The operator's tool, oxinetctl: arguments → one subcommand → exit status.
 //!
-//! Each subcommand is a file of this folder: a clap `Args` and a `run`, which writes data to standard output and gives
-//! the first error. [`main`] alone prints errors, on standard error, and turns them into the exit status. Nothing here
-//! is part of the daemon.
+//! Each subcommand is a file of this folder. It writes data to standard output and returns the first error. [`main`] alone
+//! writes errors to standard error, and turns them into the exit status. No part of the daemon is used here.
 
 mod audit;
 mod bans;
@@ -14,7 +13,7 @@ mod import;
 mod metrics;
 mod output;
 mod reload;
-pub mod render;
+mod render;
 mod schema;
 mod services;
 mod sources;
@@ -23,7 +22,7 @@ mod top;
 mod upgrade;
 
 #[cfg(any(test, fuzzing))]
-pub use metrics::any_head;
+pub(crate) use metrics::check_head;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -34,87 +33,86 @@ use clap::{Parser, Subcommand};
 
 use crate::api::Request;
 use crate::exit;
-use connection::Daemon;
-use output::{Format, Output};
+use connection::DaemonClient;
+use output::{Output, OutputFormat};
 
 /// The name under which the tool is installed.
 const NAME: &str = "oxinetctl";
 
-/// Looks after a running oxinetd, and helps to write its table.
+/// Shows the state of a running oxinetd, sends commands to it, and helps to write its table.
 #[derive(Debug, Parser)]
 #[command(name = NAME, version, disable_help_subcommand = true)]
-struct Arguments {
+struct CtlArguments {
     /// The control socket of the daemon
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// How to write the answer
+    /// The format of the answer
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
-    format: Format,
+    format: OutputFormat,
     #[command(subcommand)]
     command: Command,
 }
 
-/// What to do.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show how the daemon is
-    Status(status::Status),
-    /// Show what each service is doing
-    Services(services::Services),
-    /// Show the sources with the most handlers
-    Sources(sources::Sources),
+    /// Show a summary of the daemon's state
+    Status,
+    /// Show the state of each service
+    Services,
+    /// Show the sources with the most live handlers
+    Sources(sources::SourcesArgs),
     /// Watch services, sources and refusals live
-    Top(top::Top),
-    /// Say whether a client would be let in, and why; fail if not
-    Explain(explain::Explain),
-    /// Work out every count anew, and fail if one is wrong
-    Audit(audit::Audit),
-    /// Write metrics for Prometheus and the like
-    Metrics(metrics::Metrics),
-    /// Take a changed table into use, and wait for the outcome
-    Reload(reload::Reload),
-    /// Have the program on disk take over, and wait for the outcome
-    Upgrade(upgrade::Upgrade),
-    /// Turn the clients of a service away from now on
-    Drain(drain::Service),
-    /// Let the clients of a drained service in again
-    Resume(drain::Service),
-    /// Turn a network away in every service
-    Ban(bans::Ban),
-    /// Take a ban back, and forgive penalties
-    Unban(bans::Unban),
-    /// Show who is banned or penalised
-    Bans(bans::Bans),
+    Top(top::TopArgs),
+    /// Tell whether a client would be accepted, and why; fail if it would be refused
+    Explain(explain::ExplainArgs),
+    /// Recount everything from the live handlers and compare; fail if a count is wrong
+    Audit,
+    /// Write metrics for Prometheus and compatible programs
+    Metrics(metrics::MetricsArgs),
+    /// Make the daemon read its table again, and wait for the result
+    Reload,
+    /// Replace the running program with the one on disk, and wait for the result
+    Upgrade,
+    /// Refuse new clients of a service; live handlers continue
+    Drain(drain::DrainArgs),
+    /// Accept clients of a drained service again
+    Resume(drain::DrainArgs),
+    /// Refuse all clients of a network, in every service
+    Ban(bans::BanArgs),
+    /// Remove the ban of a network, and the penalties of its sources
+    Unban(bans::UnbanArgs),
+    /// Show banned networks and penalised sources
+    Bans,
     /// Write a JSON Schema of the service table, for editors
-    Schema(schema::Schema),
+    Schema(schema::SchemaArgs),
     /// Translate an inetd.conf or xinetd.conf into YAML
-    Import(import::Import),
+    Import(import::ImportArgs),
     /// Write a completion script for a shell
-    Completions(completions::Completions),
+    Completions(completions::CompletionsArgs),
 }
 
-/// Why a subcommand did not do what it was asked.
+/// Why a subcommand failed.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// What is wrong, a line each; none if all has been said.
+    /// The error messages; none if the output has told everything.
     lines: Vec<String>,
-    /// One of [`exit`].
+    /// The exit status, a constant of [`exit`].
     status: u8,
 }
 
 impl Failure {
-    /// Nothing is wrong, but the answer is no, and has been given.
+    /// No error, but the answer is no, and the output has told so.
     fn quiet() -> Self {
         Self { lines: Vec::new(), status: exit::FAILURE }
     }
 
-    /// One line, and the exit status.
+    /// A failure with one error message.
     fn new(status: u8, line: impl Display) -> Self {
         Self { lines: vec![line.to_string()], status }
     }
 }
 
-/// Standard output can't be written. Who has read enough of it and gone is none of our business.
+/// Standard output cannot be written. A reader that has closed the pipe is no error to report.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
@@ -127,44 +125,48 @@ impl From<io::Error> for Failure {
 /// Runs the subcommand that the command line names.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match CtlArguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
         }
     };
-    let mut output = Output::standard(arguments.format);
-    let daemon = Daemon::at(arguments.socket);
-    let result = match arguments.command {
-        Command::Status(command) => command.run(&daemon, &mut output),
-        Command::Services(command) => command.run(&daemon, &mut output),
-        Command::Sources(command) => command.run(&daemon, &mut output),
-        Command::Audit(command) => command.run(&daemon, &mut output),
-        Command::Metrics(command) => command.run(&daemon, &mut output),
-        Command::Reload(command) => command.run(&daemon, &mut output),
-        Command::Upgrade(command) => command.run(&daemon, &mut output),
-        Command::Top(command) => command.run(&daemon, &output),
-        Command::Explain(command) => command.run(&daemon, &mut output),
-        Command::Drain(service) => service.drain(&daemon, &mut output),
-        Command::Resume(service) => service.resume(&daemon, &mut output),
-        Command::Ban(command) => command.run(&daemon, &mut output),
-        Command::Unban(command) => command.run(&daemon, &mut output),
-        Command::Bans(command) => command.run(&daemon, &mut output),
-        Command::Schema(command) => command.run(&mut output),
-        Command::Import(command) => command.run(&mut output),
-        Command::Completions(command) => command.run(&mut output),
-    };
-    // What there is to see is seen even if it is a failure.
+    let mut output = Output::to_stdout(arguments.format);
+    let daemon = DaemonClient::new(arguments.socket);
+    let result = run_command(arguments.command, &daemon, &mut output);
+    // The output so far is written even after a failure.
     let written = output.flush().map_err(Failure::from);
     match result.and(written) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure { lines, status }) => complain(&lines, status),
+        Err(Failure { lines, status }) => report_errors(&lines, status),
     }
 }
 
-/// One line for each problem, on standard error; nothing is lost if nobody reads them.
-fn complain(lines: &[String], status: u8) -> ExitCode {
+fn run_command(command: Command, daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Status => status::show_status(daemon, output),
+        Command::Services => services::show_services(daemon, output),
+        Command::Sources(command) => command.run(daemon, output),
+        Command::Audit => audit::audit_counts(daemon, output),
+        Command::Metrics(command) => command.run(daemon, output),
+        Command::Reload => reload::reload_table(daemon, output),
+        Command::Upgrade => upgrade::upgrade_daemon(daemon, output),
+        Command::Top(command) => command.run(daemon, output),
+        Command::Explain(command) => command.run(daemon, output),
+        Command::Drain(command) => command.drain(daemon, output),
+        Command::Resume(command) => command.resume(daemon, output),
+        Command::Ban(command) => command.run(daemon, output),
+        Command::Unban(command) => command.run(daemon, output),
+        Command::Bans => bans::show_bans(daemon, output),
+        Command::Schema(command) => command.run(output),
+        Command::Import(command) => command.run(output),
+        Command::Completions(command) => command.run(output),
+    }
+}
+
+/// Writes each line to standard error. An error of writing there is ignored. Returns the exit status.
+fn report_errors(lines: &[String], status: u8) -> ExitCode {
     let mut stderr = io::stderr().lock();
     for line in lines {
         let _ = writeln!(stderr, "{NAME}: {line}");

@@ -1,4 +1,6 @@
-//! Standard output: data and nothing else, as a table for people or as JSON for programs.
+//! Standard output: data and nothing else, as text for people or as JSON for programs.
+//!
+//! All subcommands write here. An error of writing is a [`Failure`]; [`super::main`] reports it.
 
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
@@ -6,30 +8,28 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use super::Failure;
-use super::connection::read;
+use super::connection::parse_result;
 use crate::api::Changed;
-use crate::ctl::render::grid::{Grid, Side};
+use crate::ctl::render::grid::{Cell, Grid, Tone};
 
-/// How to write what the daemon has answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
-    /// For people
+pub(super) enum OutputFormat {
+    /// Tables and lines for people
     Table,
-    /// For programs
+    /// JSON for programs
     Json,
 }
 
-/// Standard output.
+/// The standard output of this process, and how to write to it.
 pub(super) struct Output {
     out: BufWriter<StdoutLock<'static>>,
-    pub format: Format,
-    /// Is there to be colour? Only on a terminal, and not for who doesn't want it (no-color.org).
+    pub format: OutputFormat,
+    /// Whether to use colour: only on a terminal, and not if `NO_COLOR` is set (no-color.org).
     pub colour: bool,
 }
 
 impl Output {
-    /// That of this process.
-    pub(super) fn standard(format: Format) -> Self {
+    pub(super) fn to_stdout(format: OutputFormat) -> Self {
         let out = io::stdout().lock();
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
@@ -37,33 +37,37 @@ impl Output {
         Self { out: BufWriter::new(out), format, colour }
     }
 
-    /// Writes a result: as JSON as it is, or as a table.
-    pub(super) fn show(
+    /// Writes a result as JSON, or calls `print_text`, which writes it for people.
+    pub(super) fn print_result(
         &mut self,
-        result: Value,
-        table: impl FnOnce(Value) -> Result<Grid, Failure>,
+        result: &Value,
+        print_text: impl FnOnce(&mut Self) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
         match self.format {
-            Format::Json => Ok(writeln!(self.out, "{result:#}")?),
-            Format::Table => self.grid(&table(result)?),
+            OutputFormat::Json => Ok(writeln!(self.out, "{result:#}")?),
+            OutputFormat::Table => print_text(self),
         }
     }
 
-    /// Says what has been done, or that it was so before.
-    pub(super) fn changed(&mut self, result: Value, done: &str, already: &str) -> Result<(), Failure> {
-        self.show(result, |result| {
-            let Changed { changed } = read(result)?;
-            let mut grid = Grid::new(&[("", Side::Left)]);
-            grid.row([if changed { done } else { already }.into()]);
-            Ok(grid)
+    /// Writes the result of a change: the text `done`, or `already` if there was nothing to change.
+    pub(super) fn print_change(&mut self, result: &Value, done: &str, already: &str) -> Result<(), Failure> {
+        self.print_result(result, |output| {
+            let Changed { changed } = parse_result(result)?;
+            output.print_line(if changed { done } else { already }, Tone::Plain)
         })
     }
 
-    pub(super) fn grid(&mut self, grid: &Grid) -> Result<(), Failure> {
+    pub(super) fn print_grid(&mut self, grid: &Grid) -> Result<(), Failure> {
         for line in grid.lines(self.colour) {
             writeln!(self.out, "{line}")?;
         }
         Ok(())
+    }
+
+    /// Writes one line. Control characters in it are replaced.
+    pub(super) fn print_line(&mut self, text: &str, tone: Tone) -> Result<(), Failure> {
+        let line = Cell::new(text, tone);
+        Ok(writeln!(self.out, "{}", tone.paint(line.text(), self.colour))?)
     }
 }
 

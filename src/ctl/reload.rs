@@ -1,24 +1,17 @@
-//! `reload`: has the daemon read its table anew, and waits for the outcome. Fails if that failed, with its errors.
+//! `reload`: makes the daemon read its table again, and waits for the result. If the reload fails, this command shows the
+//! errors and fails too.
 
-use clap::Args;
-
-use super::connection::{Daemon, read};
+use super::connection::{DaemonClient, parse_result};
 use super::output::Output;
 use super::{Failure, Request};
 use crate::api::Reloaded;
-use crate::ctl::render::grid::{Grid, Side};
+use crate::ctl::render::grid::Tone;
 
-/// The arguments.
-#[derive(Debug, Args)]
-pub(super) struct Reload {}
-
-impl Reload {
-    pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-        output.show(daemon.ask(&Request::Reload {})?, |result| {
-            let Reloaded { added, removed, altered, kept } = read(result)?;
-            let mut grid = Grid::new(&[("", Side::Left)]);
-            grid.row([format!("added {added}, removed {removed}, altered {altered}, kept {kept}").into()]);
-            Ok(grid)
-        })
-    }
+pub(super) fn reload_table(daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
+    let result = daemon.request(&Request::Reload {})?;
+    output.print_result(&result, |output| {
+        let Reloaded { added, removed, altered, kept } = parse_result(&result)?;
+        let text = format!("added {added}, removed {removed}, altered {altered}, kept {kept}");
+        output.print_line(&text, Tone::Plain)
+    })
 }

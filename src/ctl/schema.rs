@@ -1,4 +1,4 @@
-//! `schema [--protocol]`: what a table, or what is said over the control socket, may be, as JSON Schema.
+//! `schema [--protocol]`: the JSON Schema of the service table, or of the control socket's protocol.
 
 use std::io::Write;
 
@@ -6,20 +6,19 @@ use clap::Args;
 
 use super::Failure;
 use super::output::Output;
-use crate::api;
+use crate::api::protocol_schema;
 use crate::config::json_schema;
 
-/// The arguments.
 #[derive(Debug, Args)]
-pub(super) struct Schema {
-    /// Of the control socket's protocol, in place of the service table
+pub(super) struct SchemaArgs {
+    /// Write the schema of the control socket's protocol instead of the service table's
     #[arg(long)]
     protocol: bool,
 }
 
-impl Schema {
+impl SchemaArgs {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let schema = if self.protocol { api::schema() } else { json_schema::schema() };
+        let schema = if self.protocol { protocol_schema() } else { json_schema::schema() };
         Ok(writeln!(output, "{schema:#}")?)
     }
 }

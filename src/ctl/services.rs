@@ -1,23 +1,16 @@
-//! `services`: what each service is doing.
+//! `services`: the state of each service.
 
-use clap::Args;
 use serde_json::Value;
 
-use super::connection::{Daemon, read};
-use super::output::{Format, Output};
+use super::connection::{DaemonClient, parse_result};
+use super::output::{Output, OutputFormat};
 use super::{Failure, Request};
 use crate::ctl::render::table;
 
-/// The arguments.
-#[derive(Debug, Args)]
-pub(super) struct Services {}
-
-impl Services {
-    pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-        let mut snapshot = daemon.ask(&Request::Status {})?;
-        if output.format == Format::Json {
-            snapshot = snapshot.get_mut("services").map(Value::take).unwrap_or_default();
-        }
-        output.show(snapshot, |result| Ok(table::services(&read(result)?)))
+pub(super) fn show_services(daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
+    let mut result = daemon.request(&Request::Status {})?;
+    if output.format == OutputFormat::Json {
+        result = result.get_mut("services").map(Value::take).unwrap_or_default();
     }
+    output.print_result(&result, |output| output.print_grid(&table::services_grid(&parse_result(&result)?)))
 }

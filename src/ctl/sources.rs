@@ -1,26 +1,28 @@
-//! `sources [--top N] [SERVICE]`: who has the most handlers.
+//! `sources [--top N] [SERVICE]`: the sources with the most live handlers.
 
 use clap::Args;
 
-use super::connection::{Daemon, read};
+use super::connection::{DaemonClient, parse_result};
 use super::output::Output;
 use super::{Failure, Request};
-use crate::api;
+use crate::api::SourceList;
 use crate::ctl::render::table;
 
-/// The arguments.
 #[derive(Debug, Args)]
-pub(super) struct Sources {
-    /// At most so many
+pub(super) struct SourcesArgs {
+    /// The number of sources to show
     #[arg(long, value_name = "N", default_value_t = 20)]
     top: u32,
-    /// Of this service alone
+    /// Show the sources of this service only
     service: Option<String>,
 }
 
-impl Sources {
-    pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-        let result = daemon.ask(&Request::Sources { top: Some(self.top), service: self.service })?;
-        output.show(result, |result| Ok(table::sources(&read::<api::Sources>(result)?.sources)))
+impl SourcesArgs {
+    pub(super) fn run(self, daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
+        let result = daemon.request(&Request::Sources { top: Some(self.top), service: self.service })?;
+        output.print_result(&result, |output| {
+            let list: SourceList = parse_result(&result)?;
+            output.print_grid(&table::sources_grid(&list.sources))
+        })
     }
 }

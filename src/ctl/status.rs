@@ -1,18 +1,11 @@
-//! `status`: how the daemon is.
+//! `status`: a summary of the daemon's state.
 
-use clap::Args;
-
-use super::connection::{Daemon, read};
+use super::connection::{DaemonClient, parse_result};
 use super::output::Output;
 use super::{Failure, Request};
 use crate::ctl::render::table;
 
-/// The arguments.
-#[derive(Debug, Args)]
-pub(super) struct Status {}
-
-impl Status {
-    pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-        output.show(daemon.ask(&Request::Status {})?, |result| Ok(table::status(&read(result)?)))
-    }
+pub(super) fn show_status(daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
+    let result = daemon.request(&Request::Status {})?;
+    output.print_result(&result, |output| output.print_grid(&table::status_grid(&parse_result(&result)?)))
 }

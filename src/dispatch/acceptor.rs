@@ -107,7 +107,7 @@ impl<K: Kernel> Dispatcher<K> {
     ) {
         let Refusal { reason, retry } = refusal;
         self.pause(id, reason, time);
-        if self.refusals.pass((Arc::clone(&served.name), reason), self.now.monotonic) {
+        if self.refusals.should_write((Arc::clone(&served.name), reason), self.now.monotonic) {
             self.log_pause(id, reason, retry.or(time));
         }
     }
@@ -172,7 +172,7 @@ impl<K: Kernel> Dispatcher<K> {
         if !served.config.log.refuse {
             return;
         }
-        if self.refusals.pass((Arc::clone(&served.name), reason), self.now.monotonic) {
+        if self.refusals.should_write((Arc::clone(&served.name), reason), self.now.monotonic) {
             let (service, peer) = (Arc::clone(&served.name), client.peer);
             self.kernel.log(Event::Refuse { service, peer, reason, retry, dry_run });
         }
@@ -180,7 +180,7 @@ impl<K: Kernel> Dispatcher<K> {
 
     /// Logs how many refusals were not logged, of the bursts that are over.
     pub(super) fn log_suppressed(&mut self) {
-        for ((service, reason), suppressed) in self.refusals.ended(self.now.monotonic) {
+        for ((service, reason), suppressed) in self.refusals.take_ended(self.now.monotonic) {
             self.kernel.log(Event::Suppressed { service, reason, suppressed });
         }
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::kernel::Resources;
-use crate::builtin::What;
+use crate::builtin::BuiltinKind;
 use crate::config::Service;
 use crate::types::ServiceId;
 
@@ -31,6 +31,6 @@ impl<R: Resources> Served<R> {
     /// May its handlers hand their connection back (`builtin: tcpmux`)?
     #[must_use]
     pub fn hands_back(&self) -> bool {
-        self.config.program.builtin.as_ref().is_some_and(|builtin| builtin.what == What::Tcpmux)
+        self.config.program.builtin.as_ref().is_some_and(|builtin| builtin.kind == BuiltinKind::Tcpmux)
     }
 }

@@ -16,7 +16,7 @@ use super::kernel::{ConnectionInfo, Kernel, Spawned};
 use super::listeners::ListenerId;
 use super::service::Served;
 use crate::admission::Client;
-use crate::log::{Event, Of};
+use crate::log::{CountOf, Event};
 use crate::net::Peer;
 use crate::types::{KillSignal, Reason, SpawnFailure, Step, Ticket};
 
@@ -240,7 +240,7 @@ impl<K: Kernel> Dispatcher<K> {
         self.ledger.note_failure(served.id, failure.step);
         self.ledger.note_refusal(served.id, Reason::SpawnFailed);
         let service = Arc::clone(&served.name);
-        if self.refusals.pass((Arc::clone(&service), Reason::SpawnFailed), self.now.monotonic) {
+        if self.refusals.should_write((Arc::clone(&service), Reason::SpawnFailed), self.now.monotonic) {
             let (step, errno) = (failure.step.word(), failure.errno);
             self.kernel.log(Event::SpawnFailed { service, peer, step, errno });
         }
@@ -257,8 +257,8 @@ impl<K: Kernel> Dispatcher<K> {
             service: Arc::clone(&served.name),
             peer: handler.peer,
             pid: handler.pid,
-            source_count: Of { count: of_source, limit: served.config.per_source.instances },
-            service_count: Of { count: of_service, limit: served.config.instances },
+            source_count: CountOf { count: of_source, limit: served.config.per_source.instances },
+            service_count: CountOf { count: of_service, limit: served.config.instances },
         });
     }
 

@@ -1,16 +1,16 @@
-//! Lines as the sinks get them, for [`crate::fuzzed`].
+//! Lines as the sinks receive them, for [`crate::fuzzed`] alone.
 
 use std::time::Duration;
 
 use super::event::Event;
 use super::render::Stamp;
 
-/// A warning of this message, as text and as JSON.
+/// A warning with this message, as text and as JSON.
 #[must_use]
-pub fn lines(message: String) -> (String, String) {
+pub(crate) fn render_both(message: String) -> (String, String) {
     let event = Event::Warning { message };
     let (mut text, mut json) = (String::new(), String::new());
-    event.text(&mut text);
-    event.json(&mut json, &mut Stamp::default(), Duration::ZERO);
+    event.write_text(&mut text);
+    event.write_json(&mut json, &mut Stamp::default(), Duration::ZERO);
     (text, json)
 }

@@ -1,14 +1,15 @@
-//! Typed events become lines in syslog, the journal, a file or on standard error, on a thread of their own.
+//! Typed events become lines in syslog, the journal, a file or on standard error, on a separate thread.
 //!
-//! Anyone may write an [`Event`] by a [`Log`] handle. Writing never waits: the event goes on a bounded queue, and is
-//! dropped and counted when that is full. Only the log's thread formats lines and touches sinks, so a log that nobody
-//! reads stops nothing but itself. Opening a file can fail, and that is told; a syslog or a journal that is not there
-//! is tried again later. A service may have a place of its own; the thread finds it by the service's name.
+//! Any part of the daemon may write an [`Event`] through a [`Log`] handle. Writing never waits: the event goes to a
+//! bounded queue, and is dropped and counted if the queue is full. Only the log's thread formats lines and uses sinks, so
+//! a log that nobody reads blocks no other part. If a file cannot be opened, the caller gets an error; a syslog daemon or
+//! a journal that is missing is tried again later. A service may have its own place; the thread finds it by the name of
+//! the service.
 
 mod burst;
 mod event;
 #[cfg(any(test, fuzzing))]
-pub mod fuzzed;
+pub(crate) mod fuzzed;
 mod queue;
 mod render;
 mod sink;
@@ -16,8 +17,8 @@ mod sinks;
 #[cfg(test)]
 mod tests;
 
-pub use burst::Burst;
-pub use event::{Event, Level, Of};
+pub(crate) use burst::Burst;
+pub use event::{CountOf, Event, Level};
 
 use std::fmt;
 use std::io;
@@ -30,105 +31,106 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::{clock, signals};
 use crate::types::Reason;
-use queue::{Item, Queue};
+use queue::{Queue, QueueItem};
 use sinks::Sinks;
 
-/// Where and how to log.
+/// Where, what and how to log, for the daemon and all services.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// Where lines go.
-    pub place: Place,
-    /// The least important level that is still written, wherever.
+pub struct LogConfig {
+    /// The place of the daemon's lines, and of services without their own place.
+    pub place: LogPlace,
+    /// The least important level that is written, in every place.
     pub level: Level,
-    /// The services whose lines go elsewhere, by name.
-    pub services: Vec<(String, Place)>,
+    /// The services with their own places, by name.
+    pub services: Vec<(String, LogPlace)>,
 }
 
-/// A place for lines, and what they look like there.
+/// A place for log lines, and their format there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Place {
-    /// Where lines go.
-    pub to: Target,
+pub struct LogPlace {
+    /// The file or the service that receives the lines.
+    pub to: LogTarget,
     /// The syslog facility, by its number in RFC 5424 §6.2.1 (`daemon` is 3).
     pub facility: u8,
-    /// The shape of a line.
-    pub format: Format,
+    /// Whether lines are text or JSON.
+    pub format: LogFormat,
 }
 
-/// What a service says of the place of its lines; in what it leaves open it follows the daemon.
+/// The log keys that a service sets. For a key that is not set, the daemon's value applies.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Own {
-    /// Where lines go.
-    pub to: Option<Target>,
-    /// The syslog facility.
+pub struct LogOverrides {
+    /// `log.to` of the service, if set.
+    pub to: Option<LogTarget>,
+    /// `log.facility` of the service, if set: a number of RFC 5424 §6.2.1.
     pub facility: Option<u8>,
-    /// The shape of a line.
-    pub format: Option<Format>,
+    /// `log.format` of the service, if set.
+    pub format: Option<LogFormat>,
 }
 
-impl Own {
-    /// The place, where the daemon's is `common`. A facility that means nothing there makes no place of its own.
+impl LogOverrides {
+    /// The place of the service's lines, where `common` is the daemon's. The facility counts for syslog alone: elsewhere
+    /// it does not make a separate place.
     #[must_use]
-    pub fn over(&self, common: &Place) -> Place {
+    pub fn resolve(&self, common: &LogPlace) -> LogPlace {
         let to = self.to.as_ref().unwrap_or(&common.to);
-        let facility = self.facility.filter(|_| *to == Target::Syslog).unwrap_or(common.facility);
-        Place { to: to.clone(), facility, format: self.format.unwrap_or(common.format) }
+        let facility = self.facility.filter(|_| *to == LogTarget::Syslog).unwrap_or(common.facility);
+        LogPlace { to: to.clone(), facility, format: self.format.unwrap_or(common.format) }
     }
 }
 
-/// Where log lines go.
+/// The file or the service that receives log lines.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Target {
-    /// The local syslog daemon, by /dev/log.
+pub enum LogTarget {
+    /// The local syslog daemon, through /dev/log.
     Syslog,
-    /// The systemd journal, by its native protocol.
+    /// The systemd journal, in its native protocol.
     Journal,
-    /// Standard error.
+    /// The standard error of the daemon.
     Stderr,
-    /// A file, appended to and opened again on SIGHUP.
+    /// A file; the daemon appends to it, and opens it again on SIGHUP.
     File(PathBuf),
 }
 
-/// The shape of a log line.
+/// The format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// `verb key=value …`
+pub enum LogFormat {
+    /// For people: `verb key=value …`
     Text,
-    /// One JSON object.
+    /// For programs: one JSON object in a line.
     Json,
 }
 
-/// A place that could not be opened, and the key of the table that names it.
+/// A place that could not be opened.
 #[derive(Debug)]
-pub struct OpenError {
-    /// As `daemon.log.to` or `services.NAME.log.to`.
+pub(crate) struct LogOpenError {
+    /// The key of the table that names the place: `daemon.log.to` or `services.NAME.log.to`.
     pub key: String,
-    /// Why.
+    /// The error from opening it.
     pub error: io::Error,
 }
 
-impl fmt::Display for OpenError {
+impl fmt::Display for LogOpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.key, self.error)
     }
 }
 
-impl OpenError {
+impl LogOpenError {
     fn new(key: impl Into<String>, error: io::Error) -> Self {
         Self { key: key.into(), error }
     }
 }
 
-/// The key of the daemon's own place.
-const KEY: &str = "daemon.log.to";
+/// The key of the table that names the daemon's place.
+const DAEMON_LOG_KEY: &str = "daemon.log.to";
 
-/// How long the thread lets events gather after it has written some. At thousands of connections a second this makes
-/// one write(2) of hundreds of lines, and spares the daemon's loop a wake-up for each.
-const LINGER: Duration = Duration::from_millis(5);
+/// After each batch the thread waits for this long, so that events gather. At thousands of connections a second it then
+/// writes hundreds of lines with one write(2), and the daemon's loop need not wake it for each.
+const GATHER_TIME: Duration = Duration::from_millis(5);
 
-/// Places that are open but not in use yet.
+/// Places that are open, but not in use yet.
 #[derive(Debug)]
-pub struct Prepared {
+pub(crate) struct PreparedLog {
     level: Level,
     sinks: Sinks,
 }
@@ -144,77 +146,78 @@ impl Log {
     ///
     /// # Errors
     /// A file can't be opened, or no thread can be started.
-    pub fn start(settings: &Settings) -> Result<Self, OpenError> {
+    pub(crate) fn start(settings: &LogConfig) -> Result<Self, LogOpenError> {
         Self::start_with(Sinks::open(settings)?, settings.level)
     }
 
-    fn start_with(sinks: Sinks, level: Level) -> Result<Self, OpenError> {
+    fn start_with(sinks: Sinks, level: Level) -> Result<Self, LogOpenError> {
         let queue = Arc::new(Queue::new(level));
-        let theirs = Arc::clone(&queue);
-        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&theirs, sinks));
-        thread.map_err(|error| OpenError::new(KEY, error))?;
+        let for_writer = Arc::clone(&queue);
+        let thread = thread::Builder::new().name("log".to_owned()).spawn(move || run_writer(&for_writer, sinks));
+        thread.map_err(|error| LogOpenError::new(DAEMON_LOG_KEY, error))?;
         Ok(Self { queue })
     }
 
-    /// Writes an event, if it is important enough. Never waits.
-    pub fn write(&self, event: Event) {
+    /// Puts an event on the queue if its level is to be written. Never waits.
+    pub(crate) fn write(&self, event: Event) {
         if event.level() <= self.queue.level() || matches!(event, Event::Status { .. }) {
-            self.queue.push(clock::wall(), event);
+            self.queue.push_event(clock::wall(), event);
         }
     }
 
-    /// Opens the places of other settings, also files of the same name again. Nothing has changed yet.
+    /// Opens the places of new settings; files that are open already are opened again. Logging does not change until
+    /// [`Self::commit`].
     ///
     /// # Errors
     /// A file can't be opened.
-    pub fn prepare(settings: &Settings) -> Result<Prepared, OpenError> {
-        Ok(Prepared { level: settings.level, sinks: Sinks::open(settings)? })
+    pub(crate) fn prepare(settings: &LogConfig) -> Result<PreparedLog, LogOpenError> {
+        Ok(PreparedLog { level: settings.level, sinks: Sinks::open(settings)? })
     }
 
-    /// Logs there from now on. What was written before goes to the old places.
-    pub fn commit(&self, prepared: Prepared) {
-        self.queue.switch(prepared.level, prepared.sinks);
+    /// Switches to the prepared places. Events that were written before go to the old places.
+    pub(crate) fn commit(&self, prepared: PreparedLog) {
+        self.queue.switch_sinks(prepared.level, prepared.sinks);
     }
 
-    /// Waits until everything is written that was written before this call; at most for `limit`. Was it?
+    /// Waits until all events so far are written, at most for `limit`. Whether they were.
     #[must_use]
-    pub fn flush(&self, limit: Duration) -> bool {
-        self.queue.wait_empty(limit)
+    pub(crate) fn flush(&self, limit: Duration) -> bool {
+        self.queue.wait_until_empty(limit)
     }
 
-    /// How many lines have been lost: because the queue was full, or because a sink did not take them.
+    /// How many lines were lost, because the queue was full or a sink did not take them.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
+    pub(crate) fn dropped(&self) -> u64 {
         self.queue.dropped()
     }
 }
 
-/// The life of the log's thread.
-fn write_all(queue: &Queue, mut sinks: Sinks) {
+/// The main function of the log's thread.
+fn run_writer(queue: &Queue, mut sinks: Sinks) {
     signals::block_all();
     let mut batch = Default::default();
     let mut reported = 0;
     loop {
-        queue.take(&mut batch);
+        queue.take_all(&mut batch);
         for item in batch.drain(..) {
             match item {
-                Item::Event(time, event) => sinks.put(time, &event),
-                Item::Switch(new) => {
-                    queue.lost(sinks.finish());
+                QueueItem::Event(time, event) => sinks.put_event(time, &event),
+                QueueItem::Switch(new) => {
+                    queue.count_lost(sinks.flush_batch());
                     sinks = *new;
                 }
             }
         }
-        queue.lost(sinks.finish());
+        queue.count_lost(sinks.flush_batch());
         let dropped = queue.dropped();
         if dropped > reported {
-            sinks.put(clock::wall(), &Event::Dropped { lines: dropped - reported });
-            // This line is none of those that it counts; if it is lost itself, the next batch tries again.
-            if sinks.finish() == 0 {
+            sinks.put_event(clock::wall(), &Event::Dropped { lines: dropped - reported });
+            // This line does not count itself. If it is lost, the next batch tries again.
+            if sinks.flush_batch() == 0 {
                 reported = dropped;
             }
         }
-        queue.taken_is_written();
-        thread::sleep(LINGER);
+        queue.mark_written();
+        thread::sleep(GATHER_TIME);
     }
 }

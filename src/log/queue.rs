@@ -1,6 +1,7 @@
-//! The bounded queue between whoever logs and the log's thread.
+//! The bounded queue between the daemon and the log's thread.
 //!
-//! The lock is held for a push or for the swap of the whole queue, never while anything is formatted or written.
+//! Only [`super::Log`] and its thread use it. The lock is held for a push or for the swap of the whole queue, never while
+//! a line is formatted or written. An event that does not fit is dropped and counted.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -10,27 +11,27 @@ use std::time::Duration;
 use super::event::{Event, Level};
 use super::sinks::Sinks;
 
-/// How many events may wait to be written.
-pub(super) const CAPACITY: usize = 4096;
+/// At most this many events wait to be written.
+pub(super) const EVENTS_MAX: usize = 4096;
 
-/// How many of these places are kept for warnings and worse, which a flood of daily business must not push out.
-pub(super) const RESERVED: usize = 256;
+/// This many of these places are reserved for warnings and worse, so that a flood of daily business cannot displace them.
+pub(super) const EVENTS_RESERVED: usize = 256;
 
-/// What the log's thread finds on the queue.
+/// An entry of the queue.
 #[derive(Debug)]
-pub(super) enum Item {
-    /// Something to be written, and when it happened, since 1970.
+pub(super) enum QueueItem {
+    /// An event to write, and its time since 1970.
     Event(Duration, Event),
-    /// From now on write here.
+    /// From here on, write to these sinks.
     Switch(Box<Sinks>),
 }
 
 #[derive(Debug)]
-struct State {
-    items: VecDeque<Item>,
-    /// The thread waits to be woken.
+struct QueueState {
+    items: VecDeque<QueueItem>,
+    /// The thread sleeps until it is woken.
     sleeping: bool,
-    /// The thread has taken something that is not written yet.
+    /// The thread has taken entries that are not written yet.
     writing: bool,
 }
 
@@ -38,14 +39,14 @@ struct State {
 pub(super) struct Queue {
     level: AtomicU8,
     dropped: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<QueueState>,
     pushed: Condvar,
     written: Condvar,
 }
 
 impl Queue {
     pub(super) fn new(level: Level) -> Self {
-        let state = State { items: VecDeque::with_capacity(CAPACITY), sleeping: false, writing: false };
+        let state = QueueState { items: VecDeque::with_capacity(EVENTS_MAX), sleeping: false, writing: false };
         Self {
             level: AtomicU8::new(level as u8),
             dropped: AtomicU64::new(0),
@@ -65,33 +66,33 @@ impl Queue {
     }
 
     /// Counts lines that a sink did not take.
-    pub(super) fn lost(&self, lines: u64) {
+    pub(super) fn count_lost(&self, lines: u64) {
         self.dropped.fetch_add(lines, Ordering::Relaxed);
     }
 
-    pub(super) fn push(&self, time: Duration, event: Event) {
-        let room = if event.level() <= Level::Warning { CAPACITY } else { CAPACITY - RESERVED };
+    pub(super) fn push_event(&self, time: Duration, event: Event) {
+        let room = if event.level() <= Level::Warning { EVENTS_MAX } else { EVENTS_MAX - EVENTS_RESERVED };
         let mut state = self.lock();
         if state.items.len() >= room {
             drop(state);
-            self.lost(1);
+            self.count_lost(1);
             return;
         }
-        state.items.push_back(Item::Event(time, event));
-        self.wake(state);
+        state.items.push_back(QueueItem::Event(time, event));
+        self.wake_writer(state);
     }
 
-    /// Changes level and sinks, in order with the events. This has a place even on a full queue, but only one: while a
-    /// log is stuck, reloads must not pile up open files.
-    pub(super) fn switch(&self, level: Level, sinks: Sinks) {
+    /// Changes level and sinks, in order with the events. The queue has room for one switch even when it is full, but not
+    /// for more: reloads must not pile up open files while the log is stuck.
+    pub(super) fn switch_sinks(&self, level: Level, sinks: Sinks) {
         self.level.store(level as u8, Ordering::Relaxed);
         let mut state = self.lock();
-        state.items.retain(|item| !matches!(item, Item::Switch(_)));
-        state.items.push_back(Item::Switch(Box::new(sinks)));
-        self.wake(state);
+        state.items.retain(|item| !matches!(item, QueueItem::Switch(_)));
+        state.items.push_back(QueueItem::Switch(Box::new(sinks)));
+        self.wake_writer(state);
     }
 
-    fn wake(&self, mut state: MutexGuard<'_, State>) {
+    fn wake_writer(&self, mut state: MutexGuard<'_, QueueState>) {
         let asleep = std::mem::take(&mut state.sleeping);
         drop(state);
         if asleep {
@@ -99,8 +100,8 @@ impl Queue {
         }
     }
 
-    /// Waits until there is something, and swaps all of it for the empty `batch`.
-    pub(super) fn take(&self, batch: &mut VecDeque<Item>) {
+    /// Waits until the queue is not empty, and swaps its content for the empty `batch`.
+    pub(super) fn take_all(&self, batch: &mut VecDeque<QueueItem>) {
         let mut state = self.lock();
         while state.items.is_empty() {
             state.sleeping = true;
@@ -111,19 +112,19 @@ impl Queue {
         std::mem::swap(&mut state.items, batch);
     }
 
-    pub(super) fn taken_is_written(&self) {
+    pub(super) fn mark_written(&self) {
         self.lock().writing = false;
         self.written.notify_all();
     }
 
-    pub(super) fn wait_empty(&self, limit: Duration) -> bool {
-        let busy = |state: &mut State| state.writing || !state.items.is_empty();
+    pub(super) fn wait_until_empty(&self, limit: Duration) -> bool {
+        let busy = |state: &mut QueueState| state.writing || !state.items.is_empty();
         let waited = self.written.wait_timeout_while(self.lock(), limit, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
-    /// Nobody can leave the state half changed: a poisoned lock is as good as any.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    /// A poisoned lock is as good as any: no code path leaves the state half changed.
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,12 +6,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::event::{Event, Level, Of};
-use super::queue::{CAPACITY, Item, Queue, RESERVED};
+use super::event::{CountOf, Event, Level};
+use super::queue::{EVENTS_MAX, EVENTS_RESERVED, Queue, QueueItem};
 use super::render::Stamp;
 use super::sink::Sink;
 use super::sinks::Sinks;
-use super::{Format, Log, Own, Place, Settings, Target};
+use super::{Log, LogConfig, LogFormat, LogOverrides, LogPlace, LogTarget};
 use crate::net::Peer;
 use crate::types::{Ending, Reason};
 
@@ -27,29 +27,29 @@ fn warning(message: &str) -> Event {
 
 fn text(event: &Event) -> String {
     let mut line = String::new();
-    event.text(&mut line);
+    event.write_text(&mut line);
     line
 }
 
 fn json(event: &Event) -> serde_json::Value {
     let mut line = String::new();
-    event.json(&mut line, &mut Stamp::default(), Duration::from_millis(1_764_000_000_123));
+    event.write_json(&mut line, &mut Stamp::default(), Duration::from_millis(1_764_000_000_123));
     assert!(!line.contains('\n'));
     serde_json::from_str(&line).unwrap()
 }
 
-fn place(to: Target) -> Place {
-    Place { to, facility: 3, format: Format::Text }
+fn place(to: LogTarget) -> LogPlace {
+    LogPlace { to, facility: 3, format: LogFormat::Text }
 }
 
-fn settings(to: Target) -> Settings {
-    Settings { place: place(to), level: Level::Info, services: Vec::new() }
+fn settings(to: LogTarget) -> LogConfig {
+    LogConfig { place: place(to), level: Level::Info, services: Vec::new() }
 }
 
 #[test]
 fn lines_are_as_documented() {
     let service = || Arc::<str>::from("git");
-    let of = |count, limit| Of { count, limit };
+    let of = |count, limit| CountOf { count, limit };
     let accept = Event::Accept {
         service: service(),
         peer: peer(),
@@ -133,28 +133,28 @@ fn nothing_can_make_a_second_line() {
 #[test]
 fn a_full_queue_drops_and_counts_but_keeps_room_for_what_matters() {
     let queue = Queue::new(Level::Info);
-    let push = |event| queue.push(Duration::ZERO, event);
+    let push = |event| queue.push_event(Duration::ZERO, event);
     let daily = || Event::Unlisten { service: "a".into(), endpoint: "tcp/1".into() };
-    (0..CAPACITY).for_each(|_| push(daily()));
-    assert_eq!(queue.dropped(), RESERVED as u64);
-    (0..RESERVED).for_each(|_| push(warning("w")));
-    assert_eq!(queue.dropped(), RESERVED as u64);
+    (0..EVENTS_MAX).for_each(|_| push(daily()));
+    assert_eq!(queue.dropped(), EVENTS_RESERVED as u64);
+    (0..EVENTS_RESERVED).for_each(|_| push(warning("w")));
+    assert_eq!(queue.dropped(), EVENTS_RESERVED as u64);
     push(warning("one too many"));
-    assert_eq!(queue.dropped(), RESERVED as u64 + 1);
+    assert_eq!(queue.dropped(), EVENTS_RESERVED as u64 + 1);
     let mut batch = Default::default();
-    queue.take(&mut batch);
-    assert_eq!(batch.len(), CAPACITY);
-    assert!(matches!(&batch[0], Item::Event(_, Event::Unlisten { .. })));
-    assert!(!queue.wait_empty(Duration::from_millis(1)), "what is taken is not written yet");
-    queue.taken_is_written();
-    assert!(queue.wait_empty(LONG));
+    queue.take_all(&mut batch);
+    assert_eq!(batch.len(), EVENTS_MAX);
+    assert!(matches!(&batch[0], QueueItem::Event(_, Event::Unlisten { .. })));
+    assert!(!queue.wait_until_empty(Duration::from_millis(1)), "what is taken is not written yet");
+    queue.mark_written();
+    assert!(queue.wait_until_empty(LONG));
 }
 
 #[test]
 fn a_file_gets_lines_with_a_time_and_is_opened_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    let settings = settings(Target::File(path.clone()));
+    let settings = settings(LogTarget::File(path.clone()));
     let log = Log::start(&settings).unwrap();
     log.write(warning("first"));
     log.write(Event::Resume { service: "quiet".into(), endpoint: "tcp/1".into() });
@@ -176,9 +176,9 @@ fn a_file_gets_lines_with_a_time_and_is_opened_again() {
 fn a_file_that_cannot_be_opened_is_an_error_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    assert!(Log::start(&settings(Target::File(folder.path().into()))).is_err());
-    let log = Log::start(&settings(Target::File(path.clone()))).unwrap();
-    assert!(Log::prepare(&settings(Target::File("/nonexistent/log".into()))).is_err());
+    assert!(Log::start(&settings(LogTarget::File(folder.path().into()))).is_err());
+    let log = Log::start(&settings(LogTarget::File(path.clone()))).unwrap();
+    assert!(Log::prepare(&settings(LogTarget::File("/nonexistent/log".into()))).is_err());
     log.write(warning("still here"));
     assert!(log.flush(LONG));
     assert!(fs::read_to_string(path).unwrap().contains("still here"));
@@ -218,15 +218,15 @@ fn syslog_gets_a_datagram_for_each_line_in_local_time() {
     let daemon = bind(&path);
     let mut sink = Sink::syslog_at(&path, 3);
     let time = Duration::from_secs(1_764_000_000);
-    sink.put(time, &warning("one"));
-    sink.put(time, &warning("two words"));
+    sink.put_event(time, &warning("one"));
+    sink.put_event(time, &warning("two words"));
     let local = crate::sys::clock::local_time(1_764_000_000);
     // 24 November 2025, 16:00 UTC; the day may be the 25th far in the east.
     let stamp = format!("Nov {:2} {:02}:{:02}:00", local.day, local.hour, local.minute);
     let pid = std::process::id();
     assert_eq!(receive(&daemon), format!("<28>{stamp} oxinetd[{pid}]: warning message=one"));
     assert_eq!(receive(&daemon), format!("<28>{stamp} oxinetd[{pid}]: warning message=\"two words\""));
-    assert_eq!(sink.finish(), 0);
+    assert_eq!(sink.flush_batch(), 0);
 }
 
 #[test]
@@ -239,13 +239,13 @@ fn a_syslog_that_nobody_reads_loses_lines_and_is_used_again_when_it_is_read() {
     let message = "x".repeat(20_000);
     let mut lost = 0;
     for _ in 0..2_000 {
-        sink.put(Duration::ZERO, &warning(&message));
-        lost += sink.finish();
+        sink.put_event(Duration::ZERO, &warning(&message));
+        lost += sink.flush_batch();
     }
     assert!(lost > 0);
     daemon.set_nonblocking(true).unwrap();
     while daemon.recv(&mut [0; 32_768]).is_ok() {}
-    let heard = until_heard(&daemon, || sink.put(Duration::ZERO, &warning("back")));
+    let heard = until_heard(&daemon, || sink.put_event(Duration::ZERO, &warning("back")));
     assert!(heard.ends_with("message=back"), "{heard}");
 }
 
@@ -254,11 +254,11 @@ fn a_syslog_that_goes_away_and_comes_back_gets_lines_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dev-log");
     let mut sink = Sink::syslog_at(&path, 3);
-    sink.put(Duration::ZERO, &warning("nobody there"));
-    assert_eq!(sink.finish(), 1);
+    sink.put_event(Duration::ZERO, &warning("nobody there"));
+    assert_eq!(sink.flush_batch(), 1);
     for round in ["first", "second"] {
         let daemon = bind(&path);
-        let heard = until_heard(&daemon, || sink.put(Duration::ZERO, &warning(round)));
+        let heard = until_heard(&daemon, || sink.put_event(Duration::ZERO, &warning(round)));
         assert!(heard.ends_with(round), "{heard}");
         drop(daemon);
         fs::remove_file(&path).unwrap();
@@ -272,7 +272,7 @@ fn the_journal_gets_fields() {
     let daemon = bind(&path);
     let mut sink = Sink::journal_at(&path);
     let failed = Event::SpawnFailed { service: "git".into(), peer: peer(), step: "exec", errno: libc::ENOENT };
-    sink.put(Duration::ZERO, &failed);
+    sink.put_event(Duration::ZERO, &failed);
     let message = receive(&daemon);
     let fields: Vec<_> = message.lines().collect();
     assert!(fields[0].starts_with("MESSAGE=spawn_failed service=git"));
@@ -316,8 +316,8 @@ fn services_in(path: &Path) -> Vec<String> {
 fn lines_of_a_service_go_to_its_own_place_and_nowhere_else() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let own = |service: &str, name: &str| (service.to_owned(), place(Target::File(path(name))));
-    let mut settings = settings(Target::File(path("daemon")));
+    let own = |service: &str, name: &str| (service.to_owned(), place(LogTarget::File(path(name))));
+    let mut settings = settings(LogTarget::File(path("daemon")));
     settings.services = vec![own("a", "a"), own("b", "shared"), own("c", "shared"), own("d", "daemon")];
     let log = Log::start(&settings).unwrap();
     let listen = Event::Listen { service: "a".into(), endpoint: "tcp/1".to_owned(), how: "opened" };
@@ -339,22 +339,22 @@ fn lines_of_a_service_go_to_its_own_place_and_nowhere_else() {
 
 #[test]
 fn what_a_service_leaves_open_is_as_the_daemon_has_it() {
-    let common = Place { to: Target::Journal, facility: 3, format: Format::Json };
-    assert_eq!(Own::default().over(&common), common);
-    let own = Own { to: Some(Target::Syslog), facility: Some(19), format: Some(Format::Text) };
-    assert_eq!(own.over(&common), Place { to: Target::Syslog, facility: 19, format: Format::Text });
-    let own = Own { facility: Some(19), ..Own::default() };
-    assert_eq!(own.over(&common), common, "the journal knows no facility");
-    let common = Place { to: Target::Syslog, ..common };
-    assert_eq!(own.over(&common), Place { facility: 19, ..common });
+    let common = LogPlace { to: LogTarget::Journal, facility: 3, format: LogFormat::Json };
+    assert_eq!(LogOverrides::default().resolve(&common), common);
+    let own = LogOverrides { to: Some(LogTarget::Syslog), facility: Some(19), format: Some(LogFormat::Text) };
+    assert_eq!(own.resolve(&common), LogPlace { to: LogTarget::Syslog, facility: 19, format: LogFormat::Text });
+    let own = LogOverrides { facility: Some(19), ..LogOverrides::default() };
+    assert_eq!(own.resolve(&common), common, "the journal knows no facility");
+    let common = LogPlace { to: LogTarget::Syslog, ..common };
+    assert_eq!(own.resolve(&common), LogPlace { facility: 19, ..common });
 }
 
 #[test]
 fn what_the_place_of_a_service_loses_is_told_in_the_log_of_the_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("daemon");
-    let mut settings = settings(Target::File(path.clone()));
-    settings.services = vec![("full".to_owned(), place(Target::File("/dev/full".into())))];
+    let mut settings = settings(LogTarget::File(path.clone()));
+    settings.services = vec![("full".to_owned(), place(LogTarget::File("/dev/full".into())))];
     let log = Log::start(&settings).unwrap();
     [pause("full"), pause("full"), pause("other")].into_iter().for_each(|event| log.write(event));
     assert!(log.flush(LONG));
@@ -369,9 +369,9 @@ fn what_the_place_of_a_service_loses_is_told_in_the_log_of_the_daemon() {
 fn a_place_of_a_service_that_cannot_be_opened_is_an_error_that_names_its_key() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("daemon");
-    let mut settings = settings(Target::File(path.clone()));
+    let mut settings = settings(LogTarget::File(path.clone()));
     let log = Log::start(&settings).unwrap();
-    settings.services = vec![("git".to_owned(), place(Target::File("/nonexistent/log".into())))];
+    settings.services = vec![("git".to_owned(), place(LogTarget::File("/nonexistent/log".into())))];
     let error = Log::prepare(&settings).unwrap_err().to_string();
     assert!(error.starts_with("services.git.log.to: /nonexistent/log: No such file"), "{error}");
     log.write(pause("git"));

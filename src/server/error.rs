@@ -25,7 +25,7 @@ pub(super) enum PrepareError {
     /// The control socket cannot be opened: the line for the administrator and the error number.
     Control(String, Errno),
     /// The log cannot be opened.
-    Log(log::OpenError),
+    Log(log::LogOpenError),
 }
 
 impl PrepareError {

@@ -31,7 +31,7 @@ use upgrade::program::RunningProgram;
 
 use crate::api::Upgrades;
 use crate::config::Table;
-use crate::control::{self, Control};
+use crate::control::{self, ControlServer};
 use crate::dispatch::Dispatcher;
 use crate::dispatch::listeners::ListenerId;
 use crate::limits::histogram::{Histogram, TURNS};
@@ -88,7 +88,7 @@ struct Server {
     nofile: Nofile,
     dispatcher: Dispatcher<System>,
     packet_filter: PacketFilter,
-    control: Control,
+    control: ControlServer,
     instances: u32,
     since: Duration,
     turns: Histogram<{ TURNS.len() }>,
@@ -134,7 +134,7 @@ impl Server {
             match number {
                 POLL_SIGNALS => events.signals = self.signals.take_pending(),
                 POLL_PROCESSES => events.ended = true,
-                number if control::owns(number) => self.control.ready(&self.poll, number, now),
+                number if control::owns_number(number) => self.control.on_ready(&self.poll, number, now),
                 // The preflight is in the set only to end the wait.
                 number => events.listeners.extend(ListenerId::from_number(number)),
             }
@@ -144,7 +144,7 @@ impl Server {
 
     /// Does what is due by the clock, except for the dispatcher's timers.
     fn run_timers(&mut self, now: Duration) {
-        self.control.on_time(&self.poll, now);
+        self.control.run_timers(&self.poll, now);
         let warning = self.packet_filter.refresh(&mut self.dispatcher, now);
         for warning in warning.into_iter().chain(self.dispatcher.admission_mut().complaint()) {
             self.warn(warning);
@@ -198,7 +198,7 @@ impl Server {
     fn stop_listening(&mut self, signal: &'static str) {
         self.notify.send("STOPPING=1\nSTATUS=Stopping");
         self.dispatcher.close_all_listeners();
-        self.control.close(&self.poll);
+        self.control.close_socket(&self.poll);
         self.log.write(Event::Stop { signal, handlers: self.dispatcher.handlers().count() });
     }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, ControlPlace, Dialect, Table};
-use crate::log::{Level, Settings, Target};
+use crate::log::{Level, LogConfig, LogTarget};
 use crate::sys::descriptor::Nofile;
 use crate::sys::notify::Notify;
 
@@ -21,7 +21,7 @@ pub struct ServerOptions {
     /// The inetd whose inetd.conf is read, unless the table names another.
     pub dialect: Dialect,
     /// The place of the log, which overrides the table's.
-    pub log: Option<Target>,
+    pub log: Option<LogTarget>,
     /// The place of the control socket, which overrides the table's.
     pub control: Option<ControlPlace>,
     /// Log events of every level.
@@ -44,15 +44,15 @@ pub struct Inherited {
 impl ServerOptions {
     /// The table's settings of the log. Those of the daemon's own log are overridden by the command line.
     #[must_use]
-    pub fn log_settings(&self, table: &Table) -> Settings {
+    pub fn log_settings(&self, table: &Table) -> LogConfig {
         let mut place = table.daemon.log.place.clone();
         if let Some(target) = &self.log {
             place.to = target.clone();
         }
         let level = if self.verbose { Level::Debug } else { table.daemon.log.level };
         let served = table.services.iter().filter(|service| service.enabled);
-        let services = served.map(|service| (service.name.clone(), service.log.own.over(&place))).collect();
-        Settings { place, level, services }
+        let services = served.map(|service| (service.name.clone(), service.log.own.resolve(&place))).collect();
+        LogConfig { place, level, services }
     }
 
     /// The table's settings of the control socket, overridden by the command line.

@@ -19,9 +19,9 @@ pub(super) struct PreparedTable {
     services: Vec<(Rc<Service>, HandlerTemplate)>,
     sockets: NewSockets<ListenerSocket>,
     admission: admission::Prepared,
-    control: control::Prepared,
+    control: control::PreparedSocket,
     /// The new places of the log; `None` if they are open already.
-    log: Option<log::Prepared>,
+    log: Option<log::PreparedLog>,
 }
 
 /// The occasion on which a table is put in force. The log and the control socket are treated differently on each.
@@ -68,11 +68,11 @@ impl Server {
         if problems.is_empty() { Ok(templates) } else { Err(PrepareError::Handlers(problems)) }
     }
 
-    fn prepare_control(&self, table: &Table, occasion: Occasion) -> Result<control::Prepared, PrepareError> {
+    fn prepare_control(&self, table: &Table, occasion: Occasion) -> Result<control::PreparedSocket, PrepareError> {
         match self.control.prepare(&self.options.control_settings(table)) {
             Ok(control) => Ok(control),
             Err((line, _)) if occasion == Occasion::TakeOver => {
-                let mut unchanged = self.control.as_it_is();
+                let mut unchanged = self.control.unchanged();
                 unchanged.warning = Some(line);
                 Ok(unchanged)
             }

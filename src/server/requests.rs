@@ -10,11 +10,11 @@ use ipnet::IpNet;
 
 use super::Server;
 use crate::admission::TooManyBans;
-use crate::api::{Audit, Bans, Changed, Code, Explanation, Outcome, Refused, Reloaded, Request, Sources};
+use crate::api::{Audit, BanList, Changed, Code, Explanation, Outcome, Refused, Reloaded, Request, SourceList};
 use crate::api::{Snapshot, Upgrades};
 use crate::config;
-use crate::control::gather::{self, Facts};
-use crate::control::{self, Asked};
+use crate::control::gather::{self, ServerFacts};
+use crate::control::{self, PendingRequest};
 use crate::limits::access::canonical;
 use crate::log::Event;
 use crate::net::Peer;
@@ -25,12 +25,12 @@ use crate::types::ServiceId;
 impl Server {
     /// Answers the next request, if there is one.
     pub(super) fn handle_request(&mut self, now: Duration) {
-        let Some(Asked { client, peer, request }) = self.control.next_request() else { return };
+        let Some(PendingRequest { client, peer, request }) = self.control.next_request() else { return };
         let outcome = request.and_then(|request| {
             self.log_request(&request, peer);
             self.dispatch_request(request, now)
         });
-        self.control.answer(&self.poll, client, &outcome.into(), now);
+        self.control.answer_request(&self.poll, client, &outcome.into(), now);
     }
 
     fn dispatch_request(&mut self, request: Request, now: Duration) -> Result<Outcome, Refused> {
@@ -50,7 +50,7 @@ impl Server {
     }
 
     /// Logs a request that changes something, with the client's user and process id.
-    fn log_request(&self, request: &Request, control::Peer { uid, pid }: control::Peer) {
+    fn log_request(&self, request: &Request, control::ControlPeer { uid, pid }: control::ControlPeer) {
         let command = match request {
             Request::Status {} | Request::Sources { .. } | Request::Audit {} => return,
             Request::Explain { .. } | Request::Bans {} => return,
@@ -67,11 +67,11 @@ impl Server {
 
     /// The present status and all counts.
     pub(super) fn take_snapshot(&self, now: Duration) -> Snapshot {
-        gather::snapshot(&self.gather_facts(now), &self.dispatcher, now)
+        gather::take_snapshot(&self.gather_facts(now), &self.dispatcher, now)
     }
 
-    fn gather_facts(&self, now: Duration) -> Facts<'_> {
-        Facts {
+    fn gather_facts(&self, now: Duration) -> ServerFacts<'_> {
+        ServerFacts {
             time: clock::wall(),
             uptime: now.saturating_sub(self.since),
             instances: self.instances,
@@ -85,14 +85,14 @@ impl Server {
     }
 
     fn list_sources(&self, top: Option<u32>, service: Option<&str>) -> Result<Outcome, Refused> {
-        let count = top.map_or(gather::SOURCES, |top| top as usize);
+        let count = top.map_or(gather::SOURCES_MAX, |top| top as usize);
         let only = service.map(|name| self.find_service(name)).transpose()?;
-        let sources = gather::sources(&self.dispatcher, only, count);
-        Ok(Outcome::Sources(Sources { sources, total: self.dispatcher.ledger().sources().count() as u64 }))
+        let sources = gather::list_sources(&self.dispatcher, only, count);
+        Ok(Outcome::Sources(SourceList { sources, total: self.dispatcher.ledger().sources().count() as u64 }))
     }
 
     fn audit_counts(&self) -> Audit {
-        Audit { handlers: self.dispatcher.ledger().total(), drifts: gather::audit(&self.dispatcher) }
+        Audit { handlers: self.dispatcher.ledger().total(), drifts: gather::audit_counts(&self.dispatcher) }
     }
 
     fn find_service(&self, service: &str) -> Result<ServiceId, Refused> {
@@ -152,7 +152,10 @@ impl Server {
 
     fn list_bans(&self, now: Duration) -> Outcome {
         let admission = self.dispatcher.admission();
-        Outcome::Bans(Bans { bans: gather::bans(admission, now), penalties: gather::penalties(admission, now) })
+        Outcome::Bans(BanList {
+            bans: gather::list_bans(admission, now),
+            penalties: gather::penalty_status(admission, now),
+        })
     }
 
     fn request_upgrade(&mut self) -> Result<Outcome, Refused> {

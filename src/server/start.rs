@@ -15,7 +15,7 @@ use super::upgrade::program::RunningProgram;
 use super::{FLUSH_TIMEOUT, POLL_PROCESSES, POLL_SIGNALS, READY_MAX, Server, TurnOutcome};
 use crate::api::Upgrades;
 use crate::config::{self, Table};
-use crate::control::Control;
+use crate::control::ControlServer;
 use crate::dispatch::Dispatcher;
 use crate::limits::histogram::{Histogram, TURNS};
 use crate::log::{Event, Log};
@@ -97,7 +97,7 @@ impl Server {
             nofile,
             dispatcher,
             packet_filter: PacketFilter::default(),
-            control: Control::default(),
+            control: ControlServer::default(),
             instances: 0,
             since: now,
             turns: Histogram::new(&TURNS),

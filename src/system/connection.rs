@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use nix::sys::socket::{MsgFlags, Shutdown, UnixAddr, getpeername, getsockopt, recv, send, shutdown, sockopt};
 
-use crate::builtin::{LONGEST_REQUEST, request};
+use crate::builtin::{REQUEST_LEN_MAX, parse_request};
 use crate::config::Refuse;
 use crate::net::Endpoint;
 use crate::net::Peer;
@@ -77,10 +77,10 @@ pub(super) fn discard_received(connection: BorrowedFd<'_>) {
 
 /// Reads the request of a `tcpmux` client (RFC 1078), and not one byte more: the rest is for the service.
 pub(super) fn take_mux_request(connection: &OwnedFd) -> Option<String> {
-    let mut bytes = [0; LONGEST_REQUEST];
+    let mut bytes = [0; REQUEST_LEN_MAX];
     let peek = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     let seen = recv(connection.as_raw_fd(), &mut bytes, peek).ok()?;
-    let (name, length) = request(&bytes[..seen])?;
+    let (name, length) = parse_request(&bytes[..seen])?;
     recv(connection.as_raw_fd(), &mut bytes[..length], MsgFlags::MSG_DONTWAIT).ok()?;
     Some(name)
 }

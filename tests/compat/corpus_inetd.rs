@@ -210,7 +210,7 @@ fn compare(dialect: Dialect, theirs: &Theirs, ours: &Service, text: &str) -> Vec
     let usual = if dialect == Dialect::Gnu { 0 } else { 256 };
     same("max", theirs.max.to_string(), ours.rate.map_or(usual, |rate| rate.events).to_string());
     if theirs.builtin {
-        let name = ours.program.builtin.as_ref().map_or("none", |builtin| builtin.what.name());
+        let name = ours.program.builtin.as_ref().map_or("none", |builtin| builtin.kind.name());
         same("builtin", theirs.service.clone(), name.to_owned());
         return wrong;
     }

@@ -40,7 +40,7 @@ fn line(service: &Service) -> String {
         words.push(format!("as {}{}", credentials.user, group.map_or_else(String::new, |gid| format!(":{gid}"))));
     }
     if let Some(builtin) = &program.builtin {
-        words.push(format!("builtin {}", builtin.what.name()));
+        words.push(format!("builtin {}", builtin.kind.name()));
     } else {
         words.push(format!("run {}", program.path.to_str().unwrap()));
         words.push(format!("{:?}", program.argv.iter().map(|word| word.to_str().unwrap()).collect::<Vec<_>>()));

@@ -140,7 +140,7 @@ fn drained_service_takes_no_clients_until_it_is_resumed() {
     assert_eq!(json(&daemon, &["services"])["cat"]["drained"], json!(true));
     daemon.change(&table);
     assert!(!is_served([127, 0, 0, 1], port), "over a reload");
-    assert_eq!(said(&daemon, &["resume", "cat"]), "cat takes clients again\n");
+    assert_eq!(said(&daemon, &["resume", "cat"]), "cat accepts clients again\n");
     assert!(is_served([127, 0, 0, 1], port));
     assert_eq!(said(&daemon, &["resume", "cat"]), "cat was not drained\n");
     assert_eq!(wrong(&ctl(&daemon, &["drain", "dog"])).1, "oxinetctl: there is no service \"dog\"\n");
@@ -162,7 +162,7 @@ fn ban_holds_for_its_network_until_it_ends_or_is_lifted() {
     assert_eq!(row(&said(&daemon, &["bans"]), "127.0.7.0/24"), ["127.0.7.0/24", "-", "ban"]);
     assert_eq!(json(&daemon, &["ban", "127.0.7.0/24", "1s"]), json!({ "changed": false }));
     wait_until("the end of the ban", || is_served([127, 0, 7, 3], port));
-    assert_eq!(said(&daemon, &["unban", "127.0.8.1"]), "127.0.8.1 is let in again\n");
+    assert_eq!(said(&daemon, &["unban", "127.0.8.1"]), "127.0.8.1 is no longer banned\n");
     assert!(is_served([127, 0, 8, 1], port));
     assert_eq!(said(&daemon, &["unban", "127.0.8.1"]), "127.0.8.1 was not banned\n");
     let (status, error) = wrong(&ctl(&daemon, &["ban", "127.0.8.1/24"]));

@@ -53,7 +53,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         let name = path.strip_prefix(source("")).unwrap().to_str().unwrap().to_owned();
         let exempt = EXEMPT.iter().any(|(exempt, _)| *exempt == name);
-        if exempt || name.ends_with("tests.rs") || name.ends_with("fuzzed.rs") {
+        let tests = name.ends_with("tests") || name.ends_with("tests.rs");
+        if exempt || tests || name.ends_with("fuzzed.rs") {
             continue;
         }
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }

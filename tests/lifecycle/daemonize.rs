@@ -86,6 +86,6 @@ fn daemonize_refuses_to_log_to_standard_error() {
             Command::new(OXINETD).args(["--daemonize", "-c"]).arg(&table).stdin(Stdio::null()).output().unwrap();
         assert_eq!(output.status.code(), Some(64), "{output:?}");
         let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(stderr.contains("nobody would read standard error") && stderr.contains(key), "{stderr}");
+        assert!(stderr.contains("a log to standard error would be lost") && stderr.contains(key), "{stderr}");
     }
 }

@@ -289,7 +289,7 @@ fn oxinetctl_upgrade_waits_for_the_outcome() {
     world.replace(&fs::read("/bin/false").unwrap());
     let (status, said) = ctl(&world.daemon, &["upgrade"]);
     assert_eq!(status, 1);
-    assert!(said.contains("the daemon goes on as it was: the new program cannot take over: status 1"), "{said}");
+    assert!(said.contains("the running program continues: the new program cannot take over: status 1"), "{said}");
     let status = world.daemon.status();
     assert_eq!((&status["upgrades"]["done"], &status["upgrades"]["failed"]), (&json!(1), &json!(1)));
     assert_eq!(ask_text(ports[0], "served"), "served");

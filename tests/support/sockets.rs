@@ -13,15 +13,24 @@ use super::PATIENCE;
 /// A port that no other test has, below the range from which the kernel takes ports for clients.
 pub fn free_port() -> u16 {
     let start = u16::try_from(std::process::id() % 18_000).unwrap();
-    let ports = (0..18_000_u16).map(|step| 12_000 + (start + step.wrapping_mul(7)) % 18_000);
-    ports.into_iter().find(|&port| !in_use(port) && reserve(port)).expect("no free port")
+    for step in 0..18_000_u16 {
+        let port = 12_000 + (start + step.wrapping_mul(7)) % 18_000;
+        // First the mark: what is in use by then is nothing that another test is about to open, or to close.
+        let Some(mark) = reserve(port) else { continue };
+        if !in_use(port) {
+            std::mem::forget(mark);
+            return port;
+        }
+    }
+    panic!("no free port");
 }
 
-/// Takes a port for this process, until it ends, if no other test has it. The mark is a socket without a file: it is seen
-/// where the port is, in this network namespace, by the tests of every user, and nothing is left of it.
-fn reserve(port: u16) -> bool {
+/// Takes a port for this process, until the mark is closed or the process ends, if no other test has it. The mark is a
+/// socket without a file: it is seen where the port is, in this network namespace, by the tests of every user, and
+/// nothing is left of it.
+fn reserve(port: u16) -> Option<UnixDatagram> {
     let mark = std::os::unix::net::SocketAddr::from_abstract_name(format!("oxinetd-test-port-{port}")).unwrap();
-    UnixDatagram::bind_addr(&mark).map(std::mem::forget).is_ok()
+    UnixDatagram::bind_addr(&mark).ok()
 }
 
 /// Has any socket this port? The kernel is asked, and no socket bound to find out: a program that another thread starts

@@ -8,7 +8,7 @@ use super::draft::{Bind, Draft, Fault, Flag, Kind, State};
 use super::lines::{Op, Word, is_space};
 use super::listed::{List, members};
 use super::world::World;
-use crate::builtin::host_and_port;
+use crate::builtin::split_host_port;
 use crate::config::problem::{At, Set};
 use crate::config::units::digits;
 
@@ -229,7 +229,7 @@ pub(super) fn redirect(draft: &mut Draft, given: &Given<'_>, world: &mut World<'
     };
     let place =
         if host.text.contains(':') { format!("[{}]:{port}", host.text) } else { format!("{}:{port}", host.text) };
-    if host_and_port(&place).is_none() {
+    if split_host_port(&place).is_none() {
         return broken("expected the name or the address of a host, without brackets, and a port");
     }
     if literal(&host.text).is_none() && world.host(&host.text).is_none() {

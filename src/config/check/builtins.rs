@@ -12,7 +12,7 @@ use super::super::problem::{At, Set};
 use super::super::schema::{ServiceSpec, or};
 use super::super::{Endpoint, MuxName, Program, Service, Transport};
 use super::Checker;
-use crate::builtin::{Builtin, Target, Told, What};
+use crate::builtin::{Builtin, BuiltinContext, BuiltinKind, RedirectTarget};
 
 /// The executable of the process that looks (proc(5)); after the fork that is a child of the daemon.
 const SELF: &str = "/proc/self/exe";
@@ -96,17 +96,17 @@ impl Checker<'_> {
         let what = match &spec.to {
             Some(Set { value: (host, port), .. }) if name == "redirect" => {
                 let connect_timeout = or(&spec.connect_timeout, CONNECT);
-                Some(What::Redirect(Target { host: host.clone(), port: *port, connect_timeout }))
+                Some(BuiltinKind::Redirect(RedirectTarget { host: host.clone(), port: *port, connect_timeout }))
             }
-            _ => What::simple(name),
+            _ => BuiltinKind::without_target(name),
         };
         self.builtin_endpoints(spec, name, listen, mux, place);
         let what = what?;
-        self.muxes.served |= what == What::Tcpmux && or(&spec.enabled, true);
+        self.muxes.served |= what == BuiltinKind::Tcpmux && or(&spec.enabled, true);
         let datagrams = listen.iter().any(Endpoint::is_datagram);
         let idle_timeout = or(&spec.idle_timeout, idle_timeout(&what, datagrams));
-        let builtin = Builtin { what, idle_timeout };
-        let argv = arguments(&builtin, &Told::default())?;
+        let builtin = Builtin { kind: what, idle_timeout };
+        let argv = arguments(&builtin, &BuiltinContext::default())?;
         Some(Program { path: CString::new(SELF).ok()?, argv, builtin: Some(builtin) })
     }
 
@@ -191,9 +191,9 @@ impl Checker<'_> {
         for service in services {
             let datagrams = service.listen.iter().any(Endpoint::is_datagram);
             let Some(builtin) = &service.program.builtin else { continue };
-            let told = match builtin.what {
-                What::Tcpmux => Told { one_source: false, words: names.clone() },
-                _ if datagrams => Told { one_source: asks_who(service), words: ports.clone() },
+            let told = match builtin.kind {
+                BuiltinKind::Tcpmux => BuiltinContext { one_source: false, words: names.clone() },
+                _ if datagrams => BuiltinContext { one_source: asks_who(service), words: ports.clone() },
                 _ => continue,
             };
             if let Some(argv) = arguments(builtin, &told) {
@@ -207,10 +207,10 @@ impl Checker<'_> {
     }
 }
 
-fn idle_timeout(what: &What, datagrams: bool) -> Duration {
+fn idle_timeout(what: &BuiltinKind, datagrams: bool) -> Duration {
     match what {
-        What::Redirect(_) => IDLE_REDIRECT,
-        What::Tcpmux => IDLE_SHORT,
+        BuiltinKind::Redirect(_) => IDLE_REDIRECT,
+        BuiltinKind::Tcpmux => IDLE_SHORT,
         _ if datagrams => IDLE_SHORT,
         _ => IDLE_STREAM,
     }
@@ -223,15 +223,15 @@ fn asks_who(service: &Service) -> bool {
     lists || service.per_source.rate.is_some() || network.is_some_and(|network| network.rate.is_some())
 }
 
-fn arguments(builtin: &Builtin, told: &Told) -> Option<Vec<CString>> {
-    builtin.command(told).into_iter().map(|word| CString::new(word).ok()).collect()
+fn arguments(builtin: &Builtin, told: &BuiltinContext) -> Option<Vec<CString>> {
+    builtin.command_line(told).into_iter().map(|word| CString::new(word).ok()).collect()
 }
 
 /// Ports of datagrams that are not among those which no builtin answers anyway.
 fn high_datagram_port(endpoint: &Endpoint) -> Option<u16> {
     match endpoint {
         Endpoint::Inet { transport: Transport::Udp, address, .. } => {
-            Some(address.port()).filter(|port| *port >= crate::builtin::RESERVED_PORTS)
+            Some(address.port()).filter(|port| *port >= crate::builtin::CLIENT_PORT_MIN)
         }
         _ => None,
     }

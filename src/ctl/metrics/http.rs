@@ -1,7 +1,7 @@
-//! One HTTP request in, one answer out: enough for who scrapes metrics, and for nothing else (RFC 9112).
+//! Reads one HTTP request and sends one answer: enough for a program that scrapes metrics, and no more (RFC 9112).
 //!
-//! Meant as a handler of oxinetd itself. The daemon is asked before the first byte of the client is read, and what
-//! privilege was needed for that is given up then: whatever a client sends, it is read by a process that may do nothing.
+//! It is meant to run as a handler of oxinetd itself. It asks the daemon before it reads any byte from the client, and
+//! then drops the privilege that this needed, so that the process that reads a client's bytes has none.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -10,64 +10,64 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 
 use crate::api::Snapshot;
-use crate::ctl::connection::Daemon;
+use crate::ctl::connection::DaemonClient;
 use crate::ctl::output::Output;
-use crate::ctl::render::metrics::{Format, metrics};
+use crate::ctl::render::metrics::{MetricsFormat, render_metrics};
 use crate::ctl::{Failure, Request};
 use crate::exit;
 
-/// The longest head of a request that is read.
-const HEAD: usize = 8192;
+/// The longest head of a request, in bytes.
+const HEAD_LEN_MAX: usize = 8192;
 
-/// How long a client has to send it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// A client has this long to send the head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The user and group of what has no owner (`/proc/sys/kernel/overflowuid`).
-const NOBODY: u32 = 65_534;
+/// The user id and group id of nobody (`/proc/sys/kernel/overflowuid`).
+const NOBODY_ID: u32 = 65_534;
 
-/// An answer in the making.
-struct Answer {
+/// An answer to be sent.
+struct HttpAnswer {
     status: &'static str,
     media_type: &'static str,
     body: String,
-    /// Another field of the head.
+    /// Another line of the head, with its end; may be empty.
     extra: &'static str,
 }
 
-impl Answer {
+impl HttpAnswer {
     fn plain(status: &'static str, text: &str) -> Self {
         Self { status, media_type: "text/plain; charset=utf-8", body: format!("{text}\n"), extra: "" }
     }
 }
 
-pub(super) fn answer(daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
-    let snapshot = daemon.ask_for(&Request::Status {});
-    give_up_privilege().map_err(|error| Failure::new(exit::SYSTEM, format!("setuid: {error}")))?;
+pub(super) fn answer_request(daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
+    let snapshot = daemon.request_as(&Request::Status {});
+    drop_privilege().map_err(|error| Failure::new(exit::SYSTEM, format!("setuid: {error}")))?;
     let head = read_head(io::stdin().lock());
     let (answer, with_body) = match &head {
-        Ok(head) => (decide(head, &snapshot), !head.starts_with(b"HEAD ")),
-        Err(answer) => (Answer::plain(answer, answer), true),
+        Ok(head) => (choose_answer(head, &snapshot), !head.starts_with(b"HEAD ")),
+        Err(answer) => (HttpAnswer::plain(answer, answer), true),
     };
-    send(output, &answer, with_body)?;
-    // The daemon's log is the place for the reason, not the client.
+    send_answer(output, &answer, with_body)?;
+    // The reason of a failure goes to standard error, not to the client.
     snapshot.map(|_| ())
 }
 
-/// Root becomes nobody. Anybody else has nothing to give.
-fn give_up_privilege() -> nix::Result<()> {
+/// Root changes to the user nobody. Any other user keeps its privileges.
+fn drop_privilege() -> nix::Result<()> {
     if geteuid().is_root() {
         setgroups(&[])?;
-        setgid(Gid::from_raw(NOBODY))?;
-        setuid(Uid::from_raw(NOBODY))?;
+        setgid(Gid::from_raw(NOBODY_ID))?;
+        setuid(Uid::from_raw(NOBODY_ID))?;
     }
     Ok(())
 }
 
-/// Reads until the empty line. The error is the status line that it deserves.
+/// Reads a head up to its empty line. The error is the status for the answer.
 fn read_head(mut input: impl Read + std::os::fd::AsFd) -> Result<Vec<u8>, &'static str> {
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + HEAD_TIMEOUT;
     let mut head = Vec::new();
-    while !is_whole(&head) {
+    while !is_complete(&head) {
         let left = end.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
         let ready = poll(&mut [PollFd::new(input.as_fd(), PollFlags::POLLIN)], timeout);
@@ -79,54 +79,54 @@ fn read_head(mut input: impl Read + std::os::fd::AsFd) -> Result<Vec<u8>, &'stat
             Ok(size @ 1..) => head.extend_from_slice(&bytes[..size]),
             _ => return Err("400 Bad Request"),
         }
-        if head.len() > HEAD {
+        if head.len() > HEAD_LEN_MAX {
             return Err("431 Request Header Fields Too Large");
         }
     }
     Ok(head)
 }
 
-/// Is there an empty line? Ends of lines without a carriage return are taken as well (RFC 9112 §2.2).
-fn is_whole(head: &[u8]) -> bool {
+/// Whether there is an empty line. A line end without a carriage return is accepted too (RFC 9112 §2.2).
+fn is_complete(head: &[u8]) -> bool {
     let is = |end: &[u8]| head.windows(end.len()).any(|window| window == end);
     is(b"\r\n\r\n") || is(b"\n\n")
 }
 
-fn decide(head: &[u8], snapshot: &Result<Snapshot, Failure>) -> Answer {
-    let Ok(head) = std::str::from_utf8(head) else { return Answer::plain("400 Bad Request", "400 Bad Request") };
+fn choose_answer(head: &[u8], snapshot: &Result<Snapshot, Failure>) -> HttpAnswer {
+    let Ok(head) = std::str::from_utf8(head) else { return HttpAnswer::plain("400 Bad Request", "400 Bad Request") };
     let mut lines = head.lines();
     let words: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
     let &[method, target, "HTTP/1.0" | "HTTP/1.1"] = words.as_slice() else {
-        return Answer::plain("400 Bad Request", "400 Bad Request");
+        return HttpAnswer::plain("400 Bad Request", "400 Bad Request");
     };
     if !matches!(method, "GET" | "HEAD") {
-        let answer = Answer::plain("405 Method Not Allowed", "405 Method Not Allowed");
-        return Answer { extra: "Allow: GET, HEAD\r\n", ..answer };
+        let answer = HttpAnswer::plain("405 Method Not Allowed", "405 Method Not Allowed");
+        return HttpAnswer { extra: "Allow: GET, HEAD\r\n", ..answer };
     }
     if target.split('?').next() != Some("/metrics") {
-        return Answer::plain("404 Not Found", "404 Not Found: the metrics are at /metrics");
+        return HttpAnswer::plain("404 Not Found", "404 Not Found: the metrics are at /metrics");
     }
     match snapshot {
         Ok(snapshot) => {
-            let format = format(lines);
-            let (media_type, body) = (format.media_type(), metrics(snapshot, format));
-            Answer { status: "200 OK", media_type, body, extra: "" }
+            let format = accepted_format(lines);
+            let (media_type, body) = (format.media_type(), render_metrics(snapshot, format));
+            HttpAnswer { status: "200 OK", media_type, body, extra: "" }
         }
-        Err(_) => Answer::plain("503 Service Unavailable", "503 Service Unavailable: the daemon does not answer"),
+        Err(_) => HttpAnswer::plain("503 Service Unavailable", "503 Service Unavailable: the daemon does not answer"),
     }
 }
 
-/// OpenMetrics for who asks for it, the older format for everybody else.
-fn format<'a>(fields: impl Iterator<Item = &'a str>) -> Format {
+/// OpenMetrics if the client asks for it, else the older format.
+fn accepted_format<'a>(fields: impl Iterator<Item = &'a str>) -> MetricsFormat {
     let accepts = |line: &str| {
         let (name, value) = line.split_once(':').unwrap_or_default();
         name.eq_ignore_ascii_case("accept") && value.to_ascii_lowercase().contains("application/openmetrics-text")
     };
-    if fields.into_iter().any(accepts) { Format::OpenMetrics } else { Format::Prometheus }
+    if fields.into_iter().any(accepts) { MetricsFormat::OpenMetrics } else { MetricsFormat::Prometheus }
 }
 
-fn send(output: &mut Output, answer: &Answer, with_body: bool) -> io::Result<()> {
-    let Answer { status, media_type, body, extra } = answer;
+fn send_answer(output: &mut Output, answer: &HttpAnswer, with_body: bool) -> io::Result<()> {
+    let HttpAnswer { status, media_type, body, extra } = answer;
     let length = body.len();
     write!(
         output,
@@ -138,15 +138,12 @@ fn send(output: &mut Output, answer: &Answer, with_body: bool) -> io::Result<()>
     output.flush()
 }
 
-/// Reads a head from `bytes`, for [`crate::fuzzed`]: whatever it is, it deserves some answer.
-///
-/// # Panics
-/// If it gets none.
+/// Checks for [`crate::fuzzed`] that any bytes get an answer, and panics if not.
 #[cfg(any(test, fuzzing))]
-pub fn any_head(bytes: &[u8]) {
-    let answer = decide(bytes, &Err(Failure::new(1, "")));
+pub(crate) fn check_head(bytes: &[u8]) {
+    let answer = choose_answer(bytes, &Err(Failure::new(1, "")));
     assert!(answer.status.starts_with(['4', '5']), "{}", answer.status);
-    let _ = is_whole(bytes);
+    let _ = is_complete(bytes);
 }
 
 #[cfg(test)]
@@ -154,7 +151,7 @@ mod tests {
     use super::*;
 
     fn status(request: &str) -> &'static str {
-        decide(request.as_bytes(), &Err(Failure::new(1, ""))).status
+        choose_answer(request.as_bytes(), &Err(Failure::new(1, ""))).status
     }
 
     #[test]
@@ -173,14 +170,14 @@ mod tests {
 
     #[test]
     fn a_head_ends_with_an_empty_line() {
-        assert!(is_whole(b"GET / HTTP/1.1\r\n\r\n") && is_whole(b"GET / HTTP/1.1\n\n"));
-        assert!(!is_whole(b"GET / HTTP/1.1\r\nHost: x\r\n") && !is_whole(b""));
+        assert!(is_complete(b"GET / HTTP/1.1\r\n\r\n") && is_complete(b"GET / HTTP/1.1\n\n"));
+        assert!(!is_complete(b"GET / HTTP/1.1\r\nHost: x\r\n") && !is_complete(b""));
     }
 
     #[test]
     fn the_client_chooses_the_format() {
-        assert_eq!(format(["Host: x", "Accept: */*"].into_iter()), Format::Prometheus);
+        assert_eq!(accepted_format(["Host: x", "Accept: */*"].into_iter()), MetricsFormat::Prometheus);
         let accept = "accept: application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3";
-        assert_eq!(format([accept].into_iter()), Format::OpenMetrics);
+        assert_eq!(accepted_format([accept].into_iter()), MetricsFormat::OpenMetrics);
     }
 }

@@ -1,49 +1,35 @@
-//! `metrics`: the snapshot as metrics, on standard output or as the answer to one HTTP request.
+//! `metrics`: the status as metrics, on standard output or as the answer to one HTTP request.
 
 mod http;
 
 #[cfg(any(test, fuzzing))]
-pub use http::any_head;
+pub(crate) use http::check_head;
 
 use std::io::Write;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::connection::Daemon;
+use super::connection::DaemonClient;
 use super::output::Output;
 use super::{Failure, Request};
-use crate::ctl::render::metrics::{Format, metrics};
+use crate::ctl::render::metrics::{MetricsFormat, render_metrics};
 
-/// The arguments.
 #[derive(Debug, Args)]
-pub(super) struct Metrics {
+pub(super) struct MetricsArgs {
     /// Answer one HTTP request on standard input and output
     #[arg(long)]
     http: bool,
-    /// The text format; over HTTP the client has the choice
+    /// The text format; with --http the client chooses it
     #[arg(long, value_name = "TEXT", default_value = "openmetrics", conflicts_with = "http")]
-    text: Text,
+    text: MetricsFormat,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Text {
-    /// OpenMetrics 1.0
-    #[value(name = "openmetrics")]
-    OpenMetrics,
-    /// The text format of Prometheus, 0.0.4
-    Prometheus,
-}
-
-impl Metrics {
-    pub(super) fn run(self, daemon: &Daemon, output: &mut Output) -> Result<(), Failure> {
+impl MetricsArgs {
+    pub(super) fn run(self, daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {
         if self.http {
-            return http::answer(daemon, output);
+            return http::answer_request(daemon, output);
         }
-        let format = match self.text {
-            Text::OpenMetrics => Format::OpenMetrics,
-            Text::Prometheus => Format::Prometheus,
-        };
-        let snapshot = daemon.ask_for(&Request::Status {})?;
-        Ok(output.write_all(metrics(&snapshot, format).as_bytes())?)
+        let snapshot = daemon.request_as(&Request::Status {})?;
+        Ok(output.write_all(render_metrics(&snapshot, self.text).as_bytes())?)
     }
 }

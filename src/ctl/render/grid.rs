@@ -1,37 +1,33 @@
-//! Columns that stand under each other, whatever is in them: each is as wide as its widest cell.
+//! Tables with aligned columns: each column is as wide as its widest cell.
 //!
-//! Colour is an extra: what it says, the words say too.
+//! Colour only repeats what the words say, for terminals that have it.
 
 use std::fmt::Write;
 
-/// How a cell stands in its column.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// Texts.
+pub(in crate::ctl) enum Side {
+    /// For texts.
     Left,
-    /// Numbers.
+    /// For numbers.
     Right,
 }
 
-/// What a cell has to say.
+/// The meaning of a text, shown by its colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
-    /// Nothing special.
+pub(in crate::ctl) enum Tone {
     #[default]
     Plain,
-    /// All is well.
     Good,
-    /// Look at it.
+    /// The administrator should look at it.
     Warning,
-    /// Something is wrong.
     Bad,
-    /// A heading.
     Head,
 }
 
 impl Tone {
-    /// The number of SGR that switches it on (ECMA-48 §8.3.117), in the 16 colours that every terminal has.
-    fn sgr(self) -> Option<u8> {
+    /// The parameter of SGR for this tone (ECMA-48 §8.3.117), one of the 16 colours that every terminal has.
+    fn sgr_code(self) -> Option<u8> {
         match self {
             Self::Plain => None,
             Self::Good => Some(32),
@@ -41,40 +37,37 @@ impl Tone {
         }
     }
 
-    /// The text in this tone, if there is to be `colour`.
+    /// The text in this tone, or unchanged without `colour`.
     #[must_use]
-    pub fn paint(self, text: &str, colour: bool) -> String {
-        match self.sgr().filter(|_| colour) {
+    pub(in crate::ctl) fn paint(self, text: &str, colour: bool) -> String {
+        match self.sgr_code().filter(|_| colour) {
             Some(sgr) => format!("\x1b[{sgr}m{text}\x1b[0m"),
             None => text.to_owned(),
         }
     }
 }
 
-/// One cell.
 #[derive(Clone, Debug, Default)]
-pub struct Cell {
+pub(in crate::ctl) struct Cell {
     text: String,
     tone: Tone,
 }
 
 impl Cell {
-    /// A text in a tone. What would disturb a terminal is replaced.
-    pub fn new(text: impl ToString, tone: Tone) -> Self {
+    /// A text in a tone. Control characters, which could disturb a terminal, are replaced.
+    pub(in crate::ctl) fn new(text: impl ToString, tone: Tone) -> Self {
         let text = text.to_string();
         let text = if text.contains(char::is_control) { text.replace(char::is_control, "?") } else { text };
         Self { text, tone }
     }
 
-    /// Its text.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub(in crate::ctl) fn text(&self) -> &str {
         &self.text
     }
 
-    /// Its tone.
     #[must_use]
-    pub fn tone(&self) -> Tone {
+    pub(in crate::ctl) fn tone(&self) -> Tone {
         self.tone
     }
 
@@ -89,17 +82,17 @@ impl<T: ToString> From<T> for Cell {
     }
 }
 
-/// A table.
+/// A table in the making, by rows.
 #[derive(Clone, Debug)]
-pub struct Grid {
+pub(in crate::ctl) struct Grid {
     sides: Vec<Side>,
     rows: Vec<Vec<Cell>>,
 }
 
 impl Grid {
-    /// With these columns; a heading each, if any has one.
+    /// A table with these columns. If any has a heading, the first row holds the headings.
     #[must_use]
-    pub fn new(columns: &[(&str, Side)]) -> Self {
+    pub(in crate::ctl) fn new(columns: &[(&str, Side)]) -> Self {
         let heads = columns.iter().map(|(head, _)| Cell::new(head, Tone::Head)).collect();
         let any = columns.iter().any(|(head, _)| !head.is_empty());
         Self {
@@ -108,20 +101,19 @@ impl Grid {
         }
     }
 
-    /// Adds a row.
-    pub fn row<const N: usize>(&mut self, cells: [Cell; N]) {
+    pub(in crate::ctl) fn row<const N: usize>(&mut self, cells: [Cell; N]) {
         self.rows.push(cells.into());
     }
 
-    /// The lines, without line ends and without spaces at their end.
+    /// The lines, without line ends and without trailing spaces.
     #[must_use]
-    pub fn lines(&self, colour: bool) -> Vec<String> {
+    pub(in crate::ctl) fn lines(&self, colour: bool) -> Vec<String> {
         let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(Cell::width).max();
         let widths: Vec<usize> = (0..self.sides.len()).map(|column| width(column).unwrap_or(0)).collect();
-        self.rows.iter().map(|row| self.line(row, &widths, colour)).collect()
+        self.rows.iter().map(|row| self.format_row(row, &widths, colour)).collect()
     }
 
-    fn line(&self, row: &[Cell], widths: &[usize], colour: bool) -> String {
+    fn format_row(&self, row: &[Cell], widths: &[usize], colour: bool) -> String {
         let mut line = String::new();
         let last = row.iter().rposition(|cell| !cell.text.is_empty()).unwrap_or(0);
         for (column, ((cell, width), side)) in row.iter().zip(widths).zip(&self.sides).enumerate().take(last + 1) {

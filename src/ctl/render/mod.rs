@@ -1,5 +1,7 @@
-//! Answers of the daemon as tables for people and as metrics. The daemon has no part in them.
+//! Renders the daemon's answers, as tables for people and as metrics for programs.
+//!
+//! Only oxinetctl uses it. It computes texts from values, opens nothing, and cannot fail.
 
-pub mod grid;
-pub mod metrics;
-pub mod table;
+pub(super) mod grid;
+pub(super) mod metrics;
+pub(super) mod table;

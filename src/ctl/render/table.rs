@@ -1,11 +1,11 @@
-//! The coat for people: the snapshot as tables.
+//! Renders the status as tables for people.
 
 use super::grid::{Cell, Grid, Side, Tone};
-use crate::api::{ListenerState, Service, Snapshot, SourceCount};
+use crate::api::{ListenerState, ServiceStatus, Snapshot, SourceCount};
 
-/// A count beside its limit: `3/10`, or `3`.
+/// A count and its limit: `3/10`, or `3`.
 #[must_use]
-pub fn of(count: u32, limit: Option<u32>) -> Cell {
+pub(in crate::ctl) fn count_cell(count: u32, limit: Option<u32>) -> Cell {
     match limit {
         Some(limit) if count >= limit => Cell::new(format!("{count}/{limit}"), Tone::Warning),
         Some(limit) => format!("{count}/{limit}").into(),
@@ -13,9 +13,9 @@ pub fn of(count: u32, limit: Option<u32>) -> Cell {
     }
 }
 
-/// A time in its two largest units: `3d 4h`, `12m 3s`, `4.2s`, `350ms`.
+/// A duration in its two largest units: `3d 4h`, `12m 3s`, `4.2s`, `350ms`.
 #[must_use]
-pub fn age(seconds: f64) -> String {
+pub(in crate::ctl) fn format_age(seconds: f64) -> String {
     let whole = seconds as u64;
     match whole {
         86_400.. => format!("{}d {}h", whole / 86_400, whole / 3_600 % 24),
@@ -27,43 +27,43 @@ pub fn age(seconds: f64) -> String {
     }
 }
 
-/// A number of zero is as it should be, any other is to be looked at.
-fn hopefully_none(count: u64) -> Cell {
+/// A number that should be zero; any other is a warning.
+fn zero_expected(count: u64) -> Cell {
     Cell::new(count, if count == 0 { Tone::Plain } else { Tone::Warning })
 }
 
-/// How the daemon is, a line for each matter.
+/// A summary of the daemon's state, one line for each subject.
 #[must_use]
-pub fn status(snapshot: &Snapshot) -> Grid {
+pub(in crate::ctl) fn status_grid(snapshot: &Snapshot) -> Grid {
     let mut grid = Grid::new(&[("", Side::Left), ("", Side::Left)]);
     let mut put = |what: &str, cell: Cell| grid.row([Cell::new(what, Tone::Head), cell]);
-    let sum = |count: fn(&Service) -> u64| snapshot.services.values().map(count).sum::<u64>();
+    let sum = |count: fn(&ServiceStatus) -> u64| snapshot.services.values().map(count).sum::<u64>();
     let Snapshot { version, pid, handlers, instances, peak, .. } = snapshot;
-    put("oxinetd", format!("{version}, pid {pid}, up {}", age(snapshot.uptime_seconds)).into());
+    put("oxinetd", format!("{version}, pid {pid}, up {}", format_age(snapshot.uptime_seconds)).into());
     let listed = snapshot.services.values().filter(|service| service.listed).count();
-    let paused = snapshot.services.values().filter(|service| state(service).1 == Tone::Warning).count();
+    let paused = snapshot.services.values().filter(|service| service_state(service).1 == Tone::Warning).count();
     let tone = if paused > 0 { Tone::Warning } else { Tone::Plain };
     put("services", Cell::new(format!("{listed}, {paused} of them paused"), tone));
     put("handlers", format!("{handlers} of {instances}, {peak} at most so far").into());
     put("accepted", sum(|service| service.accepted).into());
     put("refused", sum(|service| service.refused.values().sum()).into());
-    put("spawn failures", hopefully_none(sum(|service| service.spawn_failures.values().sum())));
+    put("spawn failures", zero_expected(sum(|service| service.spawn_failures.values().sum())));
     let reloads = &snapshot.reloads;
-    let since = age(snapshot.time_seconds - snapshot.table_since_seconds);
+    let since = format_age(snapshot.time_seconds - snapshot.table_since_seconds);
     let tone = if reloads.failed > 0 { Tone::Warning } else { Tone::Plain };
     let text = format!("{} done, {} failed; this table for {since}", reloads.done, reloads.failed);
     put("reloads", Cell::new(text, tone));
     let upgrades = &snapshot.upgrades;
     let tone = if upgrades.problem.is_some() { Tone::Warning } else { Tone::Plain };
     put("upgrades", Cell::new(format!("{} done, {} failed", upgrades.done, upgrades.failed), tone));
-    put("turns", format!("{}, the longest {}", snapshot.turns.count, age(snapshot.longest_turn_seconds)).into());
-    put("log lines lost", hopefully_none(snapshot.log_lines_dropped));
+    put("turns", format!("{}, the longest {}", snapshot.turns.count, format_age(snapshot.longest_turn_seconds)).into());
+    put("log lines lost", zero_expected(snapshot.log_lines_dropped));
     for (family, table) in [("rates, IPv4", &snapshot.rates.ipv4), ("rates, IPv6", &snapshot.rates.ipv6)] {
         let text = format!("{} of {} sources, {} forgotten early", table.in_debt, table.entries, table.lost_in_debt);
         put(family, Cell::new(text, if table.lost_in_debt > 0 { Tone::Warning } else { Tone::Plain }));
     }
     let penalised = snapshot.penalties.penalised;
-    put("turned away", format!("{} networks banned, {penalised} sources penalised", snapshot.bans.len()).into());
+    put("bans, penalties", format!("{} networks banned, {penalised} sources penalised", snapshot.bans.len()).into());
     let (text, tone) = match snapshot.audit.len() {
         0 => ("clean".to_owned(), Tone::Good),
         count => (format!("{count} counts are wrong, see oxinetctl audit"), Tone::Bad),
@@ -72,9 +72,9 @@ pub fn status(snapshot: &Snapshot) -> Grid {
     grid
 }
 
-/// The services, one a line.
+/// The services, one in each line.
 #[must_use]
-pub fn services(snapshot: &Snapshot) -> Grid {
+pub(in crate::ctl) fn services_grid(snapshot: &Snapshot) -> Grid {
     use Side::{Left, Right};
     let mut grid = Grid::new(&[
         ("SERVICE", Left),
@@ -87,26 +87,26 @@ pub fn services(snapshot: &Snapshot) -> Grid {
         ("LISTEN", Left),
     ]);
     for (name, service) in &snapshot.services {
-        let (state, tone) = state(service);
+        let (state, tone) = service_state(service);
         let sockets = service.listeners.iter().map(|listener| listener.endpoint.as_str());
         let endpoints: Vec<&str> = sockets.chain(service.tcpmux.iter().map(String::as_str)).collect();
         grid.row([
             name.into(),
             Cell::new(state, tone),
-            of(service.handlers, service.instances),
+            count_cell(service.handlers, service.instances),
             service.peak.into(),
             service.accepted.into(),
             service.refused.values().sum::<u64>().into(),
-            hopefully_none(service.spawn_failures.values().sum()),
+            zero_expected(service.spawn_failures.values().sum()),
             endpoints.join(" ").into(),
         ]);
     }
     grid
 }
 
-/// What a service is doing, in a word or two.
+/// The state of a service in a word or two.
 #[must_use]
-pub fn state(service: &Service) -> (String, Tone) {
+pub(in crate::ctl) fn service_state(service: &ServiceStatus) -> (String, Tone) {
     let paused = service.listeners.iter().find(|listener| listener.state == ListenerState::Paused);
     match paused {
         _ if !service.listed => ("removed".to_owned(), Tone::Warning),
@@ -119,12 +119,12 @@ pub fn state(service: &Service) -> (String, Tone) {
     }
 }
 
-/// Sources, one a line.
+/// The sources, one in each line.
 #[must_use]
-pub fn sources(sources: &[SourceCount]) -> Grid {
+pub(in crate::ctl) fn sources_grid(sources: &[SourceCount]) -> Grid {
     let mut grid = Grid::new(&[("SOURCE", Side::Left), ("HANDLERS", Side::Right), ("SERVICE", Side::Left)]);
     for count in sources {
-        grid.row([(&count.source).into(), of(count.handlers, count.instances), (&count.service).into()]);
+        grid.row([(&count.source).into(), count_cell(count.handlers, count.instances), (&count.service).into()]);
     }
     grid
 }

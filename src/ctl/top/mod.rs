@@ -1,7 +1,7 @@
-//! `top`: a live view in the terminal, until q.
+//! `top`: a live view in the terminal, until q is pressed.
 //!
-//! Each refresh is one `status` request on a connection of its own, so a daemon that is restarted, or does not answer,
-//! ends nothing here. What is on the screen is worked out by [`screen`] alone.
+//! Each refresh is one `status` request on a new connection, so the view survives a daemon that restarts or does not
+//! answer. [`screen`] alone makes the lines on the screen.
 
 mod rates;
 mod screen;
@@ -10,56 +10,55 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::connection::Daemon;
+use super::connection::DaemonClient;
 use super::output::Output;
 use super::{Failure, Request};
 use crate::api::Snapshot;
 use crate::exit;
 use crate::sys::terminal::{Input, Terminal};
-use rates::Rates;
-use screen::{Column, View, draw};
+use rates::SecondRates;
+use screen::{ScreenView, SortColumn, draw_screen};
 
-/// The arguments.
 #[derive(Debug, Args)]
-pub(super) struct Top {
-    /// Seconds between two refreshes, 0.2 to 60
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+pub(super) struct TopArgs {
+    /// Seconds between refreshes, 0.2 to 60
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_interval)]
     interval: Duration,
-    /// The column to sort services by
+    /// The column by which services are sorted
     #[arg(long, value_name = "COLUMN", default_value = "handlers")]
-    sort: Column,
+    sort: SortColumn,
 }
 
-/// What is known, and how it is to be shown.
-struct Live {
+/// The latest status, and how to show it.
+struct LiveView {
     interval: Duration,
-    sort: Column,
-    /// How many services are scrolled over.
+    sort: SortColumn,
+    /// How many services are skipped by scrolling.
     skip: usize,
     now: Snapshot,
-    rates: Rates,
+    rates: SecondRates,
     trouble: Option<String>,
 }
 
-impl Top {
-    pub(super) fn run(self, daemon: &Daemon, output: &Output) -> Result<(), Failure> {
-        let now: Snapshot = daemon.ask_for(&Request::Status {})?;
+impl TopArgs {
+    pub(super) fn run(self, daemon: &DaemonClient, output: &Output) -> Result<(), Failure> {
+        let now: Snapshot = daemon.request_as(&Request::Status {})?;
         let no_terminal = |error| Failure::new(exit::USAGE, format!("top needs a terminal: {error}; try services"));
         let terminal = Terminal::enter_fullscreen().map_err(no_terminal)?;
-        let rates = Rates::between(&now, &now);
-        let mut live = Live { interval: self.interval, sort: self.sort, skip: 0, now, rates, trouble: None };
-        live.show(daemon, &terminal, output.colour)
+        let rates = SecondRates::between(&now, &now);
+        let mut live = LiveView { interval: self.interval, sort: self.sort, skip: 0, now, rates, trouble: None };
+        live.run(daemon, &terminal, output.colour)
     }
 }
 
-impl Live {
-    fn show(&mut self, daemon: &Daemon, terminal: &Terminal, colour: bool) -> Result<(), Failure> {
+impl LiveView {
+    fn run(&mut self, daemon: &DaemonClient, terminal: &Terminal, colour: bool) -> Result<(), Failure> {
         let mut next = Instant::now() + self.interval;
         loop {
-            terminal.write(self.frame(terminal.size(), colour).as_bytes())?;
+            terminal.write(self.render_frame(terminal.size(), colour).as_bytes())?;
             match terminal.wait_for_input(next.saturating_duration_since(Instant::now())) {
                 Input::End => return Ok(()),
-                Input::Byte(key) if !self.obey(key) => return Ok(()),
+                Input::Byte(key) if !self.handle_key(key) => return Ok(()),
                 Input::Byte(_) => next = next.min(Instant::now() + self.interval),
                 Input::Resized => {}
                 Input::Nothing => {
@@ -70,56 +69,56 @@ impl Live {
         }
     }
 
-    fn refresh(&mut self, daemon: &Daemon) {
-        match daemon.ask_for::<Snapshot>(&Request::Status {}) {
+    fn refresh(&mut self, daemon: &DaemonClient) {
+        match daemon.request_as::<Snapshot>(&Request::Status {}) {
             Ok(now) => {
-                self.rates = Rates::between(&self.now, &now);
+                self.rates = SecondRates::between(&self.now, &now);
                 (self.now, self.trouble) = (now, None);
             }
             Err(failure) => self.trouble = Some(failure.lines.join("; ")),
         }
     }
 
-    /// Does what a key says. `false` for the end.
-    fn obey(&mut self, key: u8) -> bool {
+    /// Handles a key. False if the key ends the program.
+    fn handle_key(&mut self, key: u8) -> bool {
         const CTRL_C: u8 = 3;
         match key {
             b'q' | b'Q' | CTRL_C => return false,
-            b's' => self.sort = self.sort.next(),
-            b'n' => self.sort = Column::Service,
-            b'h' => self.sort = Column::Handlers,
-            b'a' => self.sort = Column::Accepted,
-            b'r' => self.sort = Column::Refused,
+            b's' => self.sort = self.sort.next_column(),
+            b'n' => self.sort = SortColumn::Service,
+            b'h' => self.sort = SortColumn::Handlers,
+            b'a' => self.sort = SortColumn::Accepted,
+            b'r' => self.sort = SortColumn::Refused,
             b'j' => self.skip = (self.skip + 1).min(self.now.services.len().saturating_sub(1)),
             b'k' => self.skip = self.skip.saturating_sub(1),
-            b'+' => self.interval = (self.interval / 2).max(SHORTEST),
-            b'-' => self.interval = (self.interval * 2).min(LONGEST),
+            b'+' => self.interval = (self.interval / 2).max(INTERVAL_MIN),
+            b'-' => self.interval = (self.interval * 2).min(INTERVAL_MAX),
             _ => {}
         }
         true
     }
 
-    /// What is sent to the terminal: every line, and nothing behind it.
-    fn frame(&self, (width, height): (usize, usize), colour: bool) -> String {
+    /// The bytes for the terminal: every line, with the rest of the line and of the screen erased.
+    fn render_frame(&self, (width, height): (usize, usize), colour: bool) -> String {
         let (sort, skip, interval) = (self.sort, self.skip, self.interval);
         let (now, rates, trouble) = (&self.now, &self.rates, self.trouble.as_deref());
-        let view = View { now, rates, sort, skip, interval, trouble, colour, blocks: speaks_utf8() };
-        let lines = draw(&view, width, height);
+        let view = ScreenView { now, rates, sort, skip, interval, trouble, colour, blocks: has_utf8() };
+        let lines = draw_screen(&view, width, height);
         format!("\x1b[H{}\x1b[K\x1b[J", lines.join("\x1b[K\r\n"))
     }
 }
 
-const SHORTEST: Duration = Duration::from_millis(200);
-const LONGEST: Duration = Duration::from_secs(60);
+const INTERVAL_MIN: Duration = Duration::from_millis(200);
+const INTERVAL_MAX: Duration = Duration::from_secs(60);
 
-fn interval(text: &str) -> Result<Duration, String> {
+fn parse_interval(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    time.filter(|time| (SHORTEST..=LONGEST).contains(time)).ok_or_else(|| "expected 0.2 to 60".to_owned())
+    time.filter(|time| (INTERVAL_MIN..=INTERVAL_MAX).contains(time)).ok_or_else(|| "expected 0.2 to 60".to_owned())
 }
 
-/// Does the terminal show more than ASCII (locale(7))?
-fn speaks_utf8() -> bool {
+/// Whether the locale says that the terminal shows UTF-8 (locale(7)).
+fn has_utf8() -> bool {
     let set = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
     let locale = locale.to_ascii_lowercase();

@@ -1,7 +1,7 @@
-//! What an event says: its verb, its level and its fields, in one place, from which text and JSON are both made.
+//! An event as a line: its verb, its level and its fields in one place, from which both text and JSON are made.
 //!
-//! One event is one line. Nothing from outside is written raw: in text a value with a space, a quote, an equals sign
-//! or anything unprintable stands in quotes with escapes, and JSON has its own.
+//! The sinks call it. One event makes one line, and rendering cannot fail. No text from outside is written raw: as text, a
+//! value with a space, a quote, an equals sign or an unprintable character is quoted and escaped; JSON has its own escapes.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -10,29 +10,29 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value as Json, json};
 
-use super::event::{Event, Level, Of};
+use super::event::{CountOf, Event, Level};
 use crate::net::Peer;
 use crate::sys::clock;
 use crate::types::Ending;
 
-/// A value of a field.
-enum Value<'a> {
+/// The value of a field, with its type.
+enum FieldValue<'a> {
     Text(&'a str),
-    /// What is known to be printable and without spaces.
+    /// A value that is known to be printable and without spaces.
     Plain(&'a dyn Display),
     Number(i64),
     True,
-    Count(Of),
+    Count(CountOf),
     Time(Duration),
     Bytes(u64),
-    /// A JSON document of our own making.
+    /// A JSON document that the daemon has made.
     Document(&'a str),
 }
 
 impl Event {
-    /// How much it matters.
+    /// The level at which this kind of event is logged.
     #[must_use]
-    pub fn level(&self) -> Level {
+    pub(crate) fn level(&self) -> Level {
         match self {
             Self::Inconsistency { .. } => Level::Critical,
             Self::SpawnFailed { .. } | Self::ReloadFailed { .. } | Self::UpgradeFailed { .. } => Level::Error,
@@ -53,9 +53,9 @@ impl Event {
         }
     }
 
-    /// The word that its line begins with.
+    /// The first word of its line.
     #[must_use]
-    pub fn verb(&self) -> &'static str {
+    pub(crate) fn verb(&self) -> &'static str {
         match self {
             Self::Start { .. } => "start",
             Self::Listen { .. } => "listen",
@@ -82,9 +82,9 @@ impl Event {
         }
     }
 
-    /// The service that it is about, if it is about one.
+    /// The service that the event concerns, if any.
     #[must_use]
-    pub fn service(&self) -> Option<&str> {
+    pub(crate) fn service(&self) -> Option<&str> {
         match self {
             Self::Listen { service, .. }
             | Self::Unlisten { service, .. }
@@ -101,19 +101,19 @@ impl Event {
         }
     }
 
-    /// The service whose log it belongs into: what happens while it serves. That sockets are opened and closed is about
-    /// the table, and for the daemon's log.
+    /// The service to whose own log the event goes, if it is about traffic. Events about opening and closing sockets
+    /// concern the table, and go to the daemon's log.
     #[must_use]
-    pub fn traffic_of(&self) -> Option<&str> {
+    pub(crate) fn traffic_of(&self) -> Option<&str> {
         match self {
             Self::Listen { .. } | Self::Unlisten { .. } => None,
             _ => self.service(),
         }
     }
 
-    /// Whom it is about, if it is about one client.
+    /// The client that the event concerns, if any.
     #[must_use]
-    pub fn peer(&self) -> Option<Peer> {
+    pub(crate) fn peer(&self) -> Option<Peer> {
         match *self {
             Self::Accept { peer, .. }
             | Self::Refuse { peer, .. }
@@ -125,10 +125,10 @@ impl Event {
         }
     }
 
-    /// Every field in its order, but the service and the peer, which come first.
+    /// Calls `put` for every field in order, except for the service and the peer.
     #[allow(clippy::too_many_lines, reason = "a table: an arm for each kind of event")]
-    fn fields(&self, mut put: impl FnMut(&'static str, Value<'_>)) {
-        use Value::{Bytes, Count, Document, Number, Plain, Text, Time};
+    fn each_own_field(&self, mut put: impl FnMut(&'static str, FieldValue<'_>)) {
+        use FieldValue::{Bytes, Count, Document, Number, Plain, Text, Time};
         let number = |number: usize| Number(i64::try_from(number).unwrap_or(i64::MAX));
         let long = |number: u64| Number(i64::try_from(number).unwrap_or(i64::MAX));
         match self {
@@ -157,7 +157,7 @@ impl Event {
                     put("retry", Time(*retry));
                 }
                 if *dry_run {
-                    put("dry_run", Value::True);
+                    put("dry_run", FieldValue::True);
                 }
             }
             Self::Penalty { cause, retry, .. } => {
@@ -222,63 +222,67 @@ impl Event {
         }
     }
 
-    fn all_fields(&self, mut put: impl FnMut(&'static str, Value<'_>)) {
+    fn each_field(&self, mut put: impl FnMut(&'static str, FieldValue<'_>)) {
         if let Some(service) = self.service() {
-            put("service", Value::Text(service));
+            put("service", FieldValue::Text(service));
         }
         if let Some(peer) = self.peer() {
-            put("source", Value::Plain(&peer));
+            put("source", FieldValue::Plain(&peer));
         }
-        self.fields(put);
+        self.each_own_field(put);
     }
 
     /// Appends the event as text: `verb key=value …`, without a line end.
-    pub(super) fn text(&self, line: &mut String) {
+    pub(super) fn write_text(&self, line: &mut String) {
         line.push_str(self.verb());
-        self.all_fields(|key, value| {
+        self.each_field(|key, value| {
             let _ = write!(line, " {key}=");
             let _ = match value {
-                Value::Text(text) => escape(line, text),
-                Value::Plain(value) => write!(line, "{value}"),
-                Value::Number(number) => write!(line, "{number}"),
-                Value::True => write!(line, "true"),
-                Value::Count(Of { count, limit: Some(limit) }) => write!(line, "{count}/{limit}"),
-                Value::Count(Of { count, limit: None }) => write!(line, "{count}"),
-                Value::Time(time) => write!(line, "{:.2}s", time.as_secs_f64()),
-                Value::Bytes(bytes) => write!(line, "{}", size(bytes)),
-                Value::Document(document) => write!(line, "{document}"),
+                FieldValue::Text(text) => escape_text(line, text),
+                FieldValue::Plain(value) => write!(line, "{value}"),
+                FieldValue::Number(number) => write!(line, "{number}"),
+                FieldValue::True => write!(line, "true"),
+                FieldValue::Count(CountOf { count, limit: Some(limit) }) => write!(line, "{count}/{limit}"),
+                FieldValue::Count(CountOf { count, limit: None }) => write!(line, "{count}"),
+                FieldValue::Time(time) => write!(line, "{:.2}s", time.as_secs_f64()),
+                FieldValue::Bytes(bytes) => write!(line, "{}", format_size(bytes)),
+                FieldValue::Document(document) => write!(line, "{document}"),
             };
         });
     }
 
     /// Appends the event as a JSON object, without a line end. Units are part of the keys.
-    pub(super) fn json(&self, line: &mut String, stamp: &mut Stamp, time: Duration) {
+    pub(super) fn write_json(&self, line: &mut String, stamp: &mut Stamp, time: Duration) {
         let mut object = Map::new();
         let mut text = String::new();
         stamp.put(&mut text, time, ":");
         object.insert("time".to_owned(), text.into());
         object.insert("level".to_owned(), self.level().word().into());
         object.insert("event".to_owned(), self.verb().into());
-        self.all_fields(|key, value| {
+        self.each_field(|key, value| {
             let (key, value) = match value {
-                Value::Text(text) => (key.to_owned(), text.into()),
-                Value::Plain(value) => (key.to_owned(), value.to_string().into()),
-                Value::Number(number) => (key.to_owned(), number.into()),
-                Value::True => (key.to_owned(), true.into()),
-                Value::Count(Of { count, limit }) => (key.to_owned(), json!({ "count": count, "limit": limit })),
-                Value::Time(time) => (format!("{key}_seconds"), time.as_secs_f64().into()),
-                Value::Bytes(bytes) => (format!("{key}_bytes"), bytes.into()),
-                Value::Document(document) => (key.to_owned(), serde_json::from_str(document).unwrap_or(Json::Null)),
+                FieldValue::Text(text) => (key.to_owned(), text.into()),
+                FieldValue::Plain(value) => (key.to_owned(), value.to_string().into()),
+                FieldValue::Number(number) => (key.to_owned(), number.into()),
+                FieldValue::True => (key.to_owned(), true.into()),
+                FieldValue::Count(CountOf { count, limit }) => {
+                    (key.to_owned(), json!({ "count": count, "limit": limit }))
+                }
+                FieldValue::Time(time) => (format!("{key}_seconds"), time.as_secs_f64().into()),
+                FieldValue::Bytes(bytes) => (format!("{key}_bytes"), bytes.into()),
+                FieldValue::Document(document) => {
+                    (key.to_owned(), serde_json::from_str(document).unwrap_or(Json::Null))
+                }
             };
             object.insert(key, value);
         });
-        printable(line, &Json::Object(object).to_string());
+        escape_json(line, &Json::Object(object).to_string());
     }
 }
 
-/// Appends JSON with escapes for what it may hold raw and a terminal or a reader of lines may obey: the same as
-/// [`escape`] leaves out. All of it is within texts: the rest of JSON is ASCII.
-fn printable(line: &mut String, json: &str) {
+/// Appends JSON, with an escape for each character that JSON allows raw but a terminal or a reader of lines may interpret:
+/// the same characters as in [`escape_text`]. They occur only within strings, since the rest of JSON is ASCII.
+fn escape_json(line: &mut String, json: &str) {
     for character in json.chars() {
         if is_printable(character) {
             line.push(character);
@@ -290,14 +294,13 @@ fn printable(line: &mut String, json: &str) {
     }
 }
 
-/// Unicode has line separators, and marks that turn text around.
+/// Other characters of Unicode include line separators, and marks that reverse the direction of text.
 fn is_printable(character: char) -> bool {
     matches!(character, ' '..='~') || character.is_alphanumeric()
 }
 
-/// Appends `text` as it is if it is one plain word, else in quotes, with everything else than printable ASCII and
-/// printable Unicode escaped.
-fn escape(line: &mut String, text: &str) -> std::fmt::Result {
+/// Appends one plain word as it is, and any other `text` in quotes, with an escape for each character that is not printable.
+fn escape_text(line: &mut String, text: &str) -> std::fmt::Result {
     let plain = |character: char| character.is_ascii_graphic() && !matches!(character, '"' | '=' | '\\' | '\'');
     if !text.is_empty() && text.chars().all(plain) {
         line.push_str(text);
@@ -322,8 +325,8 @@ fn signal_name(number: i32) -> String {
     Signal::try_from(number).map_or_else(|_| number.to_string(), |signal| signal.as_str().to_owned())
 }
 
-/// A size for people: `512`, `64k`, `5M`, `2G`, rounded down.
-fn size(bytes: u64) -> String {
+/// A number of bytes for people: `512`, `64k`, `5M`, `2G`, rounded down.
+fn format_size(bytes: u64) -> String {
     match bytes {
         0..1024 => bytes.to_string(),
         1024..0x10_0000 => format!("{}k", bytes >> 10),
@@ -332,7 +335,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// Writes local times; the part that is the same for a whole second is worked out once.
+/// Writes local times. The part that is the same for a whole second is computed once.
 #[derive(Debug, Default)]
 pub(super) struct Stamp {
     second: Option<u64>,
@@ -343,16 +346,16 @@ pub(super) struct Stamp {
 
 impl Stamp {
     /// Appends local time with milliseconds and the offset from UTC: `2026-11-24T09:15:00.123+0100`, or with a colon in
-    /// the offset as RFC 3339 has it.
+    /// the offset, as in RFC 3339.
     pub(super) fn put(&mut self, line: &mut String, time: Duration, colon: &str) {
         if self.second != Some(time.as_secs()) {
             self.second = Some(time.as_secs());
-            self.work_out(clock::local_time(i64::try_from(time.as_secs()).unwrap_or(0)));
+            self.cache_second(clock::local_time(i64::try_from(time.as_secs()).unwrap_or(0)));
         }
         let _ = write!(line, "{}.{:03}{}{colon}{}", self.date_and_time, time.subsec_millis(), self.hours, self.minutes);
     }
 
-    fn work_out(&mut self, local: clock::CalendarTime) {
+    fn cache_second(&mut self, local: clock::CalendarTime) {
         let (year, month, day) = (local.year, local.month, local.day);
         let (hour, minute, second) = (local.hour, local.minute, local.second);
         self.date_and_time = format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");

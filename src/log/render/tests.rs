@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::event::{Event, Of};
+use super::super::event::{CountOf, Event};
 use super::Stamp;
 use crate::net::Peer;
 use crate::types::{Ending, Reason};
@@ -24,10 +24,10 @@ fn git() -> Arc<str> {
 #[track_caller]
 fn check(event: &Event, text: &str, json: &str) {
     let mut line = String::new();
-    event.text(&mut line);
+    event.write_text(&mut line);
     assert_eq!(line, text);
     line.clear();
-    event.json(&mut line, &mut Stamp::default(), Duration::ZERO);
+    event.write_json(&mut line, &mut Stamp::default(), Duration::ZERO);
     let mut members: serde_json::Value = serde_json::from_str(&line).unwrap();
     let time = members.as_object_mut().unwrap().remove("time").unwrap();
     assert!(time.as_str().unwrap().contains(".000"), "{time}");
@@ -108,7 +108,7 @@ fn the_life_of_a_listener() {
 
 #[test]
 fn the_life_of_a_handler() {
-    let (source_count, service_count) = (Of { count: 2, limit: Some(10) }, Of { count: 17, limit: None });
+    let (source_count, service_count) = (CountOf { count: 2, limit: Some(10) }, CountOf { count: 17, limit: None });
     check(
         &Event::Accept { service: git(), peer: inet(), pid: 4711, source_count, service_count },
         "accept service=git source=203.0.113.9 port=51234 pid=4711 source_count=2/10 service_count=17",
@@ -167,7 +167,7 @@ fn refusals() {
 fn json_holds_nothing_that_a_terminal_obeys() {
     let message = "\u{1b}[31m \u{7f} \u{9b}31m \u{202e} \u{2028} \u{10fffd} \u{e9}".to_owned();
     let mut line = String::new();
-    Event::Warning { message: message.clone() }.json(&mut line, &mut Stamp::default(), Duration::ZERO);
+    Event::Warning { message: message.clone() }.write_json(&mut line, &mut Stamp::default(), Duration::ZERO);
     assert!(line.contains(r"\u001b[31m \u007f \u009b31m \u202e \u2028 \udbff\udffd é"), "{line}");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&line).unwrap()["message"], message.as_str());
 }

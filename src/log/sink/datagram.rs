@@ -1,8 +1,8 @@
-//! Datagrams to a local daemon that may be slow, restarted or not there: syslog or the journal.
+//! Datagrams to a local daemon that may be slow, restarted or missing: syslog or the journal.
 //!
-//! The socket is never connected, so a restarted daemon is found again without anybody noticing (a connected one would
-//! fail for ever). It does not block: a full queue is waited for a moment, and then messages are lost and counted
-//! until the daemon reads again.
+//! The socket is never connected, so messages reach a restarted daemon without any action (on a connected socket they
+//! would fail for ever). It does not block: if the queue is full, the sender waits for a moment; then messages are lost
+//! and counted until the daemon reads again.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -14,20 +14,20 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::sys::descriptor;
 
-/// How long one message may wait for room.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// One message waits at most this long for room.
+const SEND_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How long the daemon is left alone after it did not take a message.
-const RETRY: Duration = Duration::from_millis(500);
+/// After a message could not be sent, none is sent for this long.
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The longest message that is tried; local datagrams of this size fit every default.
-pub(super) const LONGEST: usize = 32 * 1024;
+/// The longest message in bytes; the default limits of Linux allow local datagrams of this size.
+pub(super) const MESSAGE_LEN_MAX: usize = 32 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Datagrams {
     path: PathBuf,
     socket: Option<UnixDatagram>,
-    /// Nothing is sent before this moment.
+    /// Nothing is sent before this time.
     not_before: Option<Instant>,
     lost: u64,
 }
@@ -37,46 +37,46 @@ impl Datagrams {
         Self { path: path.to_owned(), socket: None, not_before: None, lost: 0 }
     }
 
-    /// Sends one message, cut to what a datagram holds.
+    /// Sends one message, cut to [`MESSAGE_LEN_MAX`].
     pub(super) fn send(&mut self, message: &[u8]) {
         if self.not_before.is_some_and(|when| Instant::now() < when) {
             self.lost += 1;
             return;
         }
         self.not_before = None;
-        if self.try_send(&message[..message.len().min(LONGEST)]).is_err() {
+        if self.try_send(&message[..message.len().min(MESSAGE_LEN_MAX)]).is_err() {
             self.lost += 1;
-            self.not_before = Some(Instant::now() + RETRY);
+            self.not_before = Some(Instant::now() + RETRY_INTERVAL);
         }
     }
 
     fn try_send(&mut self, message: &[u8]) -> io::Result<usize> {
         let socket = match &self.socket {
             Some(socket) => socket,
-            None => self.socket.insert(open()?),
+            None => self.socket.insert(open_socket()?),
         };
         match socket.send_to(message, &self.path) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => send_patiently(socket, message, &self.path),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => send_when_room(socket, message, &self.path),
             result => result,
         }
     }
 
-    pub(super) fn lost(&mut self) -> u64 {
+    pub(super) fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)
     }
 }
 
-fn open() -> io::Result<UnixDatagram> {
+fn open_socket() -> io::Result<UnixDatagram> {
     let socket = UnixDatagram::from(descriptor::move_high(UnixDatagram::unbound()?.into())?);
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// Sends as soon as there is room, if that is soon. Two things may be full: our send buffer, of which our socket tells,
-/// and the daemon's queue, of which only a socket tells that is connected to it (`unix_dgram_poll` in the kernel).
-fn send_patiently(socket: &UnixDatagram, message: &[u8], path: &Path) -> io::Result<usize> {
-    let end = Instant::now() + PATIENCE;
-    let probe = open()?;
+/// Waits for room within [`SEND_TIMEOUT`], and sends. Two buffers may be full: our send buffer, which our socket reports,
+/// and the daemon's queue, which only a socket that is connected to it reports (`unix_dgram_poll` in the kernel).
+fn send_when_room(socket: &UnixDatagram, message: &[u8], path: &Path) -> io::Result<usize> {
+    let end = Instant::now() + SEND_TIMEOUT;
+    let probe = open_socket()?;
     probe.connect(path)?;
     loop {
         let in_time = wait_for_room(socket, end) && wait_for_room(&probe, end);
@@ -87,7 +87,7 @@ fn send_patiently(socket: &UnixDatagram, message: &[u8], path: &Path) -> io::Res
     }
 }
 
-/// Waits until the socket takes more. Is there still time left?
+/// Waits until the socket takes more. Whether there is time left.
 fn wait_for_room(socket: &UnixDatagram, end: Instant) -> bool {
     let left = end.saturating_duration_since(Instant::now());
     let mut set = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
@@ -108,7 +108,7 @@ mod tests {
         // A few messages of this size fill net.core.wmem_default, before there are net.unix.max_dgram_qlen of them.
         let (message, count) = (vec![b'x'; 30_000], 50);
         let reader = std::thread::spawn(move || {
-            let mut bytes = vec![0; LONGEST];
+            let mut bytes = vec![0; MESSAGE_LEN_MAX];
             let read = |_: &usize| {
                 std::thread::sleep(Duration::from_millis(1));
                 daemon.recv(&mut bytes).is_ok()
@@ -117,6 +117,6 @@ mod tests {
         });
         let mut datagrams = Datagrams::to(&path);
         (0..count).for_each(|_| datagrams.send(&message));
-        assert_eq!((datagrams.lost(), reader.join().unwrap()), (0, count));
+        assert_eq!((datagrams.take_lost(), reader.join().unwrap()), (0, count));
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::datagram::{Datagrams, LONGEST};
+use super::datagram::{Datagrams, MESSAGE_LEN_MAX};
 use crate::log::event::Event;
 
-/// Room for all fields but the message: the longest is the service's name of at most 64 bytes.
-const FIELDS: usize = 1024;
+/// Room for all fields except the message, in bytes: the longest is the service's name, with at most 64.
+const FIELDS_LEN_MAX: usize = 1024;
 
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -15,7 +15,7 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Speaks to the journal that listens at `path`, when there is one.
+    /// A sink for the journal at `path`, which need not be there yet.
     pub(super) fn new(path: &Path) -> Self {
         Self { datagrams: Datagrams::to(path), message: String::new() }
     }
@@ -29,11 +29,11 @@ impl Journal {
                 self.message.push_str(part);
             }
         };
-        put("MESSAGE", cut(line));
+        put("MESSAGE", cut_message(line));
         put("PRIORITY", &level);
         put("SYSLOG_IDENTIFIER", "oxinetd");
         put("OXINETD_EVENT", event.verb());
-        // Names of services hold no control characters: the table has checked that.
+        // The table has checked that names of services hold no control characters.
         event.service().into_iter().for_each(|service| put("OXINETD_SERVICE", service));
         if let Some(peer) = event.peer() {
             put("REMOTE_ADDR", &peer.to_string());
@@ -41,15 +41,15 @@ impl Journal {
         self.datagrams.send(self.message.as_bytes());
     }
 
-    pub(super) fn lost(&mut self) -> u64 {
-        self.datagrams.lost()
+    pub(super) fn take_lost(&mut self) -> u64 {
+        self.datagrams.take_lost()
     }
 }
 
-/// As much of a line as fits beside the other fields. A datagram cut anywhere else ends in a field without a line end,
-/// which the journal drops: that would be the message itself.
-fn cut(line: &str) -> &str {
-    let mut end = line.len().min(LONGEST - FIELDS);
+/// The part of a line that fits beside the other fields. If the datagram were cut, the message would lack its line end,
+/// and the journal would drop it.
+fn cut_message(line: &str) -> &str {
+    let mut end = line.len().min(MESSAGE_LEN_MAX - FIELDS_LEN_MAX);
     while !line.is_char_boundary(end) {
         end -= 1;
     }
@@ -69,9 +69,9 @@ mod tests {
         let mut journal = Journal::new(&path);
         let event = Event::Warning { message: String::new() };
         // Three bytes each, so that the limit falls into a character.
-        journal.put(&event, &"\u{20ac}".repeat(LONGEST));
-        assert_eq!(journal.lost(), 0);
-        let mut bytes = vec![0; 2 * LONGEST];
+        journal.put(&event, &"\u{20ac}".repeat(MESSAGE_LEN_MAX));
+        assert_eq!(journal.take_lost(), 0);
+        let mut bytes = vec![0; 2 * MESSAGE_LEN_MAX];
         let size = daemon.recv(&mut bytes).unwrap();
         let message = std::str::from_utf8(&bytes[..size]).unwrap();
         let (first, rest) = message.split_once('\n').unwrap();

@@ -1,4 +1,7 @@
-//! Where lines end up. Only the log's thread calls this, and it may wait here for a moment; the daemon does not notice.
+//! One open place for lines: a file, standard error, syslog or the journal.
+//!
+//! Only the log's thread calls this. It may wait here for a moment, which does not delay the daemon. Opening a file may
+//! fail; a line that cannot be written is lost and counted.
 
 mod datagram;
 mod journal;
@@ -14,25 +17,25 @@ use std::time::Duration;
 
 use super::event::Event;
 use super::render::Stamp;
-use super::{Format, Place, Target};
+use super::{LogFormat, LogPlace, LogTarget};
 use crate::sys::descriptor;
 use journal::Journal;
 use stream::Stream;
 use syslog::Syslog;
 
-/// An open place for lines, and the shape that they get.
+/// An open place for lines, and their format.
 #[derive(Debug)]
 pub(super) struct Sink {
-    format: Format,
+    format: LogFormat,
     outlet: Outlet,
-    /// The line under way; kept so that it is allocated once.
+    /// The current line; kept so that it is allocated once.
     line: String,
     stamp: Stamp,
 }
 
 #[derive(Debug)]
 enum Outlet {
-    /// A file or standard error, with what stands before each line.
+    /// A file or standard error, with the prefix of each line.
     Stream(Stream, Prefix),
     Syslog(Syslog),
     Journal(Journal),
@@ -40,9 +43,9 @@ enum Outlet {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Prefix {
-    /// The local time.
+    /// The local time with milliseconds.
     Time,
-    /// `<N>`, the level as the journal takes it from standard error (sd-daemon(3)).
+    /// `<N>`, the level in the form that the journal reads from standard error (sd-daemon(3)).
     Level,
 }
 
@@ -51,12 +54,12 @@ impl Sink {
     ///
     /// # Errors
     /// A file can't be opened.
-    pub(super) fn open(place: &Place) -> io::Result<Self> {
+    pub(super) fn open(place: &LogPlace) -> io::Result<Self> {
         let outlet = match &place.to {
-            Target::Syslog => Outlet::Syslog(Syslog::new(place.facility, Path::new("/dev/log"))),
-            Target::Journal => Outlet::Journal(Journal::new(Path::new("/run/systemd/journal/socket"))),
-            Target::Stderr => Outlet::Stream(Stream::stderr()?, stderr_prefix()),
-            Target::File(path) => {
+            LogTarget::Syslog => Outlet::Syslog(Syslog::new(place.facility, Path::new("/dev/log"))),
+            LogTarget::Journal => Outlet::Journal(Journal::new(Path::new("/run/systemd/journal/socket"))),
+            LogTarget::Stderr => Outlet::Stream(Stream::stderr()?, stderr_prefix()),
+            LogTarget::File(path) => {
                 let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
                 Outlet::Stream(Stream::new(open_file(path).map_err(named)?), Prefix::Time)
             }
@@ -64,24 +67,24 @@ impl Sink {
         Ok(Self::new(place.format, outlet))
     }
 
-    fn new(format: Format, outlet: Outlet) -> Self {
+    fn new(format: LogFormat, outlet: Outlet) -> Self {
         Self { format, outlet, line: String::new(), stamp: Stamp::default() }
     }
 
     #[cfg(test)]
     pub(super) fn syslog_at(path: &Path, facility: u8) -> Self {
-        Self::new(Format::Text, Outlet::Syslog(Syslog::new(facility, path)))
+        Self::new(LogFormat::Text, Outlet::Syslog(Syslog::new(facility, path)))
     }
 
     #[cfg(test)]
     pub(super) fn journal_at(path: &Path) -> Self {
-        Self::new(Format::Text, Outlet::Journal(Journal::new(path)))
+        Self::new(LogFormat::Text, Outlet::Journal(Journal::new(path)))
     }
 
-    /// Formats an event, and writes it now or with the next [`Sink::finish`].
-    pub(super) fn put(&mut self, time: Duration, event: &Event) {
+    /// Formats an event, and writes it now or with the next [`Sink::flush_batch`].
+    pub(super) fn put_event(&mut self, time: Duration, event: &Event) {
         self.line.clear();
-        if let (Format::Text, Outlet::Stream(_, prefix)) = (self.format, &self.outlet) {
+        if let (LogFormat::Text, Outlet::Stream(_, prefix)) = (self.format, &self.outlet) {
             match prefix {
                 Prefix::Time => {
                     self.stamp.put(&mut self.line, time, "");
@@ -91,22 +94,22 @@ impl Sink {
             }
         }
         match self.format {
-            Format::Text => event.text(&mut self.line),
-            Format::Json => event.json(&mut self.line, &mut self.stamp, time),
+            LogFormat::Text => event.write_text(&mut self.line),
+            LogFormat::Json => event.write_json(&mut self.line, &mut self.stamp, time),
         }
         match &mut self.outlet {
-            Outlet::Stream(stream, _) => stream.put(&self.line),
+            Outlet::Stream(stream, _) => stream.put_line(&self.line),
             Outlet::Syslog(syslog) => syslog.put(time, event.level(), &self.line),
             Outlet::Journal(journal) => journal.put(event, &self.line),
         }
     }
 
-    /// Writes what is left of a batch. Gives the number of lines that were lost since the last call.
-    pub(super) fn finish(&mut self) -> u64 {
+    /// Writes the rest of a batch. Returns the number of lines lost since the last call.
+    pub(super) fn flush_batch(&mut self) -> u64 {
         match &mut self.outlet {
-            Outlet::Stream(stream, _) => stream.finish(),
-            Outlet::Syslog(syslog) => syslog.lost(),
-            Outlet::Journal(journal) => journal.lost(),
+            Outlet::Stream(stream, _) => stream.flush_batch(),
+            Outlet::Syslog(syslog) => syslog.take_lost(),
+            Outlet::Journal(journal) => journal.take_lost(),
         }
     }
 }

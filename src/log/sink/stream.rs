@@ -1,4 +1,4 @@
-//! A file or standard error: lines are gathered and written in one go.
+//! A file or standard error: lines are gathered and written together.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,36 +9,36 @@ use nix::unistd::write;
 
 use crate::sys::descriptor;
 
-/// At most so many bytes are gathered before they are written.
-const GATHERED: usize = 64 * 1024;
+/// At most this many bytes are gathered before they are written.
+const BATCH_LEN_MAX: usize = 64 * 1024;
 
-/// How long a full pipe may hold up the log before its lines are given up, in milliseconds.
-const PATIENCE: u16 = 1000;
+/// A full pipe delays the log at most this long, in milliseconds; then its lines are lost.
+const WRITE_TIMEOUT_MS: u16 = 1000;
 
 #[derive(Debug)]
 pub(super) struct Stream {
     descriptor: OwnedFd,
     gathered: Vec<u8>,
-    /// What was written last is a part of a line, because the disk was full: what is gathered begins with a line end.
+    /// The last write ended within a line, because the disk was full. The next batch begins with a line end.
     torn: bool,
-    /// Nobody has read the pipe for as long as we wait. It is not waited for again until it has taken something: other
-    /// places of the log need the thread, too.
+    /// The pipe took nothing within the time-out. The thread, which serves other places too, does not wait for it again
+    /// until it takes something.
     stuck: bool,
     lost: u64,
 }
 
 impl Stream {
     pub(super) fn new(descriptor: OwnedFd) -> Self {
-        Self { descriptor, gathered: Vec::with_capacity(GATHERED), torn: false, stuck: false, lost: 0 }
+        Self { descriptor, gathered: Vec::with_capacity(BATCH_LEN_MAX), torn: false, stuck: false, lost: 0 }
     }
 
-    /// Standard error, by a descriptor of its own.
+    /// Standard error, through a separate descriptor.
     pub(super) fn stderr() -> io::Result<Self> {
         Ok(Self::new(descriptor::copy_high(io::stderr().as_fd())?))
     }
 
-    pub(super) fn put(&mut self, line: &str) {
-        if self.gathered.len() + line.len() + 2 > GATHERED {
+    pub(super) fn put_line(&mut self, line: &str) {
+        if self.gathered.len() + line.len() + 2 > BATCH_LEN_MAX {
             self.write();
         }
         if self.torn && self.gathered.is_empty() {
@@ -48,12 +48,13 @@ impl Stream {
         self.gathered.push(b'\n');
     }
 
-    pub(super) fn finish(&mut self) -> u64 {
+    pub(super) fn flush_batch(&mut self) -> u64 {
         self.write();
         std::mem::take(&mut self.lost)
     }
 
-    /// Writes what is gathered. What can't be written is lost and counted: the disk is full, or nobody reads the pipe.
+    /// Writes the gathered lines. Lines that cannot be written, because the disk is full or nobody reads the pipe, are lost
+    /// and counted.
     fn write(&mut self) {
         let mut rest = self.gathered.as_slice();
         while !rest.is_empty() {
@@ -64,7 +65,7 @@ impl Stream {
                     rest = &rest[size..];
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) if !self.stuck => self.stuck = !writable(&self.descriptor),
+                Err(Errno::EAGAIN) if !self.stuck => self.stuck = !wait_writable(&self.descriptor),
                 _ => break,
             }
         }
@@ -75,10 +76,10 @@ impl Stream {
     }
 }
 
-/// Waits until the descriptor takes more, for a moment.
-fn writable(descriptor: &OwnedFd) -> bool {
+/// Waits until the descriptor takes more, at most [`WRITE_TIMEOUT_MS`].
+fn wait_writable(descriptor: &OwnedFd) -> bool {
     let mut set = [PollFd::new(descriptor.as_fd(), PollFlags::POLLOUT)];
-    matches!(poll(&mut set, PollTimeout::from(PATIENCE)), Ok(1..))
+    matches!(poll(&mut set, PollTimeout::from(WRITE_TIMEOUT_MS)), Ok(1..))
 }
 
 #[cfg(test)]
@@ -99,9 +100,9 @@ mod tests {
     #[test]
     fn a_full_disk_loses_lines_and_counts_them() {
         let mut stream = opened("/dev/full");
-        stream.put("one");
-        stream.put("two");
-        assert_eq!((stream.finish(), stream.finish()), (2, 0));
+        stream.put_line("one");
+        stream.put_line("two");
+        assert_eq!((stream.flush_batch(), stream.flush_batch()), (2, 0));
     }
 
     #[test]
@@ -111,8 +112,8 @@ mod tests {
         fs::write(&path, "half a li").unwrap();
         let mut stream = opened(path.to_str().unwrap());
         stream.torn = true;
-        stream.put("whole");
-        assert_eq!(stream.finish(), 0);
+        stream.put_line("whole");
+        assert_eq!(stream.flush_batch(), 0);
         assert_eq!(fs::read_to_string(path).unwrap(), "half a li\nwhole\n");
     }
 
@@ -122,13 +123,13 @@ mod tests {
         nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
         let mut stream = Stream::new(writer);
         let line = "x".repeat(999);
-        (0..200).for_each(|_| stream.put(&line));
-        let lost = stream.finish();
+        (0..200).for_each(|_| stream.put_line(&line));
+        let lost = stream.flush_batch();
         assert!(lost > 0 && lost < 200, "{lost}");
         let mut read = vec![0; 65_536];
         assert!(reader.read(&mut read).unwrap() > 1000);
-        stream.put("after");
-        assert_eq!(stream.finish(), 0);
+        stream.put_line("after");
+        assert_eq!(stream.flush_batch(), 0);
         drop(stream);
         let mut rest = String::new();
         reader.read_to_string(&mut rest).unwrap();
@@ -141,14 +142,14 @@ mod tests {
         nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
         let mut stream = Stream::new(writer);
         let full = "x".repeat(100_000);
-        stream.put(&full);
-        assert_eq!((stream.finish(), stream.stuck), (1, true));
-        stream.put("lost at once");
-        assert_eq!((stream.finish(), stream.stuck), (1, true));
+        stream.put_line(&full);
+        assert_eq!((stream.flush_batch(), stream.stuck), (1, true));
+        stream.put_line("lost at once");
+        assert_eq!((stream.flush_batch(), stream.stuck), (1, true));
         let mut read = vec![0; 100_000];
         while reader.read(&mut read).unwrap() == read.len() {}
-        stream.put("after");
-        assert_eq!((stream.finish(), stream.stuck), (0, false));
+        stream.put_line("after");
+        assert_eq!((stream.flush_batch(), stream.stuck), (0, false));
     }
 
     #[test]
@@ -157,15 +158,15 @@ mod tests {
         nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
         let mut stream = Stream::new(writer);
         // Larger than a pipe is by default (pipe(7)), so that only a part of it goes in.
-        stream.put(&"x".repeat(100_000));
-        assert_eq!(stream.finish(), 1);
-        stream.put("does not fit");
-        assert_eq!(stream.finish(), 1);
+        stream.put_line(&"x".repeat(100_000));
+        assert_eq!(stream.flush_batch(), 1);
+        stream.put_line("does not fit");
+        assert_eq!(stream.flush_batch(), 1);
         let mut read = vec![0; 100_000];
         let size = reader.read(&mut read).unwrap();
         assert!((1..100_000).contains(&size) && read[..size].iter().all(|&byte| byte == b'x'));
-        stream.put("after");
-        assert_eq!(stream.finish(), 0);
+        stream.put_line("after");
+        assert_eq!(stream.flush_batch(), 0);
         drop(stream);
         let mut rest = String::new();
         reader.read_to_string(&mut rest).unwrap();

@@ -1,5 +1,5 @@
-//! The local syslog daemon: the `syslog` crate's logger and protocol, with a formatter that knows local time and a
-//! backend that neither blocks nor dies.
+//! The local syslog daemon: the logger and the protocol of the `syslog` crate, with a formatter for local time, and a
+//! backend that never blocks and survives a restart of the daemon.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -20,7 +20,7 @@ impl std::fmt::Debug for Syslog {
 }
 
 impl Syslog {
-    /// Speaks to the daemon that listens at `path`, when there is one.
+    /// A sink for the daemon at `path`, which need not be there yet.
     pub(super) fn new(facility: u8, path: &Path) -> Self {
         let backend = Backend(Datagrams::to(path));
         Self(Logger::new(backend, Rfc3164 { facility, pid: std::process::id() }))
@@ -28,16 +28,16 @@ impl Syslog {
 
     pub(super) fn put(&mut self, time: Duration, level: Level, line: &str) {
         let (formatter, backend) = (&self.0.formatter, &mut self.0.backend);
-        // The backend keeps its own account of what is lost.
-        let _ = formatter.format(backend, severity(level), (time, line));
+        // The backend counts lost messages itself.
+        let _ = formatter.format(backend, severity_of(level), (time, line));
     }
 
-    pub(super) fn lost(&mut self) -> u64 {
-        self.0.backend.0.lost()
+    pub(super) fn take_lost(&mut self) -> u64 {
+        self.0.backend.0.take_lost()
     }
 }
 
-fn severity(level: Level) -> Severity {
+fn severity_of(level: Level) -> Severity {
     match level {
         Level::Critical => Severity::LOG_CRIT,
         Level::Error => Severity::LOG_ERR,
@@ -48,8 +48,8 @@ fn severity(level: Level) -> Severity {
     }
 }
 
-/// RFC 3164 as local daemons expect it: without a host name, in local time. The crate's own formatter stamps UTC, which
-/// the daemon takes for local time.
+/// RFC 3164 as local daemons expect it: without a host name, in local time. The crate's own formatter writes UTC, which
+/// the daemon would take for local time.
 #[derive(Debug)]
 struct Rfc3164 {
     facility: u8,
@@ -71,7 +71,7 @@ impl LogFormat<(Duration, &str)> for Rfc3164 {
     }
 }
 
-/// One datagram for each message, whatever pieces the formatter makes of it.
+/// Sends one datagram for each message, in whatever pieces the formatter writes it.
 struct Backend(Datagrams);
 
 impl Write for Backend {

@@ -27,7 +27,7 @@ pub(in crate::server) enum UpgradeError {
     /// The table in the state could not be read.
     TableFile(io::Error),
     /// The log could not be opened.
-    Log(log::OpenError),
+    Log(log::LogOpenError),
     /// The preflight could not begin.
     Preflight(io::Error),
     /// The new program could not be started.

@@ -59,11 +59,11 @@ pub(super) trait ControlSocket: Resources {
 }
 
 impl ControlSocket for System {
-    type Control = control::Open;
+    type Control = control::OpenSocket;
 }
 
 impl ControlSocket for Preview {
-    type Control = control::Open<RawFd, FileIdentity>;
+    type Control = control::OpenSocket<RawFd, FileIdentity>;
 }
 
 /// The state as a program reads it.

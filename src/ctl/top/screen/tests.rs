@@ -1,10 +1,10 @@
 use super::super::rates::ServiceRates;
 use super::*;
-use crate::api::{Listener, ListenerState, SourceCount};
+use crate::api::{ListenerState, ListenerStatus, SourceCount};
 
-fn service(handlers: u32) -> Service {
-    let listener = Listener { endpoint: "tcp/7".to_owned(), state: ListenerState::Listening, reason: None };
-    Service { listed: true, handlers, instances: Some(64), listeners: vec![listener], ..Service::default() }
+fn service(handlers: u32) -> ServiceStatus {
+    let listener = ListenerStatus { endpoint: "tcp/7".to_owned(), state: ListenerState::Listening, reason: None };
+    ServiceStatus { listed: true, handlers, instances: Some(64), listeners: vec![listener], ..ServiceStatus::default() }
 }
 
 fn snapshot() -> Snapshot {
@@ -25,16 +25,16 @@ fn snapshot() -> Snapshot {
     }
 }
 
-fn lines(width: usize, height: usize, change: impl Fn(&mut View<'_>)) -> Vec<String> {
+fn lines(width: usize, height: usize, change: impl Fn(&mut ScreenView<'_>)) -> Vec<String> {
     let now = snapshot();
-    let mut rates = Rates { accepted: 1234.5, ..Rates::default() };
+    let mut rates = SecondRates { accepted: 1234.5, ..SecondRates::default() };
     rates.services.insert("service-05".to_owned(), ServiceRates { accepted: 1234.5, refused: 2.0 });
     rates.reasons.insert("source_instances".to_owned(), 2.0);
     let interval = Duration::from_secs(1);
-    let mut view = View {
+    let mut view = ScreenView {
         now: &now,
         rates: &rates,
-        sort: Column::Handlers,
+        sort: SortColumn::Handlers,
         skip: 0,
         interval,
         trouble: None,
@@ -42,7 +42,7 @@ fn lines(width: usize, height: usize, change: impl Fn(&mut View<'_>)) -> Vec<Str
         blocks: false,
     };
     change(&mut view);
-    draw(&view, width, height)
+    draw_screen(&view, width, height)
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn it_fits_into_every_size() {
             for colour in [false, true] {
                 let lines = lines(width, height, |view| (view.colour, view.blocks) = (colour, colour));
                 assert!(lines.len() <= height, "{} lines at {width}x{height}", lines.len());
-                let widest = lines.iter().map(|line| line::visible(line)).max().unwrap_or(0);
+                let widest = lines.iter().map(|line| line::visible_width(line)).max().unwrap_or(0);
                 assert!(widest <= width, "{widest} columns at {width}x{height}: {lines:#?}");
             }
         }
@@ -74,13 +74,13 @@ fn at_80_by_24_everything_is_there() {
 
 #[test]
 fn it_is_sorted_as_asked_and_scrolls() {
-    let first = |change: &dyn Fn(&mut View<'_>)| {
+    let first = |change: &dyn Fn(&mut ScreenView<'_>)| {
         let lines = lines(80, 24, change);
         lines[4].split(' ').next().unwrap().to_owned()
     };
     assert_eq!(first(&|_| ()), "service-39");
-    assert_eq!(first(&|view| view.sort = Column::Service), "service-00");
-    assert_eq!(first(&|view| view.sort = Column::Accepted), "service-05");
+    assert_eq!(first(&|view| view.sort = SortColumn::Service), "service-00");
+    assert_eq!(first(&|view| view.sort = SortColumn::Accepted), "service-05");
     assert_eq!(first(&|view| view.skip = 2), "service-37");
     let last = lines(80, 24, |view| view.skip = 1000);
     assert!(last.iter().any(|line| line.starts_with("service-00")), "no further than to the end: {last:#?}");
@@ -88,10 +88,13 @@ fn it_is_sorted_as_asked_and_scrolls() {
 
 #[test]
 fn bars_show_little_things_and_never_too_much() {
-    assert_eq!((bar(0.0, 10.0, 8, false), bar(0.01, 10.0, 8, false)), (String::new(), "#".to_owned()));
-    assert_eq!((bar(5.0, 10.0, 8, false), bar(99.0, 10.0, 8, false)), ("####".to_owned(), "########".to_owned()));
-    assert_eq!((bar(0.01, 10.0, 8, true), bar(10.0, 10.0, 2, true)), ("▏".to_owned(), "██".to_owned()));
-    assert_eq!((bar(1.0, 0.0, 8, true), bar(1.0, 1.0, 0, true)), (String::new(), String::new()));
+    assert_eq!((draw_bar(0.0, 10.0, 8, false), draw_bar(0.01, 10.0, 8, false)), (String::new(), "#".to_owned()));
+    assert_eq!(
+        (draw_bar(5.0, 10.0, 8, false), draw_bar(99.0, 10.0, 8, false)),
+        ("####".to_owned(), "########".to_owned())
+    );
+    assert_eq!((draw_bar(0.01, 10.0, 8, true), draw_bar(10.0, 10.0, 2, true)), ("▏".to_owned(), "██".to_owned()));
+    assert_eq!((draw_bar(1.0, 0.0, 8, true), draw_bar(1.0, 1.0, 0, true)), (String::new(), String::new()));
 }
 
 #[test]

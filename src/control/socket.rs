@@ -1,0 +1,162 @@
+//! Opens the control socket, moves it on a reload, and sets its group.
+//!
+//! The server calls it at start, reload and end. Preparing changes nothing; an error from opening a socket that the table
+//! names is returned, and a missing default place is only a warning.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::sys::socket::{Backlog, SockType, listen};
+
+use serde::{Deserialize, Serialize};
+
+use super::{ControlServer, LISTENER_NUMBER};
+use crate::api::default_socket_path;
+use crate::config::{self, ControlPlace};
+use crate::net::socket_file::SocketFile;
+use crate::sys::descriptor::{self, Inheritable};
+use crate::sys::poll::Poll;
+use crate::sys::socket;
+
+/// The open socket. An upgrade hands it over as it is; `D` and `F` are plain values if the state is only checked.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OpenSocket<D = Inheritable, F = SocketFile> {
+    pub(super) socket: D,
+    pub(super) group: Option<u32>,
+    pub(super) file: F,
+}
+
+/// The change that a new table makes to the control socket. If it is dropped, nothing has changed.
+#[derive(Debug)]
+pub(crate) struct PreparedSocket {
+    change: SocketChange,
+    group: Option<u32>,
+    /// Why there is no control socket although the table asks for one.
+    pub warning: Option<String>,
+}
+
+#[derive(Debug)]
+enum SocketChange {
+    Keep,
+    Replace(Option<OpenSocket>),
+}
+
+impl ControlServer {
+    /// Opens the socket that `wanted` names, unless it is open already. Changes nothing until [`Self::commit`].
+    ///
+    /// # Errors
+    /// A socket that the table names cannot be opened: a message, and the cause. If the default socket cannot be opened,
+    /// there is a warning and no socket.
+    pub(crate) fn prepare(&self, wanted: &config::Control) -> Result<PreparedSocket, (String, Errno)> {
+        let group = wanted.group;
+        let (path, must) = match &wanted.place {
+            ControlPlace::None => (None, false),
+            ControlPlace::At(path) => (Some(path.clone()), true),
+            ControlPlace::Default => (default_socket_path(), false),
+        };
+        let Some(path) = path else {
+            let none = "no control socket: this user can't write to /run/oxinetd and has no XDG_RUNTIME_DIR; \
+                        daemon.control names a place for it, or none";
+            let warning = (wanted.place == ControlPlace::Default).then(|| none.to_owned());
+            return Ok(PreparedSocket { change: SocketChange::Replace(None), group, warning });
+        };
+        if self.open.as_ref().is_some_and(|open| open.file.path() == path && open.file.is_there()) {
+            return Ok(PreparedSocket { change: SocketChange::Keep, group, warning: None });
+        }
+        match open_socket(&path, group) {
+            Ok(open) => Ok(PreparedSocket { change: SocketChange::Replace(Some(open)), group, warning: None }),
+            Err(errno) => {
+                let message = format!("daemon.control: {}: {}", path.display(), explain_error(errno));
+                if must { Err((message, errno)) } else { Ok(no_socket(group, &message)) }
+            }
+        }
+    }
+
+    /// A change that leaves the socket as it is.
+    #[must_use]
+    pub(crate) fn unchanged(&self) -> PreparedSocket {
+        PreparedSocket {
+            change: SocketChange::Keep,
+            group: self.open.as_ref().and_then(|open| open.group),
+            warning: None,
+        }
+    }
+
+    /// Puts a prepared change in force. Clients keep their connections. Returns a warning if the group cannot be changed.
+    pub(crate) fn commit(&mut self, poll: &Poll, prepared: PreparedSocket) -> Option<String> {
+        match prepared.change {
+            SocketChange::Keep => self.change_group(prepared.group),
+            SocketChange::Replace(open) => {
+                if let Some(old) = self.open.take() {
+                    let _ = poll.remove(&old.socket);
+                }
+                self.paused = None;
+                let watched = open.as_ref().map_or(Ok(()), |open| poll.add(&open.socket, LISTENER_NUMBER));
+                self.open = open;
+                watched.err().map(|error| format!("daemon.control: {error}"))
+            }
+        }
+    }
+
+    fn change_group(&mut self, group: Option<u32>) -> Option<String> {
+        let open = self.open.as_mut().filter(|open| open.group != group)?;
+        match set_group(&open.file, group) {
+            Ok(()) => open.group = group,
+            Err(errno) => return Some(format!("daemon.control.group: {}", errno.desc())),
+        }
+        None
+    }
+
+    /// Closes the socket and removes its file. Clients still get the answers to their requests.
+    pub(crate) fn close_socket(&mut self, poll: &Poll) {
+        if let Some(old) = self.open.take() {
+            let _ = poll.remove(&old.socket);
+        }
+    }
+}
+
+fn no_socket(group: Option<u32>, message: &str) -> PreparedSocket {
+    let warning = Some(format!("{message}; there is no control socket"));
+    PreparedSocket { change: SocketChange::Replace(None), group, warning }
+}
+
+fn open_socket(path: &Path, group: Option<u32>) -> nix::Result<OpenSocket> {
+    if let Some(folder) = path.parent() {
+        // If the directory exists or cannot be made, the next step reports a better error.
+        let _ = DirBuilder::new().mode(0o755).create(folder);
+    }
+    let socket =
+        socket::create(libc::AF_UNIX, libc::SOCK_STREAM, 0).and_then(descriptor::move_high).map_err(errno_of)?;
+    let file = SocketFile::bind(&socket, SockType::Stream, path, 0o600)?;
+    if group.is_some() {
+        set_group(&file, group)?;
+    }
+    listen(&socket, Backlog::new(128).unwrap_or(Backlog::MAXCONN))?;
+    Ok(OpenSocket { socket: Inheritable(socket), group, file })
+}
+
+/// Opens the socket's file to the members of a group, or to its owner alone.
+fn set_group(file: &SocketFile, group: Option<u32>) -> nix::Result<()> {
+    match group {
+        // The group first, so that the file's old group has no access for a moment.
+        Some(_) => file.change_owner(None, group).and_then(|()| file.change_mode(0o660)),
+        None => file.change_mode(0o600),
+    }
+}
+
+fn explain_error(errno: Errno) -> String {
+    let hint = match errno {
+        Errno::EADDRINUSE => "another daemon listens there, or it is no socket",
+        Errno::ENOENT => "the directory does not exist",
+        Errno::EPERM => "only root or a member may give it to a group",
+        _ => return errno.desc().to_owned(),
+    };
+    format!("{} ({hint})", errno.desc())
+}
+
+fn errno_of(error: io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
