@@ -9,7 +9,7 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::api::{Ban, CountDrift, PenaltyStatus, Snapshot, SourceCount};
+use super::status::{Ban, CountDrift, PenaltyStatus, Snapshot, SourceCount};
 
 /// The version of the protocol. It changes only if an existing command or key changes its meaning.
 pub const VERSION: u32 = 1;

@@ -26,14 +26,21 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
 
-use super::{Builtin, BuiltinContext, BuiltinFailure, BuiltinKind, BuiltinResult, CLIENT_PORT_MIN, text};
+use super::command::{Builtin, BuiltinContext, BuiltinKind};
+use super::failure::{BuiltinFailure, BuiltinResult};
+use super::text;
 use crate::exit;
 use crate::sys::{clock, socket};
 
+/// Ports below this one belong to services, not to clients (`IPPORT_RESERVED`).
+pub(crate) const CLIENT_PORT_MIN: u16 = 1024;
+
 /// One byte more than the largest payload of a datagram.
 const DATAGRAM_LEN_MAX: usize = 65_536;
+
 /// The longest answer of chargen in bytes (RFC 864).
 const CHARGEN_LEN_MAX: usize = 512;
+
 /// After this time a busy handler ends too. The daemon at once starts another one, with the settings of the current table.
 const HANDLER_LIFETIME_MAX: Duration = Duration::from_secs(60);
 

@@ -8,7 +8,9 @@ use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::{BuiltinFailure, BuiltinResult, RedirectTarget, relay};
+use super::command::RedirectTarget;
+use super::failure::{BuiltinFailure, BuiltinResult};
+use super::relay;
 use crate::exit;
 use crate::sys::socket;
 

@@ -15,7 +15,7 @@ use nix::fcntl::{OFlag, SpliceFFlags, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 
-use super::{BuiltinFailure, BuiltinResult};
+use super::failure::{BuiltinFailure, BuiltinResult};
 use crate::exit;
 use crate::sys::socket;
 

@@ -11,7 +11,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::{BuiltinFailure, BuiltinKind, BuiltinResult, text};
+use super::command::BuiltinKind;
+use super::failure::{BuiltinFailure, BuiltinResult};
+use super::text;
 use crate::exit;
 use crate::sys::clock;
 

@@ -14,9 +14,14 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::{BuiltinFailure, BuiltinResult, PASS_ON, stream};
+use super::failure::{BuiltinFailure, BuiltinResult};
+use super::stream;
 use crate::exit;
 use crate::sys::{clock, socket};
+
+/// With this exit status `tcpmux` gives the connection back to the daemon, with the client's request still unread. Neither
+/// shells nor sysexits(3) use this status.
+pub(crate) const PASS_ON: u8 = 99;
 
 /// The longest request in bytes, including the end of line: room for the longest name of a service and some blanks.
 pub(crate) const REQUEST_LEN_MAX: usize = 128;

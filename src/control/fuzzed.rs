@@ -4,8 +4,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::ControlPeer;
-use super::client::{ClientState, ControlClient, REQUEST_LEN_MAX};
+use super::client::{ClientState, ControlClient, ControlPeer, REQUEST_LEN_MAX};
 
 /// The longest line that is accepted, in bytes.
 pub(crate) const LINE_LEN_MAX: usize = REQUEST_LEN_MAX;

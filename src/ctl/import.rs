@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::failure::{Failure, report_errors};
 use super::output::Output;
-use super::{Failure, report_errors};
 use crate::arguments::dialect_parser;
 use crate::compat::Options;
 use crate::compat::import::{Imported, import};

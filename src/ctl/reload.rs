@@ -2,9 +2,9 @@
 //! errors and fails too.
 
 use super::connection::{DaemonClient, parse_result};
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
-use crate::api::Reloaded;
+use crate::api::{Reloaded, Request};
 use crate::ctl::render::grid::Tone;
 
 pub(super) fn reload_table(daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {

@@ -5,9 +5,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::connection::DaemonClient;
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
-use crate::api::{Snapshot, Upgrades};
+use crate::api::{Request, Snapshot, Upgrades};
 use crate::ctl::render::grid::Tone;
 use crate::exit;
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Reason;
+use crate::types::Reason;
 
 /// After a line was written, further lines with the same key are held back for this long.
 const BURST_INTERVAL: Duration = Duration::from_secs(10);

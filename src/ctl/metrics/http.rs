@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 
-use crate::api::Snapshot;
+use crate::api::{Request, Snapshot};
 use crate::ctl::connection::DaemonClient;
+use crate::ctl::failure::Failure;
 use crate::ctl::output::Output;
 use crate::ctl::render::metrics::{MetricsFormat, render_metrics};
-use crate::ctl::{Failure, Request};
 use crate::exit;
 
 /// The longest head of a request, in bytes.

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::connection::DaemonClient;
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
-use crate::api::Snapshot;
+use crate::api::{Request, Snapshot};
 use crate::exit;
 use crate::sys::terminal::{Input, Terminal};
 use rates::SecondRates;

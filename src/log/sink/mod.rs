@@ -16,8 +16,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::event::Event;
+use super::place::{LogFormat, LogPlace, LogTarget};
 use super::render::Stamp;
-use super::{LogFormat, LogPlace, LogTarget};
 use crate::sys::descriptor;
 use journal::Journal;
 use stream::Stream;
