@@ -1,4 +1,5 @@
-//! How a builtin ends: its exit status, or why it failed. All builtins return it; [`super::run_builtin`] reports it.
+//! How a builtin ends: its exit status, or why it failed. All builtins return it; [`super::run_builtin`] reports
+//! it.
 
 use std::fmt::Display;
 use std::io;

@@ -1,7 +1,7 @@
 //! One client of the control socket: it collects bytes until a line is complete, then sends the answer.
 //!
-//! Only [`super::ControlServer`] calls this. Each call reads or writes a limited number of bytes and never waits. After any
-//! error the client is [`ClientState::Gone`].
+//! Only [`super::ControlServer`] calls this. Each call reads or writes a limited number of bytes and never waits.
+//! After any error the client is [`ClientState::Gone`].
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;

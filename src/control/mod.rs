@@ -1,11 +1,11 @@
 //! The control socket: it takes requests and sends answers, and never waits for a client.
 //!
 //! The server's loop passes on what epoll reports for these descriptors, takes one request a turn
-//! ([`ControlServer::next_request`]) and gives the answer back. Only root, the daemon's own user and the socket's group may
-//! send requests; any other client gets an error, and its connection is closed. The cost of clients is limited: a request
-//! has `REQUEST_LEN_MAX` bytes at most, there are `CLIENTS_MAX` clients at most, and each has ten seconds to send a
-//! request and ten to read the answer. If all places are taken, a new client replaces the one that has been silent
-//! longest, so that idle clients keep no other client out.
+//! ([`ControlServer::next_request`]) and gives the answer back. Only root, the daemon's own user and the socket's
+//! group may send requests; any other client gets an error, and its connection is closed. The cost of clients is
+//! limited: a request has `REQUEST_LEN_MAX` bytes at most, there are `CLIENTS_MAX` clients at most, and each has
+//! ten seconds to send a request and ten to read the answer. If all places are taken, a new client replaces the one
+//! that has been silent longest, so that idle clients keep no other client out.
 //!
 //! An error from opening the socket is returned to the caller. A client's error ends only that client's connection.
 
@@ -144,7 +144,8 @@ impl ControlServer {
         PreparedSocket::keep(self.open.as_ref())
     }
 
-    /// Puts a prepared change in force. Clients keep their connections. Returns a warning if the group cannot be changed.
+    /// Puts a prepared change in force. Clients keep their connections. Returns a warning if the group cannot be
+    /// changed.
     pub(crate) fn commit(&mut self, poll: &Poll, prepared: PreparedSocket) -> Option<String> {
         match prepared.change {
             SocketChange::Keep => self.open.as_mut()?.change_group(prepared.group),

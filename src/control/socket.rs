@@ -1,7 +1,7 @@
 //! Opens the file of the control socket, and sets its group.
 //!
-//! Only [`super::ControlServer`] calls this. Preparing changes nothing; an error from opening a socket that the table
-//! names is returned, and a missing default place is only a warning.
+//! Only [`super::ControlServer`] calls this. Preparing changes nothing; an error from opening a socket that the
+//! table names is returned, and a missing default place is only a warning.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -46,8 +46,8 @@ impl PreparedSocket {
     /// Opens the socket that `wanted` names, unless it is `current`.
     ///
     /// # Errors
-    /// A socket that the table names cannot be opened: a message, and the cause. If the default socket cannot be opened,
-    /// there is a warning and no socket.
+    /// A socket that the table names cannot be opened: a message, and the cause. If the default socket cannot be
+    /// opened, there is a warning and no socket.
     pub(super) fn new(current: Option<&OpenSocket>, wanted: &config::Control) -> Result<Self, (String, Errno)> {
         let group = wanted.group;
         let (path, must) = match &wanted.place {

@@ -1,4 +1,5 @@
-//! `import FILE…`: translates tables of inetd and xinetd into YAML on standard output, with warnings on standard error.
+//! `import FILE…`: translates tables of inetd and xinetd into YAML on standard output, with warnings on standard
+//! error.
 
 use std::io::Write;
 use std::path::PathBuf;

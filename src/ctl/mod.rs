@@ -1,7 +1,8 @@
 //! The operator's tool, oxinetctl: arguments → one subcommand → exit status.
 //!
-//! Each subcommand is a file of this folder. It writes data to standard output and returns the first error. [`main`] alone
-//! writes errors to standard error, and turns them into the exit status. No part of the daemon is used here.
+//! Each subcommand is a file of this folder. It writes data to standard output and returns the first error.
+//! [`main`] alone writes errors to standard error, and turns them into the exit status. No part of the daemon is
+//! used here.
 
 mod audit;
 mod bans;

@@ -1,5 +1,5 @@
-//! `reload`: makes the daemon read its table again, and waits for the result. If the reload fails, this command shows the
-//! errors and fails too.
+//! `reload`: makes the daemon read its table again, and waits for the result. If the reload fails, this command
+//! shows the errors and fails too.
 
 use super::connection::{DaemonClient, parse_result};
 use super::failure::Failure;

@@ -1,5 +1,5 @@
-//! `upgrade`: replaces the running program with the one on disk, and waits for the result. If the new program cannot take
-//! over, this command shows the reason and fails.
+//! `upgrade`: replaces the running program with the one on disk, and waits for the result. If the new program
+//! cannot take over, this command shows the reason and fails.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Keeps a flood of refusals from becoming a flood of log lines: the first line of a burst is written, and ten seconds
-//! later the number of the others.
+//! Keeps a flood of refusals from becoming a flood of log lines: the first line of a burst is written, and ten
+//! seconds later the number of the others.
 //!
 //! The dispatcher calls this before it logs a refusal. It writes nothing itself, knows no clock, and cannot fail.
 

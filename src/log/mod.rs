@@ -1,10 +1,10 @@
 //! Typed events become lines in syslog, the journal, a file or on standard error, on a separate thread.
 //!
 //! Any part of the daemon may write an [`Event`] through a [`Log`] handle. Writing never waits: the event goes to a
-//! bounded queue, and is dropped and counted if the queue is full. Only the log's thread formats lines and uses sinks, so
-//! a log that nobody reads blocks no other part. If a file cannot be opened, the caller gets an error; a syslog daemon or
-//! a journal that is missing is tried again later. A service may have its own place; the thread finds it by the name of
-//! the service.
+//! bounded queue, and is dropped and counted if the queue is full. Only the log's thread formats lines and uses
+//! sinks, so a log that nobody reads blocks no other part. If a file cannot be opened, the caller gets an error; a
+//! syslog daemon or a journal that is missing is tried again later. A service may have its own place; the thread
+//! finds it by the name of the service.
 
 mod burst;
 mod event;
@@ -32,8 +32,8 @@ use place::DAEMON_LOG_KEY;
 use queue::{Queue, QueueItem};
 use sinks::Sinks;
 
-/// After each batch the thread waits for this long, so that events gather. At thousands of connections a second it then
-/// writes hundreds of lines with one write(2), and the daemon's loop need not wake it for each.
+/// After each batch the thread waits for this long, so that events gather. At thousands of connections a second it
+/// then writes hundreds of lines with one write(2), and the daemon's loop need not wake it for each.
 const GATHER_TIME: Duration = Duration::from_millis(5);
 
 /// Places that are open, but not in use yet.
@@ -73,8 +73,8 @@ impl Log {
         }
     }
 
-    /// Opens the places of new settings; files that are open already are opened again. Logging does not change until
-    /// [`Self::commit`].
+    /// Opens the places of new settings; files that are open already are opened again. Logging does not change
+    /// until [`Self::commit`].
     ///
     /// # Errors
     /// A file can't be opened.

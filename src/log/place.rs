@@ -47,8 +47,8 @@ pub struct LogOverrides {
 }
 
 impl LogOverrides {
-    /// The place of the service's lines, where `common` is the daemon's. The facility counts for syslog alone: elsewhere
-    /// it does not make a separate place.
+    /// The place of the service's lines, where `common` is the daemon's. The facility counts for syslog alone:
+    /// elsewhere it does not make a separate place.
     #[must_use]
     pub fn resolve(&self, common: &LogPlace) -> LogPlace {
         let to = self.to.as_ref().unwrap_or(&common.to);

@@ -1,7 +1,7 @@
 //! Reads one HTTP request and sends one answer: enough for a program that scrapes metrics, and no more (RFC 9112).
 //!
-//! It is meant to run as a handler of oxinetd itself. It asks the daemon before it reads any byte from the client, and
-//! then drops the privilege that this needed, so that the process that reads a client's bytes has none.
+//! It is meant to run as a handler of oxinetd itself. It asks the daemon before it reads any byte from the client,
+//! and then drops the privilege that this needed, so that the process that reads a client's bytes has none.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};

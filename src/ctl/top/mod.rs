@@ -1,7 +1,7 @@
 //! `top`: a live view in the terminal, until q is pressed.
 //!
-//! Each refresh is one `status` request on a new connection, so the view survives a daemon that restarts or does not
-//! answer. [`screen`] alone makes the lines on the screen.
+//! Each refresh is one `status` request on a new connection, so the view survives a daemon that restarts or does
+//! not answer. [`screen`] alone makes the lines on the screen.
 
 mod rates;
 mod screen;

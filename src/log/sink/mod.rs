@@ -1,7 +1,7 @@
 //! One open place for lines: a file, standard error, syslog or the journal.
 //!
-//! Only the log's thread calls this. It may wait here for a moment, which does not delay the daemon. Opening a file may
-//! fail; a line that cannot be written is lost and counted.
+//! Only the log's thread calls this. It may wait here for a moment, which does not delay the daemon. Opening a file
+//! may fail; a line that cannot be written is lost and counted.
 
 mod datagram;
 mod journal;
