@@ -1,7 +1,7 @@
 //! The handlers within this program: echo, discard, chargen, daytime, time, redirect and tcpmux.
 //!
-//! The daemon starts them like any other program, as `oxinetd builtin NAME …` ([`Builtin::command_line`]). The only
-//! special case is the connection that `tcpmux` gives back ([`PASS_ON`]). Each builtin serves one connection on
+//! The daemon starts them like any other program, as `oxinetd builtin NAME …` (`Builtin::command_line`). The only
+//! special case is the connection that `tcpmux` gives back (`PASS_ON`). Each builtin serves one connection on
 //! descriptor 0, or a socket of datagrams until it is idle, in a separate process, under the limits of its service.
 //! It may block, look up names and end at any time. `main` calls [`run_builtin`] before anything else, so that a
 //! start does no work that only the daemon needs.
