@@ -1,7 +1,7 @@
 //! The command line of the daemon, as clap reads it.
 //!
-//! The daemon reads its arguments with it, and [`crate::ctl`] makes completion scripts from it. It only declares options;
-//! clap reports errors.
+//! The daemon reads its arguments with it, and [`crate::ctl`] makes completion scripts from it. It only declares
+//! options; clap reports errors.
 
 use std::path::PathBuf;
 

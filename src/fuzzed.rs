@@ -1,7 +1,8 @@
-//! The functions behind the fuzz targets in fuzz/: each takes any bytes, and panics if the program breaks a promise.
+//! The functions behind the fuzz targets in fuzz/: each takes any bytes, and panics if the program breaks a
+//! promise.
 //!
-//! `cargo fuzz` calls them, and the ordinary tests with every file of the corpus. No shipped program contains them, and they
-//! keep no state.
+//! `cargo fuzz` calls them, and the ordinary tests with every file of the corpus. No shipped program contains them,
+//! and they keep no state.
 
 use std::ffi::CString;
 use std::path::PathBuf;
@@ -107,8 +108,8 @@ fn with_file<T>(bytes: &[u8], work: impl FnOnce(PathBuf) -> T) -> T {
     done
 }
 
-/// A client of the control socket. In whatever pieces its bytes arrive, each line is read as it was sent, or is too long;
-/// and each line is a request or is refused.
+/// A client of the control socket. In whatever pieces its bytes arrive, each line is read as it was sent, or is too
+/// long; and each line is a request or is refused.
 fn check_control_lines(bytes: &[u8]) {
     let Some((first, sent)) = bytes.split_first() else { return };
     let taken = control::fuzzed::read_lines(sent, usize::from(*first) + 1);
@@ -227,8 +228,8 @@ mod tests {
         bytes
     }
 
-    /// A substitute for a coverage-guided fuzzer. With `OXINETD_FUZZ`, each target runs for this number of seconds, with a
-    /// different seed each time; without it, a few hundred times, always with the same seed.
+    /// A substitute for a coverage-guided fuzzer. With `OXINETD_FUZZ`, each target runs for this number of seconds,
+    /// with a different seed each time; without it, a few hundred times, always with the same seed.
     #[test]
     fn what_is_like_the_corpus_keeps_the_promises() {
         let seconds: Option<u64> = std::env::var("OXINETD_FUZZ").ok().and_then(|text| text.parse().ok());

@@ -111,7 +111,8 @@ fn serve_table(arguments: Arguments, files: Vec<PathBuf>, loaded: Loaded) -> Exi
     }
 }
 
-/// Takes over in an upgrade: the process is the daemon already, and the saved state has all that this program needs.
+/// Takes over in an upgrade: the process is the daemon already, and the saved state has all that this program
+/// needs.
 fn take_over(state: &str) -> ExitCode {
     if state == server::PREFLIGHT_VALUE {
         return server::preflight()
@@ -159,7 +160,8 @@ fn systemd_sockets() -> io::Result<Vec<OwnedFd>> {
     socket::take_passed(number("LISTEN_FDS").filter(|_| for_us).unwrap_or(0))
 }
 
-/// Writes each problem to standard error, one in a line. An error of writing there is ignored. Returns the exit status.
+/// Writes each problem to standard error, one in a line. An error of writing there is ignored. Returns the exit
+/// status.
 fn report_errors<T: Display>(problems: &[T], status: u8) -> ExitCode {
     let mut stderr = io::stderr().lock();
     for problem in problems {

@@ -1,5 +1,5 @@
-//! Where the control socket is, unless the table or `--socket` says otherwise: the daemon listens there, and oxinetctl
-//! connects to it.
+//! Where the control socket is, unless the table or `--socket` says otherwise: the daemon listens there, and
+//! oxinetctl connects to it.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;

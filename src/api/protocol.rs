@@ -1,15 +1,15 @@
 //! The protocol of the control socket: a request is one JSON object on a line, and so is its answer.
 //!
-//! The types are published as JSON Schema, and their comments are its descriptions. A request names its `command`. The
-//! daemon refuses a `version` or a key that it does not know, so that no part of a request is silently ignored. A line
-//! that is no request becomes a [`Refused`], and one that is no answer an error message.
+//! The types are published as JSON Schema, and their comments are its descriptions. A request names its `command`.
+//! The daemon refuses a `version` or a key that it does not know, so that no part of a request is silently ignored.
+//! A line that is no request becomes a [`Refused`], and one that is no answer an error message.
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::api::{Ban, CountDrift, PenaltyStatus, Snapshot, SourceCount};
+use super::status::{Ban, CountDrift, PenaltyStatus, Snapshot, SourceCount};
 
 /// The version of the protocol. It changes only if an existing command or key changes its meaning.
 pub const VERSION: u32 = 1;
@@ -31,7 +31,8 @@ pub enum Request {
     },
     /// Recounts everything from the live handlers, and compares.
     Audit {},
-    /// Evaluates all checks for a client of a service, and returns the result and the rule of each. Changes nothing.
+    /// Evaluates all checks for a client of a service, and returns the result and the rule of each. Changes
+    /// nothing.
     Explain {
         /// The name of the service.
         service: String,
@@ -40,8 +41,8 @@ pub enum Request {
     },
     /// Reads the table again, and puts it in force if it has no errors.
     Reload {},
-    /// Replaces the running program with the one on disk. The answer is sent when the upgrade has begun; `upgrades` in the
-    /// status tells how it ended.
+    /// Replaces the running program with the one on disk. The answer is sent when the upgrade has begun; `upgrades`
+    /// in the status tells how it ended.
     Upgrade {},
     /// Refuses new clients of a service from now on. Its live handlers continue.
     Drain {

@@ -1,11 +1,12 @@
 //! The status: one snapshot of all counts.
 //!
 //! The daemon takes a [`Snapshot`] between two turns, so that all its numbers are of the same moment. It writes the
-//! snapshot as JSON to the control socket, or to the log on SIGUSR1. oxinetctl reads that JSON, and makes tables and
-//! metrics of it.
+//! snapshot as JSON to the control socket, or to the log on SIGUSR1. oxinetctl reads that JSON, and makes tables
+//! and metrics of it.
 //!
-//! The types are published: `oxinetctl schema --protocol` is made from them, and their comments are its descriptions.
-//! Keys are only added, never changed or removed, and the schema keeps its shorter names of types. Times are in seconds.
+//! The types are published: `oxinetctl schema --protocol` is made from them, and their comments are its
+//! descriptions. Keys are only added, never changed or removed, and the schema keeps its shorter names of types.
+//! Times are in seconds.
 
 use std::collections::BTreeMap;
 

@@ -1,10 +1,11 @@
 //! A builtin and its command line, which the table writes and the handler reads.
 //!
-//! It only translates: it opens nothing and looks nothing up. A wrong command line is an error with a message for the
-//! person who typed it.
+//! It only translates: it opens nothing and looks nothing up. A wrong command line is an error with a message for
+//! the person who typed it.
 //!
-//! `oxinetd builtin NAME --idle=MS [--connect=MS] [--one-source] [WORD]…`. The words are `HOST:PORT` for `redirect`, the
-//! names of services for `tcpmux`, and for the others the ports that get no answer (see [`super::datagram`]).
+//! `oxinetd builtin NAME --idle=MS [--connect=MS] [--one-source] [WORD]…`. The words are `HOST:PORT` for
+//! `redirect`, the names of services for `tcpmux`, and for the others the ports that get no answer (see
+//! [`super::datagram`]).
 
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use std::time::Duration;
 pub struct Builtin {
     /// Which builtin, with the target of `redirect`.
     pub kind: BuiltinKind,
-    /// A connection is closed after being idle for this long; a handler of datagrams ends if none comes for this long.
+    /// A connection is closed after being idle for this long; a handler of datagrams ends if none comes for this
+    /// long.
     pub idle_timeout: Duration,
 }
 

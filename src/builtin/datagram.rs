@@ -1,17 +1,17 @@
 //! The small services over UDP: a handler serves all clients of a socket, until no datagram comes for a while.
 //!
-//! The source address of a datagram may be forged. A service that answers everybody can be made to exchange datagrams with
-//! another one without end (CVE-1999-0103), or to flood a third party. Therefore it does not answer
+//! The source address of a datagram may be forged. A service that answers everybody can be made to exchange
+//! datagrams with another one without end (CVE-1999-0103), or to flood a third party. Therefore it does not answer
 //!
 //! - a port below 1024, since those belong to services (xinetd and OpenBSD's inetd have the same rule), nor a port of the
 //!   table's own datagram services;
 //! - an address that is not of a single host, nor a datagram that was sent to more than one host.
 //!
-//! An answer is never longer than the request, except for the 26 bytes of `daytime` and the 4 of `time`, which fit into
-//! the shortest frame.
+//! An answer is never longer than the request, except for the 26 bytes of `daytime` and the 4 of `time`, which fit
+//! into the shortest frame.
 //!
-//! If the daemon must check the sender (`allow`, `deny` or rates), a handler serves one source alone. It ends when another
-//! source sends a datagram, and leaves this one in the socket, so that the daemon checks that source.
+//! If the daemon must check the sender (`allow`, `deny` or rates), a handler serves one source alone. It ends when
+//! another source sends a datagram, and leaves this one in the socket, so that the daemon checks that source.
 //!
 //! A datagram without an answer is read and dropped; the first one of each handler is reported on standard error.
 
@@ -26,15 +26,23 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
 
-use super::{Builtin, BuiltinContext, BuiltinFailure, BuiltinKind, BuiltinResult, CLIENT_PORT_MIN, text};
+use super::command::{Builtin, BuiltinContext, BuiltinKind};
+use super::failure::{BuiltinFailure, BuiltinResult};
+use super::text;
 use crate::exit;
 use crate::sys::{clock, socket};
 
+/// Ports below this one belong to services, not to clients (`IPPORT_RESERVED`).
+pub(crate) const CLIENT_PORT_MIN: u16 = 1024;
+
 /// One byte more than the largest payload of a datagram.
 const DATAGRAM_LEN_MAX: usize = 65_536;
+
 /// The longest answer of chargen in bytes (RFC 864).
 const CHARGEN_LEN_MAX: usize = 512;
-/// After this time a busy handler ends too. The daemon at once starts another one, with the settings of the current table.
+
+/// After this time a busy handler ends too. The daemon at once starts another one, with the settings of the current
+/// table.
 const HANDLER_LIFETIME_MAX: Duration = Duration::from_secs(60);
 
 /// Serves the clients of a socket. `complain` is called for the first datagram that gets no answer.
@@ -53,7 +61,8 @@ pub(super) fn serve_socket(
         }
         kind => DatagramService { kind: kind.clone(), lines: text::chargen_lines(), next: 0 },
     };
-    // Makes the kernel report the address to which a datagram was sent. One of the two options is for the other family.
+    // Makes the kernel report the address to which a datagram was sent. One of the two options is for the other
+    // family.
     let v4 = setsockopt(socket, sockopt::Ipv4PacketInfo, &true);
     let v6 = setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true);
     v4.or(v6).map_err(|errno| BuiltinFailure::system("packet information")(errno.into()))?;

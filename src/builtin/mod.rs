@@ -1,16 +1,17 @@
 //! The handlers within this program: echo, discard, chargen, daytime, time, redirect and tcpmux.
 //!
-//! The daemon starts them like any other program, as `oxinetd builtin NAME …` ([`Builtin::command_line`]). The only special
-//! case is the connection that `tcpmux` gives back ([`PASS_ON`]). Each builtin serves one connection on descriptor 0, or a
-//! socket of datagrams until it is idle, in a separate process, under the limits of its service. It may block, look up
-//! names and end at any time. `main` calls [`run_builtin`] before anything else, so that a start does no work that only the
-//! daemon needs.
+//! The daemon starts them like any other program, as `oxinetd builtin NAME …` (`Builtin::command_line`). The only
+//! special case is the connection that `tcpmux` gives back (`PASS_ON`). Each builtin serves one connection on
+//! descriptor 0, or a socket of datagrams until it is idle, in a separate process, under the limits of its service.
+//! It may block, look up names and end at any time. `main` calls [`run_builtin`] before anything else, so that a
+//! start does no work that only the daemon needs.
 //!
-//! The exit status tells how a builtin ended, and the daemon logs it ([`crate::exit`]). A line on standard error tells
-//! more, unless standard error is the connection, where the client would read it.
+//! The exit status tells how a builtin ended, and the daemon logs it ([`crate::exit`]). A line on standard error
+//! tells more, unless standard error is the connection, where the client would read it.
 
 mod command;
 mod datagram;
+mod failure;
 mod redirect;
 mod relay;
 mod stream;
@@ -19,9 +20,9 @@ mod tcpmux;
 
 pub use command::{Builtin, BuiltinKind, RedirectTarget};
 pub(crate) use command::{BuiltinContext, split_host_port};
-pub(crate) use tcpmux::{REQUEST_LEN_MAX, parse_request};
+pub(crate) use datagram::CLIENT_PORT_MIN;
+pub(crate) use tcpmux::{PASS_ON, REQUEST_LEN_MAX, parse_request};
 
-use std::fmt::Display;
 use std::io::{self, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,33 +32,7 @@ use nix::sys::socket::{SockType, getsockopt, sockopt};
 use nix::sys::stat::fstat;
 
 use crate::exit;
-
-/// Ports below this one belong to services, not to clients (`IPPORT_RESERVED`).
-pub(crate) const CLIENT_PORT_MIN: u16 = 1024;
-
-/// With this exit status `tcpmux` gives the connection back to the daemon, with the client's request still unread. Neither
-/// shells nor sysexits(3) use this status.
-pub(crate) const PASS_ON: u8 = 99;
-
-/// Why a builtin failed.
-#[derive(Debug)]
-struct BuiltinFailure {
-    status: u8,
-    message: String,
-}
-
-impl BuiltinFailure {
-    fn new(status: u8, message: impl Display) -> Self {
-        Self { status, message: message.to_string() }
-    }
-
-    fn system(operation: &'static str) -> impl Fn(io::Error) -> Self {
-        move |error| Self::new(exit::SYSTEM, format!("{operation}: {error}"))
-    }
-}
-
-/// The exit status of a builtin, or why it failed.
-type BuiltinResult = Result<u8, BuiltinFailure>;
+use failure::{BuiltinFailure, BuiltinResult};
 
 /// Runs a builtin; `words` are those that follow `oxinetd builtin`. Returns the exit status.
 #[must_use]

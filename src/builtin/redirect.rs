@@ -1,14 +1,16 @@
 //! `redirect`: connects the client to another server.
 //!
 //! The name is looked up for each connection, in the handler's process, so that only this client waits for it. The
-//! addresses are tried in the order of getaddrinfo(3) (RFC 6724), each for a limited time. If none can be connected, the
-//! client's connection is reset, so that the client does not take the end for an empty answer.
+//! addresses are tried in the order of getaddrinfo(3) (RFC 6724), each for a limited time. If none can be
+//! connected, the client's connection is reset, so that the client does not take the end for an empty answer.
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
-use super::{BuiltinFailure, BuiltinResult, RedirectTarget, relay};
+use super::command::RedirectTarget;
+use super::failure::{BuiltinFailure, BuiltinResult};
+use super::relay;
 use crate::exit;
 use crate::sys::socket;
 
@@ -44,8 +46,8 @@ fn describe_attempt(address: SocketAddr, error: &io::Error) -> String {
     format!("{address}: {error}")
 }
 
-/// Whether a socket is connected to itself. This may happen with a local port of the range for clients on which nobody
-/// listens (RFC 9293, 3.5).
+/// Whether a socket is connected to itself. This may happen with a local port of the range for clients on which
+/// nobody listens (RFC 9293, 3.5).
 fn is_self_connected(server: &TcpStream) -> bool {
     matches!((server.local_addr(), server.peer_addr()), (Ok(own), Ok(peer)) if own == peer)
 }

@@ -1,9 +1,9 @@
-//! Relays between two connections: bytes from each go to the other, through a pipe for each direction and splice(2), without
-//! a copy in this process.
+//! Relays between two connections: bytes from each go to the other, through a pipe for each direction and
+//! splice(2), without a copy in this process.
 //!
-//! [`super::redirect`] calls it. The end of one direction does not end the other: an end that has sent everything can
-//! still receive (half-close). If one end is cut off, all that it has sent is delivered, and then the other end gets a
-//! reset. If nothing moves for too long, both connections are closed, and that is a failure.
+//! [`super::redirect`] calls it. The end of one direction does not end the other: an end that has sent everything
+//! can still receive (half-close). If one end is cut off, all that it has sent is delivered, and then the other end
+//! gets a reset. If nothing moves for too long, both connections are closed, and that is a failure.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -15,7 +15,7 @@ use nix::fcntl::{OFlag, SpliceFFlags, splice};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::pipe2;
 
-use super::{BuiltinFailure, BuiltinResult};
+use super::failure::{BuiltinFailure, BuiltinResult};
 use crate::exit;
 use crate::sys::socket;
 
@@ -75,8 +75,8 @@ fn wait_ready(ends: &[TcpStream; 2], ways: &mut [Way; 2], idle: Duration) -> io:
     }
 }
 
-/// The events to wait for at one end, where `from` begins and `to` ends; `None` if neither way needs this end. While
-/// something may still be sent to it, an end without events is watched too, because it may disconnect.
+/// The events to wait for at one end, where `from` begins and `to` ends; `None` if neither way needs this end.
+/// While something may still be sent to it, an end without events is watched too, because it may disconnect.
 fn wanted_events(from: &Way, to: &Way) -> Option<PollFlags> {
     let reads = from.has_room().then_some(PollFlags::POLLIN);
     let writes = (!to.ended && to.held > 0).then_some(PollFlags::POLLOUT);
@@ -89,8 +89,8 @@ struct Way {
     pipe: (OwnedFd, OwnedFd),
     /// Bytes in the pipe.
     held: usize,
-    /// The pipe took no more although it holds fewer bytes than its capacity: it is full after a number of packets, however
-    /// small they are.
+    /// The pipe took no more although it holds fewer bytes than its capacity: it is full after a number of packets,
+    /// however small they are.
     full: bool,
     /// Nothing more will come from the sender.
     no_more: bool,

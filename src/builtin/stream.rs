@@ -1,7 +1,7 @@
 //! The small services over a connection: echo, discard, chargen, daytime and time.
 //!
-//! When the client disconnects, in any way, the service has succeeded. After the idle time-out the connection is closed,
-//! with the exit status [`exit::IDLE`].
+//! When the client disconnects, in any way, the service has succeeded. After the idle time-out the connection is
+//! closed, with the exit status [`exit::IDLE`].
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,7 +11,9 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::{BuiltinFailure, BuiltinKind, BuiltinResult, text};
+use super::command::BuiltinKind;
+use super::failure::{BuiltinFailure, BuiltinResult};
+use super::text;
 use crate::exit;
 use crate::sys::clock;
 
@@ -74,8 +76,8 @@ fn discard_received(client: BorrowedFd<'_>, flags: MsgFlags) -> io::Result<usize
     }
 }
 
-/// Ends a connection so that the client receives everything that was sent to it. Closing a socket with unread data would
-/// send a reset, which could overtake the data (RFC 2525 §2.17).
+/// Ends a connection so that the client receives everything that was sent to it. Closing a socket with unread data
+/// would send a reset, which could overtake the data (RFC 2525 §2.17).
 pub(super) fn close_cleanly(client: &TcpStream) -> io::Result<()> {
     client.shutdown(Shutdown::Write)?;
     for _ in 0..4 {

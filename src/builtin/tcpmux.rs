@@ -1,10 +1,10 @@
 //! `tcpmux`: the client names the service that it wants (RFC 1078).
 //!
-//! A separate handler waits for the client's request, and leaves it in the connection, unread. If the request names a
-//! service, the handler ends with [`PASS_ON`]. The daemon, which has kept the connection too, then reads the request, and
-//! admits the client to that service like a new connection. So all limits of the service apply, the ledger counts its
-//! handler under that service, and only the daemon's own handler can hand over a connection. A client that is slow, sends
-//! something else or disconnects takes a place of `tcpmux` alone.
+//! A separate handler waits for the client's request, and leaves it in the connection, unread. If the request names
+//! a service, the handler ends with [`PASS_ON`]. The daemon, which has kept the connection too, then reads the
+//! request, and admits the client to that service like a new connection. So all limits of the service apply, the
+//! ledger counts its handler under that service, and only the daemon's own handler can hand over a connection. A
+//! client that is slow, sends something else or disconnects takes a place of `tcpmux` alone.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -14,15 +14,20 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, recv};
 
-use super::{BuiltinFailure, BuiltinResult, PASS_ON, stream};
+use super::failure::{BuiltinFailure, BuiltinResult};
+use super::stream;
 use crate::exit;
 use crate::sys::{clock, socket};
+
+/// With this exit status `tcpmux` gives the connection back to the daemon, with the client's request still unread.
+/// Neither shells nor sysexits(3) use this status.
+pub(crate) const PASS_ON: u8 = 99;
 
 /// The longest request in bytes, including the end of line: room for the longest name of a service and some blanks.
 pub(crate) const REQUEST_LEN_MAX: usize = 128;
 
-/// Reads the request at the beginning of `bytes`: the name of the service in lower case, and the length of the request.
-/// `None` if it is not complete. The line ends with CRLF; LF alone is accepted too.
+/// Reads the request at the beginning of `bytes`: the name of the service in lower case, and the length of the
+/// request. `None` if it is not complete. The line ends with CRLF; LF alone is accepted too.
 #[must_use]
 pub(crate) fn parse_request(bytes: &[u8]) -> Option<(String, usize)> {
     let end = bytes.iter().take(REQUEST_LEN_MAX).position(|byte| *byte == b'\n')?;
@@ -108,8 +113,8 @@ fn peek_more_than(
     if size > seen { Ok(size) } else { Err(NoRequest::Gone) }
 }
 
-/// Makes the connection readable only from this many bytes on (`SO_RCVLOWAT`, socket(7)), so that bytes that were seen and
-/// left there do not wake the handler.
+/// Makes the connection readable only from this many bytes on (`SO_RCVLOWAT`, socket(7)), so that bytes that were
+/// seen and left there do not wake the handler.
 fn set_low_watermark(client: BorrowedFd<'_>, bytes: usize) {
     let bytes = i32::try_from(bytes).unwrap_or(1);
     let _ = socket::set_option(client, libc::SOL_SOCKET, libc::SO_RCVLOWAT, bytes);

@@ -1,7 +1,7 @@
 //! One client of the control socket: it collects bytes until a line is complete, then sends the answer.
 //!
-//! Only [`super::ControlServer`] calls this. Each call reads or writes a limited number of bytes and never waits. After any
-//! error the client is [`ClientState::Gone`].
+//! Only [`super::ControlServer`] calls this. Each call reads or writes a limited number of bytes and never waits.
+//! After any error the client is [`ClientState::Gone`].
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Duration;
@@ -9,7 +9,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 
-use super::ControlPeer;
 use crate::sys::poll::Interest;
 
 /// The longest request, in bytes without the line end.
@@ -20,6 +19,14 @@ const SEND_LEN_MAX: usize = 64 * 1024;
 
 /// A client has this long to send a request, and then to read the answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The process at the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ControlPeer {
+    pub uid: u32,
+    /// The process id as this process sees it; 0 if it is in a foreign PID namespace.
+    pub pid: i32,
+}
 
 /// What the server expects from a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

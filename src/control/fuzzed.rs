@@ -4,14 +4,13 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::ControlPeer;
-use super::client::{ClientState, ControlClient, REQUEST_LEN_MAX};
+use super::client::{ClientState, ControlClient, ControlPeer, REQUEST_LEN_MAX};
 
 /// The longest line that is accepted, in bytes.
 pub(crate) const LINE_LEN_MAX: usize = REQUEST_LEN_MAX;
 
-/// The lines that the server reads from a client that sends `bytes` in pieces of this length. An error stands for a line
-/// that is too long. Panics if the connection does not end.
+/// The lines that the server reads from a client that sends `bytes` in pieces of this length. An error stands for a
+/// line that is too long. Panics if the connection does not end.
 pub(crate) fn read_lines(bytes: &[u8], piece_len: usize) -> Vec<Result<Vec<u8>, ()>> {
     let (mut theirs, ours) = UnixStream::pair().expect("sockets");
     let mut client = ControlClient::new(ours.into(), ControlPeer { uid: 0, pid: 0 }, Duration::ZERO);

@@ -1,7 +1,7 @@
 //! Makes a [`Snapshot`] of all counts, and the answers that list parts of it.
 //!
-//! The server alone calls this, between two turns, so that all numbers are of one moment. It changes nothing and cannot
-//! fail.
+//! The server alone calls this, between two turns, so that all numbers are of one moment. It changes nothing and
+//! cannot fail.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +23,8 @@ use crate::system::System;
 use crate::types::Now;
 use crate::types::{Reason, ServiceId};
 
-/// The most sources and networks in a list, unless a request asks for more; those with the most handlers are listed.
+/// The most sources and networks in a list, unless a request asks for more; those with the most handlers are
+/// listed.
 pub(crate) const SOURCES_MAX: usize = 100;
 
 /// The part of the status that the dispatcher does not know.
@@ -192,8 +193,8 @@ fn select_busiest(counts: impl Iterator<Item = Count>, most: usize) -> Vec<Count
     counts
 }
 
-/// How full the tables of rates are. `lost_in_debt` counts sources whose entry was evicted too early, so that they could
-/// connect sooner than the rate allows.
+/// How full the tables of rates are. `lost_in_debt` counts sources whose entry was evicted too early, so that they
+/// could connect sooner than the rate allows.
 fn rate_tables(admission: &Admission, now: Duration) -> RateTables {
     let (rates, entries) = admission.rates();
     let indebted = rates.indebted(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
@@ -237,7 +238,8 @@ pub(crate) fn penalty_status(admission: &Admission, now: Duration) -> PenaltySta
     PenaltyStatus { penalised, longest, forgotten: Forgotten { ipv4: forgotten.ipv4, ipv6: forgotten.ipv6 } }
 }
 
-/// Every count that disagrees with the tickets, and the number of tickets if it disagrees with the handlers' records.
+/// Every count that disagrees with the tickets, and the number of tickets if it disagrees with the handlers'
+/// records.
 #[must_use]
 pub(crate) fn audit_counts(dispatcher: &SystemDispatcher) -> Vec<CountDrift> {
     let drift = |drift: crate::limits::ledger::Drift| CountDrift {

@@ -1,11 +1,11 @@
 //! The control socket: it takes requests and sends answers, and never waits for a client.
 //!
 //! The server's loop passes on what epoll reports for these descriptors, takes one request a turn
-//! ([`ControlServer::next_request`]) and gives the answer back. Only root, the daemon's own user and the socket's group may
-//! send requests; any other client gets an error, and its connection is closed. The cost of clients is limited: a request
-//! has `REQUEST_LEN_MAX` bytes at most, there are `CLIENTS_MAX` clients at most, and each has ten seconds to send a
-//! request and ten to read the answer. If all places are taken, a new client replaces the one that has been silent
-//! longest, so that idle clients keep no other client out.
+//! ([`ControlServer::next_request`]) and gives the answer back. Only root, the daemon's own user and the socket's
+//! group may send requests; any other client gets an error, and its connection is closed. The cost of clients is
+//! limited: a request has `REQUEST_LEN_MAX` bytes at most, there are `CLIENTS_MAX` clients at most, and each has
+//! ten seconds to send a request and ten to read the answer. If all places are taken, a new client replaces the one
+//! that has been silent longest, so that idle clients keep no other client out.
 //!
 //! An error from opening the socket is returned to the caller. A client's error ends only that client's connection.
 
@@ -13,13 +13,14 @@ mod client;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzed;
 pub(crate) mod gather;
-mod saved;
 mod socket;
 
+pub(crate) use client::ControlPeer;
 pub(crate) use socket::{OpenSocket, PreparedSocket};
 
 use std::collections::{HashMap, VecDeque};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -27,10 +28,12 @@ use nix::sys::socket::{MsgFlags, getsockopt, send, sockopt};
 use nix::unistd::geteuid;
 
 use crate::api::{Answer, Code, Refused, Request, read_request};
+use crate::config;
 use crate::sys::descriptor;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::socket as sys_socket;
 use client::{ClientState, ControlClient, REQUEST_LEN_MAX};
+use socket::SocketChange;
 
 /// The most clients at one time.
 const CLIENTS_MAX: usize = 32;
@@ -48,14 +51,6 @@ const LISTENER_NUMBER: u64 = 1 << 63;
 #[must_use]
 pub(crate) fn owns_number(number: u64) -> bool {
     number >= LISTENER_NUMBER
-}
-
-/// The process at the other end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ControlPeer {
-    pub uid: u32,
-    /// The process id as this process sees it; 0 if it is in a foreign PID namespace.
-    pub pid: i32,
 }
 
 /// A request that must be answered now.
@@ -133,6 +128,64 @@ impl ControlServer {
             return Some(Duration::ZERO);
         }
         self.clients.values().map(|client| client.deadline).chain(self.paused).min()
+    }
+
+    /// Prepares the socket that `wanted` names. Changes nothing until [`Self::commit`].
+    ///
+    /// # Errors
+    /// A socket that the table names cannot be opened: a message, and the cause.
+    pub(crate) fn prepare(&self, wanted: &config::Control) -> Result<PreparedSocket, (String, Errno)> {
+        PreparedSocket::new(self.open.as_ref(), wanted)
+    }
+
+    /// A change that leaves the socket as it is.
+    #[must_use]
+    pub(crate) fn unchanged(&self) -> PreparedSocket {
+        PreparedSocket::keep(self.open.as_ref())
+    }
+
+    /// Puts a prepared change in force. Clients keep their connections. Returns a warning if the group cannot be
+    /// changed.
+    pub(crate) fn commit(&mut self, poll: &Poll, prepared: PreparedSocket) -> Option<String> {
+        match prepared.change {
+            SocketChange::Keep => self.open.as_mut()?.change_group(prepared.group),
+            SocketChange::Replace(open) => {
+                self.close_socket(poll);
+                self.paused = None;
+                let polled = open.as_ref().map_or(Ok(()), |open| poll.add(&open.socket, LISTENER_NUMBER));
+                self.open = open;
+                polled.err().map(|error| format!("daemon.control: {error}"))
+            }
+        }
+    }
+
+    /// Closes the socket and removes its file. Clients still get the answers to their requests.
+    pub(crate) fn close_socket(&mut self, poll: &Poll) {
+        if let Some(old) = self.open.take() {
+            let _ = poll.remove(&old.socket);
+        }
+    }
+
+    /// The open socket, to be saved for the new program of an upgrade. Clients are not saved: they connect again.
+    #[must_use]
+    pub(crate) fn save(&self) -> Option<&OpenSocket> {
+        self.open.as_ref()
+    }
+
+    /// The descriptor of the socket, which must stay open for the new program.
+    #[must_use]
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.open.as_ref().map(|open| open.socket.as_fd())
+    }
+
+    /// Continues with the socket of the program before this one.
+    ///
+    /// # Errors
+    /// There is no memory to poll it.
+    pub(crate) fn restore(&mut self, poll: &Poll, open: OpenSocket) -> io::Result<()> {
+        poll.add(&open.socket, LISTENER_NUMBER)?;
+        self.open = Some(open);
+        Ok(())
     }
 
     /// Follows a client's new state: queues its request, polls for its events, or closes its connection.

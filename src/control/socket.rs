@@ -1,7 +1,7 @@
-//! Opens the control socket, moves it on a reload, and sets its group.
+//! Opens the file of the control socket, and sets its group.
 //!
-//! The server calls it at start, reload and end. Preparing changes nothing; an error from opening a socket that the table
-//! names is returned, and a missing default place is only a warning.
+//! Only [`super::ControlServer`] calls this. Preparing changes nothing; an error from opening a socket that the
+//! table names is returned, and a missing default place is only a warning.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -13,12 +13,10 @@ use nix::sys::socket::{Backlog, SockType, listen};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ControlServer, LISTENER_NUMBER};
 use crate::api::default_socket_path;
 use crate::config::{self, ControlPlace};
 use crate::net::socket_file::SocketFile;
 use crate::sys::descriptor::{self, Inheritable};
-use crate::sys::poll::Poll;
 use crate::sys::socket;
 
 /// The open socket. An upgrade hands it over as it is; `D` and `F` are plain values if the state is only checked.
@@ -32,25 +30,25 @@ pub(crate) struct OpenSocket<D = Inheritable, F = SocketFile> {
 /// The change that a new table makes to the control socket. If it is dropped, nothing has changed.
 #[derive(Debug)]
 pub(crate) struct PreparedSocket {
-    change: SocketChange,
-    group: Option<u32>,
+    pub(super) change: SocketChange,
+    pub(super) group: Option<u32>,
     /// Why there is no control socket although the table asks for one.
     pub warning: Option<String>,
 }
 
 #[derive(Debug)]
-enum SocketChange {
+pub(super) enum SocketChange {
     Keep,
     Replace(Option<OpenSocket>),
 }
 
-impl ControlServer {
-    /// Opens the socket that `wanted` names, unless it is open already. Changes nothing until [`Self::commit`].
+impl PreparedSocket {
+    /// Opens the socket that `wanted` names, unless it is `current`.
     ///
     /// # Errors
-    /// A socket that the table names cannot be opened: a message, and the cause. If the default socket cannot be opened,
-    /// there is a warning and no socket.
-    pub(crate) fn prepare(&self, wanted: &config::Control) -> Result<PreparedSocket, (String, Errno)> {
+    /// A socket that the table names cannot be opened: a message, and the cause. If the default socket cannot be
+    /// opened, there is a warning and no socket.
+    pub(super) fn new(current: Option<&OpenSocket>, wanted: &config::Control) -> Result<Self, (String, Errno)> {
         let group = wanted.group;
         let (path, must) = match &wanted.place {
             ControlPlace::None => (None, false),
@@ -61,13 +59,13 @@ impl ControlServer {
             let none = "no control socket: this user can't write to /run/oxinetd and has no XDG_RUNTIME_DIR; \
                         daemon.control names a place for it, or none";
             let warning = (wanted.place == ControlPlace::Default).then(|| none.to_owned());
-            return Ok(PreparedSocket { change: SocketChange::Replace(None), group, warning });
+            return Ok(Self { change: SocketChange::Replace(None), group, warning });
         };
-        if self.open.as_ref().is_some_and(|open| open.file.path() == path && open.file.is_there()) {
-            return Ok(PreparedSocket { change: SocketChange::Keep, group, warning: None });
+        if current.is_some_and(|open| open.file.path() == path && open.file.is_there()) {
+            return Ok(Self { change: SocketChange::Keep, group, warning: None });
         }
         match open_socket(&path, group) {
-            Ok(open) => Ok(PreparedSocket { change: SocketChange::Replace(Some(open)), group, warning: None }),
+            Ok(open) => Ok(Self { change: SocketChange::Replace(Some(open)), group, warning: None }),
             Err(errno) => {
                 let message = format!("daemon.control: {}: {}", path.display(), explain_error(errno));
                 if must { Err((message, errno)) } else { Ok(no_socket(group, &message)) }
@@ -75,46 +73,22 @@ impl ControlServer {
         }
     }
 
-    /// A change that leaves the socket as it is.
-    #[must_use]
-    pub(crate) fn unchanged(&self) -> PreparedSocket {
-        PreparedSocket {
-            change: SocketChange::Keep,
-            group: self.open.as_ref().and_then(|open| open.group),
-            warning: None,
-        }
+    /// A change that leaves the `current` socket as it is.
+    pub(super) fn keep(current: Option<&OpenSocket>) -> Self {
+        Self { change: SocketChange::Keep, group: current.and_then(|open| open.group), warning: None }
     }
+}
 
-    /// Puts a prepared change in force. Clients keep their connections. Returns a warning if the group cannot be changed.
-    pub(crate) fn commit(&mut self, poll: &Poll, prepared: PreparedSocket) -> Option<String> {
-        match prepared.change {
-            SocketChange::Keep => self.change_group(prepared.group),
-            SocketChange::Replace(open) => {
-                if let Some(old) = self.open.take() {
-                    let _ = poll.remove(&old.socket);
-                }
-                self.paused = None;
-                let watched = open.as_ref().map_or(Ok(()), |open| poll.add(&open.socket, LISTENER_NUMBER));
-                self.open = open;
-                watched.err().map(|error| format!("daemon.control: {error}"))
+impl OpenSocket {
+    /// Gives the socket to another group, or to its owner alone. Returns a warning if that fails.
+    pub(super) fn change_group(&mut self, group: Option<u32>) -> Option<String> {
+        if self.group != group {
+            if let Err(errno) = set_group(&self.file, group) {
+                return Some(format!("daemon.control.group: {}", errno.desc()));
             }
-        }
-    }
-
-    fn change_group(&mut self, group: Option<u32>) -> Option<String> {
-        let open = self.open.as_mut().filter(|open| open.group != group)?;
-        match set_group(&open.file, group) {
-            Ok(()) => open.group = group,
-            Err(errno) => return Some(format!("daemon.control.group: {}", errno.desc())),
+            self.group = group;
         }
         None
-    }
-
-    /// Closes the socket and removes its file. Clients still get the answers to their requests.
-    pub(crate) fn close_socket(&mut self, poll: &Poll) {
-        if let Some(old) = self.open.take() {
-            let _ = poll.remove(&old.socket);
-        }
     }
 }
 

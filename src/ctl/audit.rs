@@ -1,9 +1,9 @@
 //! `audit`: compares every count with the live handlers. Fails if one is wrong.
 
 use super::connection::{DaemonClient, parse_result};
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
-use crate::api::Audit;
+use crate::api::{Audit, Request};
 use crate::ctl::render::grid::{Grid, Side, Tone};
 use crate::exit;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::connection::{DaemonClient, parse_result};
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
-use crate::api::BanList;
+use crate::api::{BanList, Request};
 use crate::config::duration;
 use crate::ctl::render::grid::{Grid, Side};
 use crate::ctl::render::table::format_age;

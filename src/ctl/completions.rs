@@ -5,8 +5,8 @@ use std::io::Write;
 use clap::{Args, Command, CommandFactory, ValueEnum};
 use clap_complete::{Shell, generate};
 
+use super::failure::Failure;
 use super::output::Output;
-use super::{CtlArguments, Failure};
 use crate::arguments::Arguments;
 
 #[derive(Debug, Args)]
@@ -27,9 +27,10 @@ enum CompletedProgram {
 }
 
 impl CompletionsArgs {
-    pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
+    /// Writes the script. `oxinetctl` is the command line of that program.
+    pub(super) fn run(self, oxinetctl: Command, output: &mut Output) -> Result<(), Failure> {
         let mut command = match self.program {
-            CompletedProgram::Oxinetctl => CtlArguments::command(),
+            CompletedProgram::Oxinetctl => oxinetctl,
             CompletedProgram::Oxinetd => without_hidden(&Arguments::command()),
         };
         let name = command.get_name().to_owned();

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::api::{Code, Refused, Request, VERSION, default_socket_path, read_answer, system_socket_path};
 use crate::exit;
 

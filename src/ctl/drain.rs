@@ -3,8 +3,9 @@
 use clap::Args;
 
 use super::connection::DaemonClient;
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
+use crate::api::Request;
 
 #[derive(Debug, Args)]
 pub(super) struct DrainArgs {

@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::connection::{DaemonClient, parse_result};
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
-use crate::api::{Explanation, Question};
+use crate::api::{Explanation, Question, Request};
 use crate::ctl::render::grid::{Cell, Grid, Side, Tone};
 use crate::ctl::render::table::format_age;
 

@@ -1,12 +1,13 @@
-//! `import FILE…`: translates tables of inetd and xinetd into YAML on standard output, with warnings on standard error.
+//! `import FILE…`: translates tables of inetd and xinetd into YAML on standard output, with warnings on standard
+//! error.
 
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
 
+use super::failure::{Failure, report_errors};
 use super::output::Output;
-use super::{Failure, report_errors};
 use crate::arguments::dialect_parser;
 use crate::compat::Options;
 use crate::compat::import::{Imported, import};

@@ -1,7 +1,8 @@
 //! The operator's tool, oxinetctl: arguments → one subcommand → exit status.
 //!
-//! Each subcommand is a file of this folder. It writes data to standard output and returns the first error. [`main`] alone
-//! writes errors to standard error, and turns them into the exit status. No part of the daemon is used here.
+//! Each subcommand is a file of this folder. It writes data to standard output and returns the first error.
+//! [`main`] alone writes errors to standard error, and turns them into the exit status. No part of the daemon is
+//! used here.
 
 mod audit;
 mod bans;
@@ -9,6 +10,7 @@ mod completions;
 mod connection;
 mod drain;
 mod explain;
+mod failure;
 mod import;
 mod metrics;
 mod output;
@@ -24,24 +26,20 @@ mod upgrade;
 #[cfg(any(test, fuzzing))]
 pub(crate) use metrics::check_head;
 
-use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::api::Request;
 use crate::exit;
 use connection::DaemonClient;
+use failure::{Failure, PROGRAM_NAME, report_errors};
 use output::{Output, OutputFormat};
-
-/// The name under which the tool is installed.
-const NAME: &str = "oxinetctl";
 
 /// Shows the state of a running oxinetd, sends commands to it, and helps to write its table.
 #[derive(Debug, Parser)]
-#[command(name = NAME, version, disable_help_subcommand = true)]
+#[command(name = PROGRAM_NAME, version, disable_help_subcommand = true)]
 struct CtlArguments {
     /// The control socket of the daemon
     #[arg(long, global = true, value_name = "PATH")]
@@ -91,37 +89,6 @@ enum Command {
     Completions(completions::CompletionsArgs),
 }
 
-/// Why a subcommand failed.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    /// The error messages; none if the output has told everything.
-    lines: Vec<String>,
-    /// The exit status, a constant of [`exit`].
-    status: u8,
-}
-
-impl Failure {
-    /// No error, but the answer is no, and the output has told so.
-    fn quiet() -> Self {
-        Self { lines: Vec::new(), status: exit::FAILURE }
-    }
-
-    /// A failure with one error message.
-    fn new(status: u8, line: impl Display) -> Self {
-        Self { lines: vec![line.to_string()], status }
-    }
-}
-
-/// Standard output cannot be written. A reader that has closed the pipe is no error to report.
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::quiet(),
-            _ => Self::new(exit::FAILURE, format!("standard output: {error}")),
-        }
-    }
-}
-
 /// Runs the subcommand that the command line names.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -161,15 +128,6 @@ fn run_command(command: Command, daemon: &DaemonClient, output: &mut Output) -> 
         Command::Bans => bans::show_bans(daemon, output),
         Command::Schema(command) => command.run(output),
         Command::Import(command) => command.run(output),
-        Command::Completions(command) => command.run(output),
+        Command::Completions(command) => command.run(CtlArguments::command(), output),
     }
-}
-
-/// Writes each line to standard error. An error of writing there is ignored. Returns the exit status.
-fn report_errors(lines: &[String], status: u8) -> ExitCode {
-    let mut stderr = io::stderr().lock();
-    for line in lines {
-        let _ = writeln!(stderr, "{NAME}: {line}");
-    }
-    ExitCode::from(status)
 }

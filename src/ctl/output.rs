@@ -7,8 +7,8 @@ use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use clap::ValueEnum;
 use serde_json::Value;
 
-use super::Failure;
 use super::connection::parse_result;
+use super::failure::Failure;
 use crate::api::Changed;
 use crate::ctl::render::grid::{Cell, Grid, Tone};
 

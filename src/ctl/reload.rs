@@ -1,10 +1,10 @@
-//! `reload`: makes the daemon read its table again, and waits for the result. If the reload fails, this command shows the
-//! errors and fails too.
+//! `reload`: makes the daemon read its table again, and waits for the result. If the reload fails, this command
+//! shows the errors and fails too.
 
 use super::connection::{DaemonClient, parse_result};
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
-use crate::api::Reloaded;
+use crate::api::{Reloaded, Request};
 use crate::ctl::render::grid::Tone;
 
 pub(super) fn reload_table(daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::Failure;
+use super::failure::Failure;
 use super::output::Output;
 use crate::api::protocol_schema;
 use crate::config::json_schema;

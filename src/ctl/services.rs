@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::connection::{DaemonClient, parse_result};
+use super::failure::Failure;
 use super::output::{Output, OutputFormat};
-use super::{Failure, Request};
+use crate::api::Request;
 use crate::ctl::render::table;
 
 pub(super) fn show_services(daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {

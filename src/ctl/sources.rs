@@ -3,9 +3,9 @@
 use clap::Args;
 
 use super::connection::{DaemonClient, parse_result};
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
-use crate::api::SourceList;
+use crate::api::{Request, SourceList};
 use crate::ctl::render::table;
 
 #[derive(Debug, Args)]

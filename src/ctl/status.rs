@@ -1,8 +1,9 @@
 //! `status`: a summary of the daemon's state.
 
 use super::connection::{DaemonClient, parse_result};
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
+use crate::api::Request;
 use crate::ctl::render::table;
 
 pub(super) fn show_status(daemon: &DaemonClient, output: &mut Output) -> Result<(), Failure> {

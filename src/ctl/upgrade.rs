@@ -1,13 +1,13 @@
-//! `upgrade`: replaces the running program with the one on disk, and waits for the result. If the new program cannot take
-//! over, this command shows the reason and fails.
+//! `upgrade`: replaces the running program with the one on disk, and waits for the result. If the new program
+//! cannot take over, this command shows the reason and fails.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use super::connection::DaemonClient;
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
-use crate::api::{Snapshot, Upgrades};
+use crate::api::{Request, Snapshot, Upgrades};
 use crate::ctl::render::grid::Tone;
 use crate::exit;
 

@@ -1,5 +1,5 @@
-//! Keeps a flood of refusals from becoming a flood of log lines: the first line of a burst is written, and ten seconds
-//! later the number of the others.
+//! Keeps a flood of refusals from becoming a flood of log lines: the first line of a burst is written, and ten
+//! seconds later the number of the others.
 //!
 //! The dispatcher calls this before it logs a refusal. It writes nothing itself, knows no clock, and cannot fail.
 
@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Reason;
+use crate::types::Reason;
 
 /// After a line was written, further lines with the same key are held back for this long.
 const BURST_INTERVAL: Duration = Duration::from_secs(10);

@@ -56,8 +56,8 @@ pub struct CountOf {
     pub limit: Option<u32>,
 }
 
-/// Something that happened. Fields have the names that they have in the line; oxinetd(8), DIAGNOSTICS, explains each.
-/// `service` is the service's name, shared so that an event needs no copy of it.
+/// Something that happened. Fields have the names that they have in the line; oxinetd(8), DIAGNOSTICS, explains
+/// each. `service` is the service's name, shared so that an event needs no copy of it.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "fields are named as in the line")]
 pub enum Event {

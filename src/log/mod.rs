@@ -1,15 +1,16 @@
 //! Typed events become lines in syslog, the journal, a file or on standard error, on a separate thread.
 //!
 //! Any part of the daemon may write an [`Event`] through a [`Log`] handle. Writing never waits: the event goes to a
-//! bounded queue, and is dropped and counted if the queue is full. Only the log's thread formats lines and uses sinks, so
-//! a log that nobody reads blocks no other part. If a file cannot be opened, the caller gets an error; a syslog daemon or
-//! a journal that is missing is tried again later. A service may have its own place; the thread finds it by the name of
-//! the service.
+//! bounded queue, and is dropped and counted if the queue is full. Only the log's thread formats lines and uses
+//! sinks, so a log that nobody reads blocks no other part. If a file cannot be opened, the caller gets an error; a
+//! syslog daemon or a journal that is missing is tried again later. A service may have its own place; the thread
+//! finds it by the name of the service.
 
 mod burst;
 mod event;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzed;
+mod place;
 mod queue;
 mod render;
 mod sink;
@@ -19,113 +20,20 @@ mod tests;
 
 pub(crate) use burst::Burst;
 pub use event::{CountOf, Event, Level};
+pub(crate) use place::LogOpenError;
+pub use place::{LogConfig, LogFormat, LogOverrides, LogPlace, LogTarget};
 
-use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use crate::sys::{clock, signals};
-use crate::types::Reason;
+use place::DAEMON_LOG_KEY;
 use queue::{Queue, QueueItem};
 use sinks::Sinks;
 
-/// Where, what and how to log, for the daemon and all services.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogConfig {
-    /// The place of the daemon's lines, and of services without their own place.
-    pub place: LogPlace,
-    /// The least important level that is written, in every place.
-    pub level: Level,
-    /// The services with their own places, by name.
-    pub services: Vec<(String, LogPlace)>,
-}
-
-/// A place for log lines, and their format there.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct LogPlace {
-    /// The file or the service that receives the lines.
-    pub to: LogTarget,
-    /// The syslog facility, by its number in RFC 5424 §6.2.1 (`daemon` is 3).
-    pub facility: u8,
-    /// Whether lines are text or JSON.
-    pub format: LogFormat,
-}
-
-/// The log keys that a service sets. For a key that is not set, the daemon's value applies.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogOverrides {
-    /// `log.to` of the service, if set.
-    pub to: Option<LogTarget>,
-    /// `log.facility` of the service, if set: a number of RFC 5424 §6.2.1.
-    pub facility: Option<u8>,
-    /// `log.format` of the service, if set.
-    pub format: Option<LogFormat>,
-}
-
-impl LogOverrides {
-    /// The place of the service's lines, where `common` is the daemon's. The facility counts for syslog alone: elsewhere
-    /// it does not make a separate place.
-    #[must_use]
-    pub fn resolve(&self, common: &LogPlace) -> LogPlace {
-        let to = self.to.as_ref().unwrap_or(&common.to);
-        let facility = self.facility.filter(|_| *to == LogTarget::Syslog).unwrap_or(common.facility);
-        LogPlace { to: to.clone(), facility, format: self.format.unwrap_or(common.format) }
-    }
-}
-
-/// The file or the service that receives log lines.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum LogTarget {
-    /// The local syslog daemon, through /dev/log.
-    Syslog,
-    /// The systemd journal, in its native protocol.
-    Journal,
-    /// The standard error of the daemon.
-    Stderr,
-    /// A file; the daemon appends to it, and opens it again on SIGHUP.
-    File(PathBuf),
-}
-
-/// The format of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LogFormat {
-    /// For people: `verb key=value …`
-    Text,
-    /// For programs: one JSON object in a line.
-    Json,
-}
-
-/// A place that could not be opened.
-#[derive(Debug)]
-pub(crate) struct LogOpenError {
-    /// The key of the table that names the place: `daemon.log.to` or `services.NAME.log.to`.
-    pub key: String,
-    /// The error from opening it.
-    pub error: io::Error,
-}
-
-impl fmt::Display for LogOpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.key, self.error)
-    }
-}
-
-impl LogOpenError {
-    fn new(key: impl Into<String>, error: io::Error) -> Self {
-        Self { key: key.into(), error }
-    }
-}
-
-/// The key of the table that names the daemon's place.
-const DAEMON_LOG_KEY: &str = "daemon.log.to";
-
-/// After each batch the thread waits for this long, so that events gather. At thousands of connections a second it then
-/// writes hundreds of lines with one write(2), and the daemon's loop need not wake it for each.
+/// After each batch the thread waits for this long, so that events gather. At thousands of connections a second it
+/// then writes hundreds of lines with one write(2), and the daemon's loop need not wake it for each.
 const GATHER_TIME: Duration = Duration::from_millis(5);
 
 /// Places that are open, but not in use yet.
@@ -165,8 +73,8 @@ impl Log {
         }
     }
 
-    /// Opens the places of new settings; files that are open already are opened again. Logging does not change until
-    /// [`Self::commit`].
+    /// Opens the places of new settings; files that are open already are opened again. Logging does not change
+    /// until [`Self::commit`].
     ///
     /// # Errors
     /// A file can't be opened.

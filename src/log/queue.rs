@@ -1,7 +1,7 @@
 //! The bounded queue between the daemon and the log's thread.
 //!
-//! Only [`super::Log`] and its thread use it. The lock is held for a push or for the swap of the whole queue, never while
-//! a line is formatted or written. An event that does not fit is dropped and counted.
+//! Only [`super::Log`] and its thread use it. The lock is held for a push or for the swap of the whole queue, never
+//! while a line is formatted or written. An event that does not fit is dropped and counted.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -14,7 +14,8 @@ use super::sinks::Sinks;
 /// At most this many events wait to be written.
 pub(super) const EVENTS_MAX: usize = 4096;
 
-/// This many of these places are reserved for warnings and worse, so that a flood of daily business cannot displace them.
+/// This many of these places are reserved for warnings and worse, so that a flood of daily business cannot displace
+/// them.
 pub(super) const EVENTS_RESERVED: usize = 256;
 
 /// An entry of the queue.
@@ -82,8 +83,8 @@ impl Queue {
         self.wake_writer(state);
     }
 
-    /// Changes level and sinks, in order with the events. The queue has room for one switch even when it is full, but not
-    /// for more: reloads must not pile up open files while the log is stuck.
+    /// Changes level and sinks, in order with the events. The queue has room for one switch even when it is full,
+    /// but not for more: reloads must not pile up open files while the log is stuck.
     pub(super) fn switch_sinks(&self, level: Level, sinks: Sinks) {
         self.level.store(level as u8, Ordering::Relaxed);
         let mut state = self.lock();

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::event::Event;
+use super::place::{DAEMON_LOG_KEY, LogConfig, LogOpenError, LogPlace};
 use super::sink::Sink;
-use super::{DAEMON_LOG_KEY, LogConfig, LogOpenError, LogPlace};
 
 #[derive(Debug)]
 pub(super) struct Sinks {

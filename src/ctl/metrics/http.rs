@@ -1,7 +1,7 @@
 //! Reads one HTTP request and sends one answer: enough for a program that scrapes metrics, and no more (RFC 9112).
 //!
-//! It is meant to run as a handler of oxinetd itself. It asks the daemon before it reads any byte from the client, and
-//! then drops the privilege that this needed, so that the process that reads a client's bytes has none.
+//! It is meant to run as a handler of oxinetd itself. It asks the daemon before it reads any byte from the client,
+//! and then drops the privilege that this needed, so that the process that reads a client's bytes has none.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{Gid, Uid, geteuid, setgid, setgroups, setuid};
 
-use crate::api::Snapshot;
+use crate::api::{Request, Snapshot};
 use crate::ctl::connection::DaemonClient;
+use crate::ctl::failure::Failure;
 use crate::ctl::output::Output;
 use crate::ctl::render::metrics::{MetricsFormat, render_metrics};
-use crate::ctl::{Failure, Request};
 use crate::exit;
 
 /// The longest head of a request, in bytes.

@@ -10,8 +10,9 @@ use std::io::Write;
 use clap::Args;
 
 use super::connection::DaemonClient;
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
+use crate::api::Request;
 use crate::ctl::render::metrics::{MetricsFormat, render_metrics};
 
 #[derive(Debug, Args)]

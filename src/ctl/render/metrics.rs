@@ -1,9 +1,9 @@
-//! Renders the status as metrics for Prometheus and compatible programs: OpenMetrics 1.0, or the older text format 0.0.4,
-//! which more programs read.
+//! Renders the status as metrics for Prometheus and compatible programs: OpenMetrics 1.0, or the older text format
+//! 0.0.4, which more programs read.
 //!
-//! Names follow the rules of both: they begin with the program, have base units, and counters end with `_total`. No address
-//! is ever a label, because each value of a label makes a series that is kept for ever; [`crate::api::Snapshot::sources`]
-//! has the addresses.
+//! Names follow the rules of both: they begin with the program, have base units, and counters end with `_total`. No
+//! address is ever a label, because each value of a label makes a series that is kept for ever;
+//! [`crate::api::Snapshot::sources`] has the addresses.
 
 use std::fmt::{Display, Write};
 

@@ -1,7 +1,7 @@
 //! `top`: a live view in the terminal, until q is pressed.
 //!
-//! Each refresh is one `status` request on a new connection, so the view survives a daemon that restarts or does not
-//! answer. [`screen`] alone makes the lines on the screen.
+//! Each refresh is one `status` request on a new connection, so the view survives a daemon that restarts or does
+//! not answer. [`screen`] alone makes the lines on the screen.
 
 mod rates;
 mod screen;
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::connection::DaemonClient;
+use super::failure::Failure;
 use super::output::Output;
-use super::{Failure, Request};
-use crate::api::Snapshot;
+use crate::api::{Request, Snapshot};
 use crate::exit;
 use crate::sys::terminal::{Input, Terminal};
 use rates::SecondRates;

@@ -1,7 +1,8 @@
 //! An event as a line: its verb, its level and its fields in one place, from which both text and JSON are made.
 //!
-//! The sinks call it. One event makes one line, and rendering cannot fail. No text from outside is written raw: as text, a
-//! value with a space, a quote, an equals sign or an unprintable character is quoted and escaped; JSON has its own escapes.
+//! The sinks call it. One event makes one line, and rendering cannot fail. No text from outside is written raw: as
+//! text, a value with a space, a quote, an equals sign or an unprintable character is quoted and escaped; JSON has
+//! its own escapes.
 
 use std::fmt::{Display, Write};
 use std::time::Duration;
@@ -101,8 +102,8 @@ impl Event {
         }
     }
 
-    /// The service to whose own log the event goes, if it is about traffic. Events about opening and closing sockets
-    /// concern the table, and go to the daemon's log.
+    /// The service to whose own log the event goes, if it is about traffic. Events about opening and closing
+    /// sockets concern the table, and go to the daemon's log.
     #[must_use]
     pub(crate) fn traffic_of(&self) -> Option<&str> {
         match self {
@@ -280,8 +281,9 @@ impl Event {
     }
 }
 
-/// Appends JSON, with an escape for each character that JSON allows raw but a terminal or a reader of lines may interpret:
-/// the same characters as in [`escape_text`]. They occur only within strings, since the rest of JSON is ASCII.
+/// Appends JSON, with an escape for each character that JSON allows raw but a terminal or a reader of lines may
+/// interpret: the same characters as in [`escape_text`]. They occur only within strings, since the rest of JSON is
+/// ASCII.
 fn escape_json(line: &mut String, json: &str) {
     for character in json.chars() {
         if is_printable(character) {
@@ -299,7 +301,8 @@ fn is_printable(character: char) -> bool {
     matches!(character, ' '..='~') || character.is_alphanumeric()
 }
 
-/// Appends one plain word as it is, and any other `text` in quotes, with an escape for each character that is not printable.
+/// Appends one plain word as it is, and any other `text` in quotes, with an escape for each character that is not
+/// printable.
 fn escape_text(line: &mut String, text: &str) -> std::fmt::Result {
     let plain = |character: char| character.is_ascii_graphic() && !matches!(character, '"' | '=' | '\\' | '\'');
     if !text.is_empty() && text.chars().all(plain) {
@@ -345,8 +348,8 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
-    /// Appends local time with milliseconds and the offset from UTC: `2026-11-24T09:15:00.123+0100`, or with a colon in
-    /// the offset, as in RFC 3339.
+    /// Appends local time with milliseconds and the offset from UTC: `2026-11-24T09:15:00.123+0100`, or with a
+    /// colon in the offset, as in RFC 3339.
     pub(super) fn put(&mut self, line: &mut String, time: Duration, colon: &str) {
         if self.second != Some(time.as_secs()) {
             self.second = Some(time.as_secs());

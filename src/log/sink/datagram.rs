@@ -1,8 +1,8 @@
 //! Datagrams to a local daemon that may be slow, restarted or missing: syslog or the journal.
 //!
-//! The socket is never connected, so messages reach a restarted daemon without any action (on a connected socket they
-//! would fail for ever). It does not block: if the queue is full, the sender waits for a moment; then messages are lost
-//! and counted until the daemon reads again.
+//! The socket is never connected, so messages reach a restarted daemon without any action (on a connected socket
+//! they would fail for ever). It does not block: if the queue is full, the sender waits for a moment; then messages
+//! are lost and counted until the daemon reads again.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -72,8 +72,9 @@ fn open_socket() -> io::Result<UnixDatagram> {
     Ok(socket)
 }
 
-/// Waits for room within [`SEND_TIMEOUT`], and sends. Two buffers may be full: our send buffer, which our socket reports,
-/// and the daemon's queue, which only a socket that is connected to it reports (`unix_dgram_poll` in the kernel).
+/// Waits for room within [`SEND_TIMEOUT`], and sends. Two buffers may be full: our send buffer, which our socket
+/// reports, and the daemon's queue, which only a socket that is connected to it reports (`unix_dgram_poll` in the
+/// kernel).
 fn send_when_room(socket: &UnixDatagram, message: &[u8], path: &Path) -> io::Result<usize> {
     let end = Instant::now() + SEND_TIMEOUT;
     let probe = open_socket()?;

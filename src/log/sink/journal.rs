@@ -1,4 +1,5 @@
-//! The systemd journal by its native protocol: a datagram of `KEY=value` lines (systemd.io, "Native Journal Protocol").
+//! The systemd journal by its native protocol: a datagram of `KEY=value` lines (systemd.io, "Native Journal
+//! Protocol").
 
 use std::path::Path;
 
@@ -46,8 +47,8 @@ impl Journal {
     }
 }
 
-/// The part of a line that fits beside the other fields. If the datagram were cut, the message would lack its line end,
-/// and the journal would drop it.
+/// The part of a line that fits beside the other fields. If the datagram were cut, the message would lack its line
+/// end, and the journal would drop it.
 fn cut_message(line: &str) -> &str {
     let mut end = line.len().min(MESSAGE_LEN_MAX - FIELDS_LEN_MAX);
     while !line.is_char_boundary(end) {

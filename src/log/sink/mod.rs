@@ -1,7 +1,7 @@
 //! One open place for lines: a file, standard error, syslog or the journal.
 //!
-//! Only the log's thread calls this. It may wait here for a moment, which does not delay the daemon. Opening a file may
-//! fail; a line that cannot be written is lost and counted.
+//! Only the log's thread calls this. It may wait here for a moment, which does not delay the daemon. Opening a file
+//! may fail; a line that cannot be written is lost and counted.
 
 mod datagram;
 mod journal;
@@ -16,8 +16,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::event::Event;
+use super::place::{LogFormat, LogPlace, LogTarget};
 use super::render::Stamp;
-use super::{LogFormat, LogPlace, LogTarget};
 use crate::sys::descriptor;
 use journal::Journal;
 use stream::Stream;

@@ -21,8 +21,8 @@ pub(super) struct Stream {
     gathered: Vec<u8>,
     /// The last write ended within a line, because the disk was full. The next batch begins with a line end.
     torn: bool,
-    /// The pipe took nothing within the time-out. The thread, which serves other places too, does not wait for it again
-    /// until it takes something.
+    /// The pipe took nothing within the time-out. The thread, which serves other places too, does not wait for it
+    /// again until it takes something.
     stuck: bool,
     lost: u64,
 }
@@ -53,8 +53,8 @@ impl Stream {
         std::mem::take(&mut self.lost)
     }
 
-    /// Writes the gathered lines. Lines that cannot be written, because the disk is full or nobody reads the pipe, are lost
-    /// and counted.
+    /// Writes the gathered lines. Lines that cannot be written, because the disk is full or nobody reads the pipe,
+    /// are lost and counted.
     fn write(&mut self) {
         let mut rest = self.gathered.as_slice();
         while !rest.is_empty() {

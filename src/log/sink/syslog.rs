@@ -1,5 +1,5 @@
-//! The local syslog daemon: the logger and the protocol of the `syslog` crate, with a formatter for local time, and a
-//! backend that never blocks and survives a restart of the daemon.
+//! The local syslog daemon: the logger and the protocol of the `syslog` crate, with a formatter for local time, and
+//! a backend that never blocks and survives a restart of the daemon.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -48,8 +48,8 @@ fn severity_of(level: Level) -> Severity {
     }
 }
 
-/// RFC 3164 as local daemons expect it: without a host name, in local time. The crate's own formatter writes UTC, which
-/// the daemon would take for local time.
+/// RFC 3164 as local daemons expect it: without a host name, in local time. The crate's own formatter writes UTC,
+/// which the daemon would take for local time.
 #[derive(Debug)]
 struct Rfc3164 {
     facility: u8,

@@ -1,4 +1,5 @@
-//! One line of the screen, cut at the screen's width, and its bars and numbers. Only [`super`] uses it; it cannot fail.
+//! One line of the screen, cut at the screen's width, and its bars and numbers. Only [`super`] uses it; it cannot
+//! fail.
 
 use crate::ctl::render::grid::{Side, Tone};
 
