@@ -2,7 +2,7 @@
 //! but what the file itself names.
 //!
 //! `oxinetd --dump` calls [`dump`]; so may anything that shows the table. It goes from checked services back to
-//! specifications, which write themselves ([`super::keys`]). What it writes stands alone: no `include`, no `defaults`.
+//! specifications, which write themselves (`super::keys`). What it writes stands alone: no `include`, no `defaults`.
 //! Dumping what was read from a dump gives the same bytes. It cannot fail: a table holds only text.
 
 use std::ffi::CStr;

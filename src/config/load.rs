@@ -275,3 +275,87 @@ fn clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Problem>) {
         problems.push(at.problem(format!("{endpoint} cannot be had beside {taken} of service {name}, at {place}")));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::keys::kinds::written;
+    use super::*;
+
+    const GOOD: &str = "daemon: { instances: 100 }\ndefaults:\n  env: { A: 1, B: 'x', C: -7 }\nservices:\n  a:\n    \
+                        listen: [8080, tcp4/127.0.0.1:81]\n    program: [/bin/cat, 5, \"a b\"]\n    per_source: { rate: \
+                        5/s }\n    times: 22:00-06:00 # c\n    nice: 10\ninclude: ['*.yaml']\n";
+
+    fn source(text: &str) -> Rc<SourceText> {
+        file::source(text.as_bytes().to_vec(), &Path::new("f.yaml").into()).unwrap()
+    }
+
+    #[test]
+    fn a_good_file_is_parsed_once() {
+        let source = source(GOOD);
+        assert!(good_contents(&source).is_some() && !source.is_indexed());
+    }
+
+    /// Pieces in which the two parsers, or the ways to read a number, may differ.
+    fn piece() -> impl Strategy<Value = &'static str> {
+        prop::sample::select(vec![
+            "0x1f",
+            "+5",
+            "-0",
+            "0o17",
+            "010",
+            "1.50",
+            "1e3",
+            ".5",
+            "true",
+            "True",
+            "null",
+            "~",
+            "yes",
+            "&a ",
+            "*a",
+            "<<",
+            "\"\\0\"",
+            "!!str ",
+            "'",
+            "\"",
+            "{",
+            "}",
+            "[",
+            "]",
+            ": ",
+            ", ",
+            "\n",
+            "  ",
+            "- ",
+            "? ",
+            "#",
+            "|\n",
+            "---\n",
+            "é",
+            "a: b\n",
+            "18446744073709551616",
+            "-9223372036854775808",
+        ])
+    }
+
+    proptest! {
+        /// Where serde_yaml alone finds nothing wrong, the index finds nothing either but its own stricter grammar, and
+        /// the values are the same.
+        #[test]
+        fn both_ways_give_the_same(at in 0..GOOD.len(), length in 0..4_usize, pieces in prop::collection::vec(piece(), 0..3)) {
+            let mut text = GOOD.to_owned();
+            text.replace_range(at..(at + length).min(GOOD.len()), &pieces.concat());
+            if let Some(good) = good_contents(&source(&text)) {
+                let (source, mut problems) = (source(&text), Vec::new());
+                if let Some(careful) = contents(&source, &mut problems) {
+                    prop_assert!(problems.is_empty(), "{problems:?}\n{text}");
+                    prop_assert_eq!(written(&good), written(&careful), "{}", text);
+                } else {
+                    prop_assert!(problems.iter().all(|problem| problem.message.starts_with("this is not YAML")));
+                }
+            }
+        }
+    }
+}

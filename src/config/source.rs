@@ -61,11 +61,11 @@ impl SourceText {
     }
 
     /// Must this be indexed before serde_yaml reads it? That is so if it may hold what only the index refuses: texts
-    /// with NUL characters, aliases that stand for very much, nesting so deep that libyaml takes quadratic time; and if
-    /// it may hold merge keys, which change the order of keys.
+    /// with NUL characters, aliases that stand for very much, nesting so deep that libyaml takes quadratic time,
+    /// brackets over lines that are not indented; and if it may hold merge keys, which change the order of keys.
     pub(crate) fn index_first(&self) -> bool {
         let signs = ["&", "<<", "\\0", "\\x00", "\\u0000", "\\U00000000"];
-        signs.iter().any(|sign| self.text.contains(sign)) || nests_deep(&self.text)
+        signs.iter().any(|sign| self.text.contains(sign)) || has_odd_brackets(&self.text)
     }
 
     /// Where things stand, and what is wrong with the text. When the table is loaded, only `service` need be in it.
@@ -87,6 +87,11 @@ impl SourceText {
         self.indexed.borrow().as_ref().is_some_and(|indexed| indexed.index.is_none())
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.indexed.borrow().is_some()
+    }
+
     /// Frees the index, as the table is loaded or a question is answered; the next question makes another.
     pub(crate) fn drop_index(&self) {
         self.loaded.set(true);
@@ -94,12 +99,14 @@ impl SourceText {
     }
 }
 
-/// Do lists and maps in brackets nest too deep, or do the brackets not match? Those in texts are counted too.
-fn nests_deep(text: &str) -> bool {
+/// Do lists and maps in brackets nest too deep or reach over lines, or do the brackets not match? Those in texts and
+/// comments count too.
+fn has_odd_brackets(text: &str) -> bool {
     let mut depth = 0_usize;
     for byte in text.bytes() {
         match byte {
             b'[' | b'{' if depth >= MAX_DEPTH => return true,
+            b'\n' if depth > 0 => return true,
             b'[' | b'{' => depth += 1,
             b']' | b'}' if depth == 0 => return true,
             b']' | b'}' => depth -= 1,
@@ -143,7 +150,7 @@ mod tests {
     #[test]
     fn what_only_the_index_refuses_is_indexed_first() {
         let deep = format!("a: {}{}", "[".repeat(33), "]".repeat(33));
-        for text in ["a: &a b", "<<: {}", "a: \"\\0\"", "a: \"\\x00\"", "a: ]", deep.as_str()] {
+        for text in ["a: &a b", "<<: {}", "a: \"\\0\"", "a: \"\\x00\"", "a: [b,\n  c]", "a: ]", deep.as_str()] {
             assert!(source(text).index_first(), "{text}");
         }
         for text in ["a: [b, {c: d}]", "a: '*.yaml'", "a: \"\\n\""] {

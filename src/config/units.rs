@@ -125,7 +125,8 @@ fn days(text: &str) -> Option<u8> {
 fn minute(text: &str) -> Option<u16> {
     let (hour, minute) = text.split_once(':')?;
     let (hour, minute) = (digits(hour)?, digits(minute).filter(|_| minute.len() == 2)?);
-    (minute < 60 && hour * 60 + minute <= 1440).then(|| u16::try_from(hour * 60 + minute).ok())?
+    let minutes = hour.checked_mul(60)?.checked_add(minute).filter(|minutes| minute < 60 && *minutes <= 1440)?;
+    u16::try_from(minutes).ok()
 }
 
 /// Reads a network, or an address as the network that holds nothing else. `Err` is the network that was meant, if host
@@ -233,7 +234,17 @@ mod tests {
         assert_eq!(read("Sat,Sun 22:00-06:00"), Some((0b100_0001, 1320, 360)));
         assert_eq!(read("fri-mon 0:30-24:00"), Some((0b110_0011, 30, 1440)));
         assert_eq!(read("12:00-13:00"), Some((0b111_1111, 720, 780)));
-        for bad in ["", "Mon", "Mon-Fri", "Foo 08:00-09:00", "8-9", "08:60-09:00", "24:00-25:00", "Mon 8:00-9:00 x"] {
+        for bad in [
+            "",
+            "Mon",
+            "Mon-Fri",
+            "Foo 08:00-09:00",
+            "8-9",
+            "08:60-09:00",
+            "24:00-25:00",
+            "Mon 8:00-9:00 x",
+            "9223372036854775808:00-9:00",
+        ] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
     }

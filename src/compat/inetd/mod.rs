@@ -1,4 +1,4 @@
-//! Reads inetd.conf(5), in six dialects, into the schema of the table.
+//! Reads inetd.conf(5), in six dialects, into specifications of services.
 //!
 //! Only [`super::load`] and the import of oxinetctl(8) call [`read`]. The way of a line: [`lines`] splits it into words,
 //! [`fields`] or [`pairs`] make an `Entry` of them, [`places`] finds out which sockets it gets beside the

@@ -1,4 +1,4 @@
-//! From an entry to a service: what the schema has for each field.
+//! From an entry to a specification: which keys its fields mean.
 //!
 //! [`super::read`] calls [`Reading::spec`] for the entries that have a socket. It looks up the user, the group and the
 //! program, since an entry whose user is missing was never served, and one whose program is missing is off until it comes.

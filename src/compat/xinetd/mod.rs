@@ -1,4 +1,4 @@
-//! Reads xinetd.conf(5), with everything that it includes, into the schema of the table.
+//! Reads xinetd.conf(5), with everything that it includes, into specifications of services.
 //!
 //! Only [`super::load`] calls [`read`]. The language is read with the meaning that xinetd 2.3.15 gives it, also where
 //! that surprises; what xinetd would have complained about is a warning at the same line, and a service that it would
