@@ -5,9 +5,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
-use proptest::prelude::*;
-
 use super::change::{Plan, plan};
 use super::dump::dump;
 use super::*;
@@ -15,6 +12,8 @@ use crate::compat::load;
 use crate::limits::access::Span;
 use crate::limits::rate::{PerFamily, Rate};
 use crate::net::Prefixes;
+use ipnet::IpNet;
+use proptest::prelude::*;
 
 /// Uses every key that has an effect; `USER` stands for the user who runs the test.
 const RICH: &str = r##"
