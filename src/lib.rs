@@ -37,6 +37,10 @@ pub mod server;
 pub mod arguments;
 pub mod ctl;
 
+#[cfg(test)]
+#[path = "../tests/model/mod.rs"]
+mod model;
+
 #[cfg(any(test, fuzzing))]
 #[allow(missing_docs, reason = "for tests and fuzzing alone")]
 pub mod fuzzed;
