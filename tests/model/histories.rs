@@ -146,7 +146,7 @@ pub(super) enum Act {
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
-        8 => Just(Outcome::Lives),
+        12 => Just(Outcome::Lives),
         3 => Just(Outcome::DiesAtOnce),
         3 => Just(Outcome::CannotExec),
         1 => Just(Outcome::NoProcess),
@@ -156,7 +156,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 fn birth() -> impl Strategy<Value = Birth> {
     let takes = prop_oneof![4 => Just(0), 2 => Just(1), 1 => Just(3), 2 => 5..80_u64, 1 => 80..2_500_u64];
     let rare = || prop::bool::weighted(0.1);
-    (outcome(), takes, rare(), rare(), rare(), rare()).prop_map(
+    (outcome(), takes, rare(), rare(), prop::bool::weighted(0.4), rare()).prop_map(
         |(outcome, takes, unwatchable, stolen, stubborn, no_copy)| Birth {
             outcome,
             takes,
@@ -207,7 +207,7 @@ fn kind() -> impl Strategy<Value = Kind> {
 
 fn line() -> impl Strategy<Value = Line> {
     let network = prop::option::weighted(0.3, limits());
-    let lifetime = prop_oneof![3 => Just(None), 1 => (1..30_u64).prop_map(Some)];
+    let lifetime = prop_oneof![2 => Just(None), 1 => (1..30_u64).prop_map(Some)];
     let rare = || prop::bool::weighted(0.15);
     let denied = prop::option::weighted(0.1, 0..ADDRESSES.len());
     let flags = (any::<bool>(), any::<bool>(), any::<bool>(), rare(), rare(), denied);
@@ -249,7 +249,7 @@ fn order() -> impl Strategy<Value = Order> {
 fn turn() -> impl Strategy<Value = Turn> {
     let reported = prop_oneof![3 => Just(u8::MAX), 1 => any::<u8>()];
     let upgrade = prop_oneof![30 => Just(None), 2 => Just(Some(Upgrade::After)), 1 => Just(Some(Upgrade::Before))];
-    (prop::bool::weighted(0.8), reported, prop::option::weighted(0.15, order()), upgrade)
+    (prop::bool::weighted(0.8), reported, prop::option::weighted(0.12, order()), upgrade)
         .prop_map(|(heard, reported, order, upgrade)| Turn { heard, reported, order, upgrade })
 }
 
@@ -278,8 +278,8 @@ fn act() -> impl Strategy<Value = Act> {
 pub(super) fn first_table() -> Vec<Line> {
     let line = |name, endpoints| Line { name, endpoints, ..Line::default() };
     vec![
-        Line { network: Some(Limits { instances: Some(2), pace: None }), penalties: true, ..line(0, 0b1) },
-        Line { kind: Kind::Named, instances: Some(2), queue: true, ..line(1, 0b10) },
+        Line { network: Some(Limits { instances: Some(2), pace: Some(PACES[0]) }), penalties: true, lifetime: Some(5), ..line(0, 0b1) },
+        Line { kind: Kind::Named, instances: Some(2), queue: true, lifetime: Some(20), ..line(1, 0b10) },
         Line { kind: Kind::Mux, source: Limits { instances: Some(2), pace: Some(PACES[2]) }, ..line(2, 0b1_0100) },
         Line { kind: Kind::Wait, pace: Some(PACES[2]), queue: true, ..line(3, 0b110_1000) },
     ]

@@ -17,15 +17,22 @@ mod histories;
 mod kernel;
 mod oracles;
 mod paces;
+mod reaper;
+mod rules;
 mod state;
 mod table;
 mod truth;
 mod world;
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
+use crate::planted::{Bug, plant};
 use histories::{Act, history};
+use state::KernelFault;
 use world::World;
 
 type History = (bool, Vec<Act>);
@@ -39,8 +46,18 @@ struct Oracles {
 
 const BOTH: Oracles = Oracles { step: true, end: true };
 
-fn live_through((process_1, acts): &History, oracles: Oracles) -> Result<(), String> {
+fn live_through(history: &History, oracles: Oracles) -> Result<(), String> {
+    live_through_with(history, oracles, None)
+}
+
+/// The same, where something may be wrong with the kernel.
+fn live_through_with(
+    (process_1, acts): &History,
+    oracles: Oracles,
+    fault: Option<KernelFault>,
+) -> Result<(), String> {
     let mut world = World::new(*process_1);
+    world.state_mut().kernel_fault = fault;
     for act in acts {
         let outcome = world.apply(act);
         if oracles.step {
@@ -72,4 +89,93 @@ fn judge(cases: u32) -> Result<(), String> {
 #[test]
 fn counts_are_exact_in_every_history() {
     judge(4_096).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn the_planted_bugs_of_admission_are_found() {
+    for bug in Bug::ALL {
+        let (mut runner, strategy) = histories(1);
+        plant(Some(bug));
+        let is_wrong = |_: &u32| live_through(&strategy.new_tree(&mut runner).unwrap().current(), BOTH).is_err();
+        let first = (0..2_048).find(is_wrong);
+        plant(None);
+        println!("{bug:?}: history {first:?}");
+        assert!(first.is_some(), "{bug:?} was not noticed");
+    }
+}
+
+#[test]
+fn neither_oracle_is_enough() {
+    let found = |fault, oracles| {
+        let (mut runner, strategy) = histories(1);
+        let mut next = || strategy.new_tree(&mut runner).unwrap().current();
+        (0..256).any(|_| live_through_with(&next(), oracles, Some(fault)).is_err())
+    };
+    let (step, end) = (Oracles { step: true, end: false }, Oracles { step: false, end: true });
+    // A count that is wrong for a while only, and one that is wrong at the end only.
+    assert!(found(KernelFault::TellsTooEarly, step) && !found(KernelFault::TellsTooEarly, end));
+    assert!(!found(KernelFault::NeverTells, step) && found(KernelFault::NeverTells, end));
+}
+
+/// What must happen often in a thousand histories: else the tests above would prove little.
+const WORTH: [(&str, u32); 42] = [
+    ("connection", 5_000),
+    ("datagram", 1_000),
+    ("Lives", 2_000),
+    ("DiesAtOnce", 500),
+    ("CannotExec", 500),
+    ("a child that failed", 500),
+    ("no process", 200),
+    ("no copy of a socket", 50),
+    ("an id that was another's", 1_000),
+    ("orphan", 100),
+    ("shortage", 100),
+    ("a turn without time for all", 100),
+    ("no memory to poll", 100),
+    ("admitted by dry_run alone", 20),
+    ("refused: Access", 20),
+    ("refused: Penalty", 40),
+    ("refused: Ban", 40),
+    ("refused: Drained", 40),
+    ("refused: SourceInstances", 40),
+    ("refused: SourceRate", 20),
+    ("refused: NetworkInstances", 20),
+    ("refused: NetworkRate", 5),
+    ("refused: ServiceInstances", 20),
+    ("refused: DaemonInstances", 100),
+    ("paused: ServiceInstances", 50),
+    ("paused: DaemonInstances", 100),
+    ("paused: ServiceRate", 50),
+    ("paused: Drained", 20),
+    ("paused: Resources", 100),
+    ("paused: Backoff", 50),
+    ("polled again", 500),
+    ("left waiting at a socket that is lent", 100),
+    ("taken by a handler", 100),
+    ("back-off", 200),
+    ("handed back", 100),
+    ("SIGTERM", 20),
+    ("SIGKILL", 10),
+    ("a limit below what lives", 10),
+    ("brought back with handlers", 20),
+    ("reload while a socket is lent", 100),
+    ("upgrade with starts under way", 50),
+    ("quit", 10),
+];
+
+#[test]
+fn histories_are_worth_something() {
+    let (mut runner, strategy) = histories(1);
+    let mut seen = BTreeMap::new();
+    for _ in 0..1_000 {
+        let (process_1, acts) = strategy.new_tree(&mut runner).unwrap().current();
+        let mut world = World::new(process_1);
+        acts.iter().for_each(|act| world.apply(act).unwrap());
+        world.state().seen.iter().for_each(|(what, count)| *seen.entry(what.clone()).or_insert(0) += count);
+    }
+    println!("{seen:#?}");
+    for (what, least) in WORTH {
+        let count = seen.get(what).copied().unwrap_or(0);
+        assert!(count >= least, "{what}: {count} times");
+    }
 }

@@ -171,8 +171,11 @@ impl World {
                 return Err(format!("nobody has collected {process:?}"));
             }
         }
+        let signals: Vec<_> = state.signals.iter().map(|&(pid, signal)| (pid, signal.word())).collect();
+        same("signals by the log", &state.told, &signals)?;
         drop(state);
         self.state_mut().signals.clear();
+        self.state_mut().told.clear();
         self.check_time_out(now)
     }
 
