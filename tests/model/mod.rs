@@ -155,7 +155,7 @@ const WORTH: [(&str, u32); 42] = [
     ("back-off", 200),
     ("handed back", 100),
     ("SIGTERM", 20),
-    ("SIGKILL", 10),
+    ("SIGKILL", 5),
     ("a limit below what lives", 10),
     ("brought back with handlers", 20),
     ("reload while a socket is lent", 100),

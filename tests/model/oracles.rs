@@ -192,11 +192,11 @@ impl World {
 
     /// After a turn with time left nobody waits at a socket that is polled, unless there was no room for a while: the next
     /// wait of the loop finds those.
-    pub(super) fn check_nobody_waits(&self, reported: u8) -> Result<(), String> {
+    pub(super) fn check_nobody_waits(&self, ready: &[ListenerId]) -> Result<(), String> {
         let state = self.state();
-        let polled = state.sockets.values().filter(|socket| socket.polled.is_some());
+        let polled = state.sockets.values().filter(|socket| socket.polled.is_some_and(|id| ready.contains(&id)));
         let resumed = |number: usize| state.resumed.contains(&endpoint(number).to_string());
-        let in_vain = polled.filter(|socket| reported & 1 << socket.endpoint != 0 && !socket.waiting.is_empty());
+        let in_vain = polled.filter(|socket| !socket.waiting.is_empty());
         let forgotten = in_vain.filter(|socket| !resumed(socket.endpoint));
         match forgotten.into_iter().next() {
             Some(socket) => Err(format!("somebody waits: {socket:?}")),

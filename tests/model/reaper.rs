@@ -29,7 +29,8 @@ impl World {
         for _ in 0..handlers {
             self.state_mut().arrive(Arrival { endpoint: service, birth, ..Arrival::default() });
         }
-        self.accept(u8::MAX).unwrap();
+        let ready = self.ready(u8::MAX);
+        self.accept(ready).unwrap();
     }
 
     /// One that lives on, whatever it is told. Gives its process id.

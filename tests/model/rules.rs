@@ -191,6 +191,10 @@ impl State {
     pub(super) fn signal(&mut self, pid: i32, signal: KillSignal) {
         self.signals.push((pid, signal));
         let now = self.truth.barred.now;
+        let known = |process: &Process| self.heard && process.is_handler() && self.is_zombie(process);
+        if self.processes.get(&pid).is_some_and(known) {
+            self.fault(format!("{pid} got a signal and has ended"));
+        }
         let Some(process) = self.processes.get_mut(&pid) else {
             return self.fault(format!("{pid} got a signal and was nobody's"));
         };

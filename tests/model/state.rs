@@ -162,6 +162,8 @@ pub(super) struct State {
     pub to_be_discarded: Option<u64>,
     /// A child has ended since process 1 has looked.
     pub child_news: bool,
+    /// The dispatcher has been told in this turn that handlers have ended, if some have.
+    pub heard: bool,
     pub signals: Vec<(i32, KillSignal)>,
     /// The same, as the log tells.
     pub told: Vec<(i32, &'static str)>,

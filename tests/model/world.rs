@@ -119,14 +119,14 @@ impl World {
 
     /// What the server does, in its order.
     fn turn(&mut self, turn: &Turn) -> Result<(), String> {
-        let before = self.before();
+        let (before, ready) = (self.before(), self.ready(turn.reported));
         self.begin_turn(turn.heard);
         self.check_turn(turn.heard)?;
         if let Some(order) = &turn.order {
             self.order(order)?;
         }
         if turn.upgrade != Some(Upgrade::Before) {
-            self.accept(turn.reported)?;
+            self.accept(ready)?;
         }
         if turn.upgrade.is_some() && !self.quitting {
             self.upgrade()?;
@@ -141,29 +141,30 @@ impl World {
             let mut state = self.state_mut();
             state.truth.barred.now = state.clock;
             state.resumed.clear();
+            state.heard = heard;
             (heard && state.has_news(), self.process_1 && std::mem::take(&mut state.child_news))
         };
         self.dispatcher.begin_turn(self.now(), ended, orphans);
         self.state_mut().settle_all();
     }
 
-    /// The listeners of these endpoints that are polled and at which somebody waits.
-    fn ready(&self, reported: u8) -> Vec<ListenerId> {
+    /// The listeners of these endpoints that are polled and at which somebody waits, as the wait before the turn tells.
+    pub(super) fn ready(&self, reported: u8) -> Vec<ListenerId> {
         let state = self.state();
         let ready = state.sockets.values().filter(|socket| !socket.waiting.is_empty());
         ready.filter(|socket| reported & 1 << socket.endpoint != 0).filter_map(|socket| socket.polled).collect()
     }
 
-    pub(super) fn accept(&mut self, reported: u8) -> Result<(), String> {
-        let (ready, end) = (self.ready(reported), self.state().clock + ACCEPT_TIME);
+    pub(super) fn accept(&mut self, ready: Vec<ListenerId>) -> Result<(), String> {
+        let end = self.state().clock + ACCEPT_TIME;
         self.state_mut().batch_end = Some(end);
-        self.dispatcher.accept(ready);
+        self.dispatcher.accept(ready.clone());
         self.state_mut().batch_end = None;
         if self.state().read >= end {
             self.state_mut().saw("a turn without time for all");
             return Ok(());
         }
-        self.check_nobody_waits(reported)
+        self.check_nobody_waits(&ready)
     }
 
     fn order(&mut self, order: &Order) -> Result<(), String> {
@@ -322,13 +323,13 @@ impl World {
         }
         self.begin_turn(true);
         self.check_turn(true)?;
-        self.accept(u8::MAX)
+        self.accept(Vec::new())
     }
 
     /// Whatever was left alone in the last turn has been for long enough.
     pub(super) fn wait_for_listeners(&mut self) -> Result<(), String> {
         self.state_mut().clock += Duration::from_secs(60);
         self.begin_turn(true);
-        self.accept(u8::MAX)
+        self.accept(Vec::new())
     }
 }
