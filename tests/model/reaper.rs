@@ -82,13 +82,11 @@ fn as_many_are_collected_as_are_started() {
 #[test]
 fn those_that_ended_at_once_are_collected_in_many_turns() {
     let mut world = world();
-    // They came one after another, and none of them has ended so far.
+    // They came one after another, and nobody has heard that one has ended.
     for _ in 0..50 * BATCH {
-        world.start(1, NEVER, Birth::default());
+        world.start(1, NEVER, DEAD);
         assert_eq!(world.settled(false), 0);
     }
-    let pids: Vec<_> = world.state().processes.keys().copied().collect();
-    pids.into_iter().for_each(|pid| world.state_mut().end(pid, Ending::Exited(0)));
     for turn in 0..50 {
         assert_eq!(world.settled(true), BATCH, "turn {turn}");
     }
@@ -145,4 +143,18 @@ fn who_could_not_be_watched_is_looked_at_each_second() {
     world.state_mut().end(pid, Ending::Exited(0));
     assert_eq!((world.settled(false), world.deadline(7)), (1, None));
     assert_eq!(world.total(), 0);
+}
+
+#[test]
+fn nothing_is_left_to_do_for_a_child_that_failed() {
+    let mut world = world();
+    let failed = Birth { outcome: Outcome::CannotExec, unwatchable: true, ..Birth::default() };
+    world.start(1, LATE, failed);
+    // In ten seconds the log tells how many such failures it has left out, if any; in twenty a handler's time would be over.
+    world.state_mut().clock = at(1);
+    world.begin_turn(false);
+    assert_eq!(world.deadline(1), Some(10));
+    world.state_mut().clock = at(10);
+    world.begin_turn(false);
+    assert_eq!(world.deadline(10), None);
 }
