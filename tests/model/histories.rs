@@ -29,6 +29,8 @@ pub(super) struct Birth {
     pub stolen: bool,
     /// It ignores SIGTERM.
     pub stubborn: bool,
+    /// Its process id is that of an orphan as soon as it has been collected, and that one has ended, too.
+    pub reused: bool,
     /// There is no descriptor for a copy of its connection, or of the socket that it is to be lent.
     pub no_copy: bool,
 }
@@ -156,13 +158,14 @@ fn outcome() -> impl Strategy<Value = Outcome> {
 fn birth() -> impl Strategy<Value = Birth> {
     let takes = prop_oneof![4 => Just(0), 2 => Just(1), 1 => Just(3), 2 => 5..80_u64, 1 => 80..2_500_u64];
     let rare = || prop::bool::weighted(0.1);
-    (outcome(), takes, rare(), rare(), prop::bool::weighted(0.4), rare()).prop_map(
-        |(outcome, takes, unwatchable, stolen, stubborn, no_copy)| Birth {
+    (outcome(), takes, rare(), rare(), prop::bool::weighted(0.4), rare(), rare()).prop_map(
+        |(outcome, takes, unwatchable, stolen, stubborn, reused, no_copy)| Birth {
             outcome,
             takes,
             unwatchable,
             stolen,
             stubborn,
+            reused,
             no_copy,
         },
     )
@@ -278,7 +281,7 @@ fn act() -> impl Strategy<Value = Act> {
 pub(super) fn first_table() -> Vec<Line> {
     let line = |name, endpoints| Line { name, endpoints, ..Line::default() };
     vec![
-        Line { network: Some(Limits { instances: Some(2), pace: Some(PACES[0]) }), penalties: true, lifetime: Some(5), ..line(0, 0b1) },
+        Line { network: Some(Limits { instances: Some(1), pace: Some(PACES[0]) }), penalties: true, lifetime: Some(5), ..line(0, 0b1) },
         Line { kind: Kind::Named, instances: Some(2), queue: true, lifetime: Some(20), ..line(1, 0b10) },
         Line { kind: Kind::Mux, source: Limits { instances: Some(2), pace: Some(PACES[2]) }, ..line(2, 0b1_0100) },
         Line { kind: Kind::Wait, pace: Some(PACES[2]), queue: true, ..line(3, 0b110_1000) },

@@ -317,6 +317,10 @@ impl Kernel for FakeKernel {
         let Some(ending) = process.ended else { return Ok(None) };
         let stolen = process.birth.stolen;
         state.processes.remove(&process.pid);
+        if state.process_1 && process.birth.reused {
+            state.orphans.insert(process.pid);
+            state.child_news = true;
+        }
         state.collected.push_back(process);
         if stolen { Err(io::ErrorKind::NotFound.into()) } else { Ok(Some(Ended { ending, cpu: Duration::ZERO, rss: 0 })) }
     }

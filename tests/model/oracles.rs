@@ -217,6 +217,20 @@ impl World {
         Ok(())
     }
 
+    /// A socket that comes back from a handler has not been paused, unless it was before.
+    pub(super) fn check_returned(&self, before: &Before) -> Result<(), String> {
+        let state = self.state();
+        for (id, listener) in self.dispatcher.listeners().iter().filter(|(_, listener)| listener.is_polled()) {
+            let endpoint = listener.endpoint.to_string();
+            let was_lent = matches!(before.get(&id), Some(ListenerState::Lent(_)));
+            let rest = state.sockets.get(&listener.socket.number()).and_then(|socket| socket.rest);
+            if was_lent && rest.is_none() && state.resumed.contains(&endpoint) {
+                return Err(format!("{endpoint} has come back, and the log says that it was paused"));
+            }
+        }
+        Ok(())
+    }
+
     /// Before an upgrade no start is under way that is over by `soon`.
     pub(super) fn check_settled(&self, soon: Duration) -> Result<(), String> {
         let state = self.state();

@@ -65,15 +65,16 @@ impl World {
     }
 }
 
-const DEAD: Birth =
-    Birth { outcome: Outcome::DiesAtOnce, takes: 0, unwatchable: false, stolen: false, stubborn: false, no_copy: false };
+fn dead() -> Birth {
+    Birth { outcome: Outcome::DiesAtOnce, ..Birth::default() }
+}
 
 #[test]
 fn as_many_are_collected_as_are_started() {
     let mut world = world();
     // Turn after turn, far more than a batch.
     for turn in 0..50 {
-        world.start(4 * BATCH, NEVER, DEAD);
+        world.start(4 * BATCH, NEVER, dead());
         assert_eq!(world.settled(true), 4 * BATCH, "turn {turn}: some that have ended are left");
     }
     assert_eq!(world.total(), 0);
@@ -84,7 +85,7 @@ fn those_that_ended_at_once_are_collected_in_many_turns() {
     let mut world = world();
     // They came one after another, and nobody has heard that one has ended.
     for _ in 0..50 * BATCH {
-        world.start(1, NEVER, DEAD);
+        world.start(1, NEVER, dead());
         assert_eq!(world.settled(false), 0);
     }
     for turn in 0..50 {
@@ -110,7 +111,7 @@ fn who_lives_too_long_is_asked_to_end_and_then_made_to() {
 #[test]
 fn who_has_been_collected_is_sent_nothing() {
     let mut world = world();
-    world.start(1, SOON, DEAD);
+    world.start(1, SOON, dead());
     assert_eq!(world.settled(true), 1);
     assert_eq!((world.deadline(0), world.overdue(100)), (None, vec![]));
 }
@@ -134,7 +135,7 @@ fn at_the_end_everybodys_time_is_over() {
 #[test]
 fn who_could_not_be_watched_is_looked_at_each_second() {
     let mut world = world();
-    world.start(1, NEVER, Birth { unwatchable: true, ..DEAD });
+    world.start(1, NEVER, Birth { unwatchable: true, ..dead() });
     world.start(1, NEVER, Birth { unwatchable: true, ..Birth::default() });
     assert_eq!(world.deadline(5), Some(6));
     assert_eq!((world.settled(false), world.dispatcher.handlers().count()), (1, 1), "without being told");

@@ -150,6 +150,8 @@ pub(super) struct State {
     /// Collected, but their exits have not been settled since, in their order.
     pub collected: VecDeque<Process>,
     pub orphans: BTreeSet<i32>,
+    /// The daemon is process 1.
+    pub process_1: bool,
     pub pids: i32,
     pub slots: usize,
     pub last_handle: u64,

@@ -28,17 +28,15 @@ const SOON: Duration = Duration::from_millis(50);
 pub(super) struct World {
     pub(super) dispatcher: Dispatcher<FakeKernel>,
     state: Rc<RefCell<State>>,
-    /// The daemon is process 1.
-    process_1: bool,
     pub(super) quitting: bool,
 }
 
 impl World {
     /// Serves nothing yet.
     pub(super) fn empty(pids: i32, process_1: bool) -> Self {
-        let state = Rc::new(RefCell::new(State::new(pids)));
+        let state = Rc::new(RefCell::new(State { process_1, ..State::new(pids) }));
         let dispatcher = Dispatcher::new(FakeKernel(Rc::clone(&state))).unwrap();
-        Self { dispatcher, state, process_1, quitting: false }
+        Self { dispatcher, state, quitting: false }
     }
 
     pub(super) fn new(process_1: bool) -> Self {
@@ -111,7 +109,7 @@ impl World {
 
     fn leave_orphan(&mut self) {
         let mut state = self.state_mut();
-        if let Some(pid) = state.free_pid().filter(|_| self.process_1) {
+        if let Some(pid) = state.free_pid().filter(|_| state.process_1) {
             state.orphans.insert(pid);
             state.child_news = true;
         }
@@ -122,6 +120,7 @@ impl World {
         let (before, ready) = (self.before(), self.ready(turn.reported));
         self.begin_turn(turn.heard);
         self.check_turn(turn.heard)?;
+        self.check_returned(&before)?;
         if let Some(order) = &turn.order {
             self.order(order)?;
         }
@@ -142,7 +141,7 @@ impl World {
             state.truth.barred.now = state.clock;
             state.resumed.clear();
             state.heard = heard;
-            (heard && state.has_news(), self.process_1 && std::mem::take(&mut state.child_news))
+            (heard && state.has_news(), std::mem::take(&mut state.child_news) && state.process_1)
         };
         self.dispatcher.begin_turn(self.now(), ended, orphans);
         self.state_mut().settle_all();
@@ -288,7 +287,7 @@ impl World {
     /// The program is replaced: what is not carried is gone.
     fn upgrade(&mut self) -> Result<(), String> {
         let before = self.state().clock;
-        self.dispatcher.settle_for_upgrade(self.now());
+        self.dispatcher.settle_for_upgrade();
         self.check_settled(before + SOON)?;
         let starting = self.state().starting().count();
         self.state_mut().saw(if starting == 0 { "upgrade" } else { "upgrade with starts under way" });

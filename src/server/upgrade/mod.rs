@@ -73,7 +73,7 @@ impl Daemon {
 
     /// Becomes the new program. Comes back only if that failed, with the reason; then everything is as it was.
     fn exec_new_program(&mut self, now: Now) -> String {
-        self.dispatcher.settle_for_upgrade(now);
+        self.dispatcher.settle_for_upgrade();
         let state = match self.write_state() {
             Ok(state) => state,
             Err(error) => return format!("the state: {error}"),
