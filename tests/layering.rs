@@ -302,7 +302,8 @@ mod the_check_itself {
         ] {
             assert_eq!(system_calls(source).first().map(String::as_str), Some(path), "{source}");
         }
-        let none = "use crate::{syslog, types}; use std::net::{IpAddr, SocketAddr}; // std::fs\nuse std::time::Duration;";
+        let none =
+            "use crate::{syslog, types}; use std::net::{IpAddr, SocketAddr}; // std::fs\nuse std::time::Duration;";
         assert_eq!(system_calls(none), [] as [&str; 0]);
     }
 

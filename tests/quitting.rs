@@ -55,7 +55,8 @@ fn refusal(mut client: UnixStream, request: &str) -> Value {
     client.write_all(b"\n").unwrap();
     let mut answer = String::new();
     BufReader::new(client).read_line(&mut answer).unwrap();
-    serde_json::from_str::<Value>(&answer).unwrap_or_else(|error| panic!("{error}: {answer:?}"))["error"]["code"].clone()
+    serde_json::from_str::<Value>(&answer).unwrap_or_else(|error| panic!("{error}: {answer:?}"))["error"]["code"]
+        .clone()
 }
 
 #[test]

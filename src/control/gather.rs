@@ -91,7 +91,7 @@ fn services(dispatcher: &Dispatcher) -> BTreeMap<String, Service> {
     dispatcher.ledger().tallies().map(report).collect()
 }
 
-fn services_by_id<'a>(dispatcher: &'a Dispatcher) -> HashMap<ServiceId, &'a Served<System>> {
+fn services_by_id(dispatcher: &Dispatcher) -> HashMap<ServiceId, &Served<System>> {
     dispatcher.services().map(|served| (served.id, served)).collect()
 }
 

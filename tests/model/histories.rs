@@ -252,7 +252,7 @@ fn order() -> impl Strategy<Value = Order> {
 fn turn() -> impl Strategy<Value = Turn> {
     let reported = prop_oneof![3 => Just(u8::MAX), 1 => any::<u8>()];
     let upgrade = prop_oneof![30 => Just(None), 2 => Just(Some(Upgrade::After)), 1 => Just(Some(Upgrade::Before))];
-    (prop::bool::weighted(0.8), reported, prop::option::weighted(0.12, order()), upgrade)
+    (prop::bool::weighted(0.8), reported, prop::option::weighted(0.14, order()), upgrade)
         .prop_map(|(heard, reported, order, upgrade)| Turn { heard, reported, order, upgrade })
 }
 
@@ -281,7 +281,12 @@ fn act() -> impl Strategy<Value = Act> {
 pub(super) fn first_table() -> Vec<Line> {
     let line = |name, endpoints| Line { name, endpoints, ..Line::default() };
     vec![
-        Line { network: Some(Limits { instances: Some(1), pace: Some(PACES[0]) }), penalties: true, lifetime: Some(5), ..line(0, 0b1) },
+        Line {
+            network: Some(Limits { instances: Some(1), pace: Some(PACES[0]) }),
+            penalties: true,
+            lifetime: Some(5),
+            ..line(0, 0b1)
+        },
         Line { kind: Kind::Named, instances: Some(2), queue: true, lifetime: Some(20), ..line(1, 0b10) },
         Line { kind: Kind::Mux, source: Limits { instances: Some(2), pace: Some(PACES[2]) }, ..line(2, 0b1_0100) },
         Line { kind: Kind::Wait, pace: Some(PACES[2]), queue: true, ..line(3, 0b110_1000) },

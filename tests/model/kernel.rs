@@ -322,7 +322,11 @@ impl Kernel for FakeKernel {
             state.child_news = true;
         }
         state.collected.push_back(process);
-        if stolen { Err(io::ErrorKind::NotFound.into()) } else { Ok(Some(Ended { ending, cpu: Duration::ZERO, rss: 0 })) }
+        if stolen {
+            Err(io::ErrorKind::NotFound.into())
+        } else {
+            Ok(Some(Ended { ending, cpu: Duration::ZERO, rss: 0 }))
+        }
     }
 
     fn reap_failed_child(&mut self, process: &Descriptor) {
@@ -356,4 +360,3 @@ impl Kernel for FakeKernel {
         state.saw("orphan");
     }
 }
-

@@ -52,11 +52,7 @@ fn live_through(history: &History, oracles: Oracles) -> Result<(), String> {
 }
 
 /// The same, where something may be wrong with the kernel.
-fn live_through_with(
-    (process_1, acts): &History,
-    oracles: Oracles,
-    fault: Option<KernelFault>,
-) -> Result<(), String> {
+fn live_through_with((process_1, acts): &History, oracles: Oracles, fault: Option<KernelFault>) -> Result<(), String> {
     let mut world = World::new(*process_1);
     world.state_mut().kernel_fault = fault;
     for act in acts {

@@ -107,7 +107,11 @@ impl World {
         same("records", found, expected)?;
         same("starts", self.dispatcher.starting(), state.starting().count())?;
         same("exits on the queue", state.collected.len(), 0)?;
-        if state.processes.len() > state.pids.max(PIDS) as usize { Err("too many processes".to_owned()) } else { Ok(()) }
+        if state.processes.len() > state.pids.max(PIDS) as usize {
+            Err("too many processes".to_owned())
+        } else {
+            Ok(())
+        }
     }
 
     /// Each client waits, or is with a process, or was refused.

@@ -14,7 +14,8 @@ const NEVER: usize = 2;
 
 /// Services whose handlers may live for 20 or 10 seconds, or without end; as many process ids as anybody could want.
 fn world() -> World {
-    let line = |name: usize, lifetime| Line { name, kind: Kind::Stream, endpoints: 1 << name, lifetime, ..Line::default() };
+    let line =
+        |name: usize, lifetime| Line { name, kind: Kind::Stream, endpoints: 1 << name, lifetime, ..Line::default() };
     let mut world = World::empty(10_000, false);
     world.reload(&[line(LATE, Some(20)), line(SOON, Some(10)), line(NEVER, None)], false, 100_000).unwrap();
     world

@@ -131,7 +131,11 @@ impl State {
             self.truth.fail(template, Step::Clone);
             self.saw("no process");
             // Who can't be started is not tried again at once.
-            if client.is_none() { self.back_off(socket) } else { self.rest(socket, Reason::Resources, 100) }
+            if client.is_none() {
+                self.back_off(socket);
+            } else {
+                self.rest(socket, Reason::Resources, 100);
+            }
             return None;
         };
         (process.address, process.client) = (address, client);
@@ -225,7 +229,9 @@ impl State {
                 let counts = self.processes.get(&pid).filter(|process| process.is_handler());
                 let counts = counts.map(|process| process.counts);
                 if counts != Some((source_count.count, service_count.count)) {
-                    self.fault(format!("{pid} was started as one of {source_count:?}, {service_count:?}, not {counts:?}"));
+                    self.fault(format!(
+                        "{pid} was started as one of {source_count:?}, {service_count:?}, not {counts:?}"
+                    ));
                 }
             }
             Event::Exit { pid, ending, .. } => {

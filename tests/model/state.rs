@@ -19,7 +19,10 @@ pub(super) const PIDS: i32 = 4;
 pub(super) enum Fate {
     Waits,
     /// It has been accepted or handed back, to be started or refused for this service.
-    Judged { service: usize, verdict: Verdict },
+    Judged {
+        service: usize,
+        verdict: Verdict,
+    },
     /// It was handed back and asks for nothing that there is.
     ToBeTurnedAway,
     /// It was admitted, and its handler could not be started.
@@ -336,8 +339,7 @@ impl State {
 
     /// Sockets that are closed are gone, with those who waited.
     pub(super) fn forget_closed(&mut self) {
-        let closed: Vec<_> =
-            self.sockets.keys().copied().filter(|number| !self.descriptors.is_open(*number)).collect();
+        let closed: Vec<_> = self.sockets.keys().copied().filter(|number| !self.descriptors.is_open(*number)).collect();
         for number in closed {
             let Some(socket) = self.sockets.remove(&number) else { continue };
             socket.waiting.iter().for_each(|&client| self.clients[client].fate = Fate::Gone);

@@ -7,9 +7,7 @@ use std::time::Duration;
 use super::barred::Barred;
 use super::paces::{Of, Rates};
 use super::state::{Process, State};
-use super::table::{
-    ADDRESSES, COST_OF_CRASH, COST_OF_EXIT, COST_OF_REFUSAL, COST_OF_TRAP, Kind, Line, NAMES,
-};
+use super::table::{ADDRESSES, COST_OF_CRASH, COST_OF_EXIT, COST_OF_REFUSAL, COST_OF_TRAP, Kind, Line, NAMES};
 use crate::limits::ledger::Endings;
 use crate::net::Source;
 use crate::types::{Ending, Reason, Step};

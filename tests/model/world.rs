@@ -194,7 +194,11 @@ impl World {
         let listed = self.state().truth.line(service).is_some();
         let Some(id) = id.filter(|_| listed) else { return };
         self.state_mut().truth.barred.drain(service, on);
-        if on { self.dispatcher.drain(id) } else { self.dispatcher.resume(id) };
+        if on {
+            self.dispatcher.drain(id)
+        } else {
+            self.dispatcher.resume(id)
+        };
     }
 
     pub(super) fn quit(&mut self) {
