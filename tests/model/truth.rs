@@ -53,9 +53,11 @@ pub(super) struct Truth {
     pub peak: u32,
 }
 
-/// Which reasons hold for a `dry_run` too.
-fn is_hard(reason: Reason) -> bool {
-    matches!(reason, Reason::Drained | Reason::Ban | Reason::DaemonInstances)
+/// Which reasons are about a client alone.
+fn is_personal(reason: Reason) -> bool {
+    let of_key = matches!(reason, Reason::SourceInstances | Reason::SourceRate);
+    let of_network = matches!(reason, Reason::NetworkInstances | Reason::NetworkRate);
+    of_key || of_network || matches!(reason, Reason::Access | Reason::Ban | Reason::Penalty)
 }
 
 fn below(limit: Option<u32>, live: u32, reason: Reason) -> Result<(), Reason> {
@@ -221,9 +223,8 @@ impl State {
             Some((_, hard)) if line.dry_run => hard,
             _ => reason,
         };
-        debug_assert!(!line.dry_run || is_hard(reason));
         // Who is lent a socket is nobody in particular, and nobody but the sender of a datagram is refused.
-        if line.lends() && (address.is_none() || !reason.is_personal()) {
+        if line.lends() && (address.is_none() || !is_personal(reason)) {
             return None;
         }
         self.saw(&format!("refused: {reason:?}"));
