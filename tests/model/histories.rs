@@ -148,7 +148,7 @@ pub(super) enum Act {
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     prop_oneof![
-        12 => Just(Outcome::Lives),
+        16 => Just(Outcome::Lives),
         3 => Just(Outcome::DiesAtOnce),
         3 => Just(Outcome::CannotExec),
         1 => Just(Outcome::NoProcess),
@@ -193,7 +193,7 @@ fn arrival() -> impl Strategy<Value = Arrival> {
 }
 
 fn limit() -> impl Strategy<Value = Option<u32>> {
-    prop_oneof![Just(None), (1..5_u32).prop_map(Some)]
+    prop_oneof![2 => Just(None), 3 => (1..4_u32).prop_map(Some)]
 }
 
 fn pace() -> impl Strategy<Value = Option<Pace>> {
@@ -266,7 +266,7 @@ fn act() -> impl Strategy<Value = Act> {
     let time = prop_oneof![2 => 1..200_u64, 1 => 200..1_000_u64, 1 => (1..20_u64).prop_map(|seconds| seconds * 1_000)];
     prop_oneof![
         18 => arrival().prop_map(Act::Arrive),
-        10 => (0..4_usize, how, any::<bool>()).prop_map(|(which, how, takes)| Act::End { which, how, takes }),
+        8 => (0..4_usize, how, any::<bool>()).prop_map(|(which, how, takes)| Act::End { which, how, takes }),
         1 => (0..4_usize).prop_map(|which| Act::Take { which }),
         1 => Just(Act::Orphan),
         5 => time.prop_map(Act::Pass),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::descriptors::{Descriptor, What};
 use super::rules::{failure, fixed_address};
 use super::state::{Client, Fate, KernelFault, Process, State};
-use super::table::{NAMES, address};
+use super::table::{BANNER, GO, NAMES, address};
 use super::truth::Verdict;
 use crate::config::{Refuse, Service};
 use crate::dispatch::kernel::{AcceptError, ConnectionInfo, Kernel, Resources, Sender, Spawned};
@@ -167,10 +167,18 @@ impl Kernel for FakeKernel {
         Some(address(self.0.borrow().clients[client].arrival.endpoint))
     }
 
-    fn send(&mut self, connection: &Descriptor, _: &[u8]) {
-        self.client(connection, "sent to", |client| {
+    fn send(&mut self, connection: &Descriptor, text: &[u8]) {
+        let client = self.client(connection, "sent to", |client| {
             matches!(client.fate, Fate::Judged { verdict: Verdict::Start, .. })
         });
+        let number = [GO, BANNER].iter().position(|one| *one == text);
+        match (client, number) {
+            // The banner is last.
+            (Some(client), Some(number)) if !self.0.borrow().clients[client].sent[1] => {
+                self.0.borrow_mut().clients[client].sent[number] = true;
+            }
+            _ => self.fault(format!("{text:?} was sent to {client:?}")),
+        }
     }
 
     fn refuse(&mut self, connection: Descriptor, _: &Refuse) {
@@ -204,6 +212,7 @@ impl Kernel for FakeKernel {
         (0..=place).for_each(|_| state.settle_first());
         let asks_for = state.clients[client].arrival.asks_for;
         (state.clients[client].second, state.clients[client].copied) = (true, false);
+        state.clients[client].sent = [false; 2];
         let address = Some(state.clients[client].address());
         let line = state.asked_for(asks_for);
         let verdict = line.and_then(|line| state.judge(&line, address).map(|verdict| (line.name, verdict)));

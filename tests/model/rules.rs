@@ -115,6 +115,11 @@ impl State {
         };
         let first = client.or_else(|| self.sockets.get(&socket)?.waiting.front().copied());
         let first = first.map(|client| self.clients[client]);
+        let texts =
+            first.filter(|_| client.is_some()).map(|first| (first.sent, [first.second && line.plus(), line.queue]));
+        if let Some((sent, expected)) = texts.filter(|(sent, expected)| sent != expected) {
+            self.fault(format!("a client was sent {sent:?} and not {expected:?}"));
+        }
         let known = first.filter(|first| client.is_some() || first.arrival.endpoint >= DATAGRAMS);
         let address = known.map(|first| first.address());
         let (source, network) = address.map_or((Source::Unknown, None), |address| line.keys(address));

@@ -44,6 +44,8 @@ pub(super) struct Client {
     pub second: bool,
     /// There is a copy of its connection.
     pub copied: bool,
+    /// It has been told to go on, and it has been sent the banner.
+    pub sent: [bool; 2],
 }
 
 impl Client {
@@ -262,7 +264,7 @@ impl State {
     /// Somebody comes to an endpoint, if it is open.
     pub(super) fn arrive(&mut self, arrival: Arrival) {
         let Some(socket) = self.socket_of(arrival.endpoint) else { return self.saw("connection refused") };
-        let client = Client { arrival, socket, fate: Fate::Waits, second: false, copied: false };
+        let client = Client { arrival, socket, fate: Fate::Waits, second: false, copied: false, sent: [false; 2] };
         let number = self.clients.len();
         self.clients.push(client);
         self.sockets.entry(socket).or_default().waiting.push_back(number);

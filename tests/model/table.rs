@@ -93,6 +93,11 @@ pub(super) const COST_OF_REFUSAL: u64 = 2;
 pub(super) const COST_OF_TRAP: u64 = 1;
 pub(super) const MOST_OWED: u64 = 40;
 
+/// What clients of services with a queue are sent first.
+pub(super) const BANNER: &[u8] = b"hello";
+/// What those are sent that `tcpmux` tells to go on.
+pub(super) const GO: &[u8] = b"+Go\r\n";
+
 impl Line {
     pub(super) fn keys(&self, address: Ipv4Addr) -> (Source, Option<Source>) {
         let source = if self.wide { network_of(address) } else { Source::V4(address, 32) };
@@ -101,6 +106,11 @@ impl Line {
 
     pub(super) fn has(&self, endpoint: usize) -> bool {
         self.endpoints & 1 << endpoint != 0
+    }
+
+    /// Does `tcpmux` tell its clients to go on?
+    pub(super) fn plus(&self) -> bool {
+        self.name % 2 == 0
     }
 
     /// Does a handler accept or read for itself?
@@ -148,7 +158,7 @@ pub(super) fn endpoint(number: usize) -> Endpoint {
 
 /// The name by which clients of `tcpmux` ask for a service, if they can.
 fn mux_names(line: &Line) -> Vec<MuxName> {
-    let name = || MuxName { name: NAMES[line.name].to_owned(), plus: line.name % 2 == 0 };
+    let name = || MuxName { name: NAMES[line.name].to_owned(), plus: line.plus() };
     (line.kind == Kind::Named).then(name).into_iter().collect()
 }
 
@@ -189,7 +199,7 @@ pub(super) fn service(line: &Line) -> Service {
         times: Vec::new(),
         dry_run: line.dry_run,
         refuse: Refuse::Reset,
-        banner: b"hello".to_vec(),
+        banner: if line.queue { BANNER.to_vec() } else { Vec::new() },
         lifetime: line.lifetime.map(Duration::from_secs),
         socket: SocketOptions::default(),
         log: LogChoice { accept: true, exit: true, refuse: true, own: OwnLog::default() },
