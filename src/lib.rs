@@ -18,7 +18,6 @@
 #![deny(unsafe_code)]
 #![warn(clippy::unwrap_used)]
 
-mod planted;
 pub mod types;
 pub mod exit;
 pub mod sys;
@@ -36,6 +35,10 @@ pub(crate) mod control;
 pub mod server;
 pub mod arguments;
 pub mod ctl;
+
+#[cfg(test)]
+#[path = "../tests/model/mod.rs"]
+mod model;
 
 #[cfg(any(test, fuzzing))]
 extern crate self as oxinetd;

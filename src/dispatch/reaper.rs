@@ -187,10 +187,10 @@ impl<K: Kernel> Dispatcher<K> {
         }
     }
 
-    /// From now on every handler's time is over.
+    /// From now on every handler's time is over. Not in the middle of a turn, when there are exits on the queue.
     pub fn end_all_handlers(&mut self) {
         let now = self.now.monotonic;
-        for (&ticket, handler) in self.handlers.iter_mut().filter(|(_, handler)| !handler.has_ended()) {
+        for (&ticket, handler) in &mut self.handlers {
             if let Some((when, _)) = handler.deadline.take() {
                 self.reaper.deadlines.remove(&(when, ticket));
             }

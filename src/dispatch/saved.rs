@@ -32,12 +32,9 @@ pub type Saved<'a, R> = State<&'a Ledger, &'a HashMap<Ticket, Handler<R>>, &'a L
 pub type Restored<R> = State<Ledger, HashMap<Ticket, Handler<R>>, Listeners<R>>;
 
 impl<K: Kernel> Dispatcher<K> {
-    /// Makes the state one that can be handed over: nothing is on the exit queue, and no start is under way that could be
-    /// seen through in a moment.
-    pub fn settle_for_upgrade(&mut self, now: Now) {
-        self.now = now;
-        // A connection that is handed back may begin a start, so exits come first.
-        self.settle_exits();
+    /// Makes the state one that can be handed over: no start is under way that could be seen through in a moment. The exit
+    /// queue is empty since the turn has begun.
+    pub fn settle_for_upgrade(&mut self) {
         self.finish_all_starts();
     }
 
