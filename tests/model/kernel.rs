@@ -256,6 +256,7 @@ impl Kernel for FakeKernel {
         let Some(process) = process else { return Err((failure(Step::Clone), connection)) };
         let (pid, handle) = (process.pid, process.handle);
         state.processes.insert(pid, process);
+        state.most_starting = state.most_starting.max(state.starting().count());
         let process = state.descriptors.open(What::Process(handle));
         Ok(Spawned { pid, process, start: FakeStart { handle, connection } })
     }

@@ -24,7 +24,10 @@ pub(super) fn fixed_address(endpoint: usize) -> Option<SocketAddr> {
 
 impl State {
     /// The turn has time for one more.
-    fn begin_one(&mut self, millis: u64) {
+    fn begin_one(&mut self, number: u64, millis: u64) {
+        if self.sockets.get(&number).is_none_or(|socket| socket.polled.is_none()) {
+            self.fault(format!("somebody was accepted from socket {number}, which is not polled"));
+        }
         if self.batch_end.is_some_and(|end| self.read >= end) {
             self.fault("somebody was accepted after the time of the turn".to_owned());
         }
@@ -41,7 +44,7 @@ impl State {
             self.fault(format!("somebody was accepted in spite of {reason:?}"));
         }
         let Some((client, at_accept)) = self.first(number) else { return Err(AcceptError::NobodyWaits) };
-        self.begin_one(self.clients[client].arrival.takes);
+        self.begin_one(number, self.clients[client].arrival.takes);
         match at_accept {
             AtAccept::Broken => {
                 self.pop(number, Fate::Gone);
@@ -70,7 +73,7 @@ impl State {
             self.fault(format!("socket {number} is offered"));
             return Sender::NoDatagram;
         };
-        self.begin_one(0);
+        self.begin_one(number, 0);
         let datagrams = socket.endpoint >= DATAGRAMS;
         while datagrams && self.first(number).is_some_and(|(_, at_accept)| at_accept == AtAccept::Broken) {
             self.pop(number, Fate::Gone);

@@ -160,6 +160,8 @@ pub(super) struct State {
     pub pids: i32,
     pub slots: usize,
     pub last_handle: u64,
+    /// The most starts that there were under way at one time.
+    pub most_starting: usize,
     pub last_ticket: Option<Ticket>,
     pub no_memory_to_poll: u32,
     /// The socket whose first client can be reset without a descriptor.

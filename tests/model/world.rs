@@ -150,7 +150,8 @@ impl World {
     /// The listeners of these endpoints that are polled and at which somebody waits, as the wait before the turn tells.
     pub(super) fn ready(&self, reported: u8) -> Vec<ListenerId> {
         let state = self.state();
-        let ready = state.sockets.values().filter(|socket| !socket.waiting.is_empty());
+        // In whatever order.
+        let ready = state.sockets.values().rev().filter(|socket| !socket.waiting.is_empty());
         ready.filter(|socket| reported & 1 << socket.endpoint != 0).filter_map(|socket| socket.polled).collect()
     }
 
