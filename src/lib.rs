@@ -11,7 +11,7 @@
 //!                    resume ◄──── server ◄──── ledger ◄── exit queue ◄──────  reaper
 //! ```
 //!
-//! Listeners, acceptor, spawner and reaper are parts of [`dispatch`]. Counts have one owner, the [`limits::ledger`]; they go
+//! Listeners, acceptor, spawner and reaper are parts of `dispatch`. Counts have one owner, the `limits::ledger`; they go
 //! up when a place is taken before a handler is started, and down when the exit queue is drained between two waits, and
 //! nowhere else. All of it is one thread; the [`log`] is written by another. `unsafe` lives in [`sys`] alone.
 

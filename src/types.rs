@@ -1,5 +1,5 @@
 //! Types that all modules share: why a client is refused, how a process ended, which step of a start failed, and the
-//! numbers of services and tickets.
+//! numbers of services, tickets and listeners.
 //!
 //! Every module may use this one. It uses no other module, makes no system call, and nothing in it fails.
 
@@ -35,6 +35,27 @@ impl Ticket {
     /// The ticket whose [`Ticket::number`] this is.
     pub fn from_number(number: u64) -> Self {
         Self(number)
+    }
+}
+
+/// A listener; a number that is never used twice, and its number in the daemon's epoll set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct ListenerId(pub(crate) u64);
+
+impl ListenerId {
+    /// Numbers below this are not listeners; the daemon has other descriptors in the same epoll set.
+    pub(crate) const FIRST: u64 = 16;
+
+    /// The listener with this number in the epoll set.
+    #[must_use]
+    pub(crate) fn from_number(number: u64) -> Option<Self> {
+        (number >= Self::FIRST).then_some(Self(number))
+    }
+
+    /// Its number in the epoll set.
+    #[must_use]
+    pub(crate) fn number(self) -> u64 {
+        self.0
     }
 }
 

@@ -26,7 +26,7 @@ use serde_json::Value;
 const MODEL: &str = "model::counts_are_exact_in_every_history";
 
 /// What the library and its unit tests are built from.
-const COPIED: [&str; 5] = ["Cargo.toml", "Cargo.lock", "src", "tests", "benches"];
+const COPIED: [&str; 6] = ["Cargo.toml", "Cargo.lock", "SECURITY.md", "src", "tests", "benches"];
 
 /// A test that takes longer hangs.
 const TEST_TIMEOUT: Duration = Duration::from_secs(180);

@@ -13,13 +13,12 @@ use std::time::Duration;
 use super::Dispatcher;
 use super::handler::Origin;
 use super::kernel::{AcceptError, Kernel};
-use super::listeners::ListenerId;
 use super::service::Served;
 use crate::admission::{Client, Decision, Refusal};
 use crate::limits::penalty::Cause;
 use crate::log::Event;
 use crate::net::Peer;
-use crate::types::Reason;
+use crate::types::{ListenerId, Reason};
 
 /// At most so many connections are accepted in one turn.
 const ACCEPT_BATCH: usize = 64;

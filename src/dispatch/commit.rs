@@ -9,14 +9,13 @@ use std::sync::Arc;
 
 use super::Dispatcher;
 use super::kernel::{Kernel, Resources};
-use super::listeners::ListenerId;
 use super::service::Served;
 use super::tcpmux;
 use crate::admission;
 use crate::config::Service;
 use crate::log::Event;
 use crate::net::Endpoint;
-use crate::types::ServiceId;
+use crate::types::{ListenerId, ServiceId};
 
 /// A new socket, open but not yet in use.
 #[derive(Debug)]

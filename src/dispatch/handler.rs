@@ -11,12 +11,11 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::kernel::Resources;
-use super::listeners::ListenerId;
 use super::service::Served;
 use crate::admission::Client;
 use crate::builtin::PASS_ON;
 use crate::net::{Endpoint, Peer};
-use crate::types::{Ended, Ending, KillSignal, Ticket};
+use crate::types::{Ended, Ending, KillSignal, ListenerId, Ticket};
 
 /// Where a connection was accepted, or which socket is lent. It outlives the listener.
 #[derive(Clone, Debug, Serialize, Deserialize)]

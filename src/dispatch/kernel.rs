@@ -12,11 +12,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::listeners::ListenerId;
 use crate::config::{Refuse, Service};
 use crate::log::Event;
 use crate::net::{Endpoint, Peer};
-use crate::types::{Ended, KillSignal, SpawnFailure, Ticket};
+use crate::types::{Ended, KillSignal, ListenerId, SpawnFailure, Ticket};
 
 /// What a system's things are to the dispatcher: it keeps them, and gives them back to the [`Kernel`].
 pub(crate) trait Resources: Sized {

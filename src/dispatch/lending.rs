@@ -10,12 +10,11 @@ use std::time::Duration;
 use super::Dispatcher;
 use super::acceptor::Next;
 use super::kernel::{Kernel, Sender};
-use super::listeners::ListenerId;
 use super::service::Served;
 use super::spawner::{NewHandler, Role};
 use crate::admission::Client;
 use crate::net::Peer;
-use crate::types::{Ended, Ending, Reason, Ticket};
+use crate::types::{Ended, Ending, ListenerId, Reason, Ticket};
 
 /// A handler that lived for as long as this has done something, whatever it left in the socket.
 const IDLE_LOAN_MAX: Duration = Duration::from_secs(1);

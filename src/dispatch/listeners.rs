@@ -22,28 +22,7 @@ use super::kernel::{Kernel, Resources};
 use crate::config::Service;
 use crate::log::Event;
 use crate::net::{Endpoint, Transport};
-use crate::types::{Reason, ServiceId, Ticket};
-
-/// A listener; a number that is never used twice, and its number in the daemon's epoll set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct ListenerId(u64);
-
-impl ListenerId {
-    /// Numbers below this are not listeners; the daemon has other descriptors in the same epoll set.
-    pub(crate) const FIRST: u64 = 16;
-
-    /// The listener with this number in the epoll set.
-    #[must_use]
-    pub(crate) fn from_number(number: u64) -> Option<Self> {
-        (number >= Self::FIRST).then_some(Self(number))
-    }
-
-    /// Its number in the epoll set.
-    #[must_use]
-    pub(crate) fn number(self) -> u64 {
-        self.0
-    }
-}
+use crate::types::{ListenerId, Reason, ServiceId, Ticket};
 
 /// What a listener is doing, for the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,12 +13,11 @@ use super::Dispatcher;
 use super::acceptor::{Next, SHORTAGE_PAUSE};
 use super::handler::{Handler, Origin, Phase, Starting};
 use super::kernel::{ConnectionInfo, Kernel, Spawned};
-use super::listeners::ListenerId;
 use super::service::Served;
 use crate::admission::Client;
 use crate::log::{CountOf, Event};
 use crate::net::Peer;
-use crate::types::{KillSignal, Reason, SpawnFailure, Step, Ticket};
+use crate::types::{KillSignal, ListenerId, Reason, SpawnFailure, Step, Ticket};
 
 /// So many starts may be under way before the oldest is waited for: enough to keep a few processors busy.
 const STARTS_MAX: usize = 8;

@@ -33,7 +33,6 @@ use crate::api::Upgrades;
 use crate::config::Table;
 use crate::control::{self, ControlServer};
 use crate::dispatch::Dispatcher;
-use crate::dispatch::listeners::ListenerId;
 use crate::limits::histogram::{Histogram, TURNS};
 use crate::log::{Event, Log};
 use crate::sys::clock;
@@ -43,7 +42,7 @@ use crate::sys::poll::{Poll, ReadyList};
 use crate::sys::signals::{PendingSignals, Signals};
 use crate::system::System;
 use crate::system::packet_filter::PacketFilter;
-use crate::types::Now;
+use crate::types::{ListenerId, Now};
 
 /// Numbers in the epoll set. Those of listeners and of the control socket are larger.
 const POLL_SIGNALS: u64 = 0;

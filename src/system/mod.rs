@@ -25,7 +25,6 @@ use nix::errno::Errno;
 use crate::config::{Refuse, Service};
 use crate::dispatch::handler::Handler;
 use crate::dispatch::kernel::{AcceptError, ConnectionInfo, Kernel, Resources, Sender, Spawned};
-use crate::dispatch::listeners::ListenerId;
 use crate::dispatch::reaper::EXIT_BATCH;
 use crate::log::{Event, Log};
 use crate::net::socket_file::FileIdentity;
@@ -36,7 +35,7 @@ use crate::sys::poll::{Poll, ReadyList};
 use crate::sys::socket::{self, QueuedInput};
 use crate::sys::spawn::{Child, PlanError, ProcessState, SpawnSlot};
 use crate::sys::{bpf, clock};
-use crate::types::{Ended, KillSignal, SpawnFailure, Step, Ticket};
+use crate::types::{Ended, KillSignal, ListenerId, SpawnFailure, Step, Ticket};
 
 /// The number of unused slots for starts that are kept. If more starts are under way, more slots are made for them.
 const IDLE_SLOTS_MAX: usize = 16;

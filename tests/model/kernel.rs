@@ -13,11 +13,10 @@ use super::table::{BANNER, GO, NAMES, address};
 use super::truth::Verdict;
 use crate::config::{Refuse, Service};
 use crate::dispatch::kernel::{AcceptError, ConnectionInfo, Kernel, Resources, Sender, Spawned};
-use crate::dispatch::listeners::ListenerId;
 use crate::dispatch::reaper::EXIT_BATCH;
 use crate::log::Event;
 use crate::net::{Endpoint, Peer};
-use crate::types::{Ended, Ending, KillSignal, Reason, SpawnFailure, Step, Ticket};
+use crate::types::{Ended, Ending, KillSignal, ListenerId, Reason, SpawnFailure, Step, Ticket};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct FakeKernel(pub Rc<RefCell<State>>);

@@ -7,10 +7,10 @@ use super::state::{Fate, PIDS, Process, State};
 use super::table::{DATAGRAMS, NAMES, endpoint};
 use super::truth::{Tally, Verdict};
 use super::world::World;
-use crate::dispatch::listeners::{Listener, ListenerId, State as ListenerState};
+use crate::dispatch::listeners::{Listener, State as ListenerState};
 use crate::limits::ledger;
 use crate::net::Source;
-use crate::types::{Reason, ServiceId};
+use crate::types::{ListenerId, Reason, ServiceId};
 
 /// How many handlers the keys of services have.
 type Keys = BTreeMap<(String, Source), u32>;

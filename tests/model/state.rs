@@ -9,8 +9,7 @@ use super::histories::{Arrival, AtAccept, Birth, Outcome};
 use super::table::{ADDRESSES, DATAGRAMS};
 use super::truth::{Owner, Truth, Verdict};
 use crate::builtin::PASS_ON;
-use crate::dispatch::listeners::ListenerId;
-use crate::types::{Ending, KillSignal, Reason, Ticket};
+use crate::types::{Ending, KillSignal, ListenerId, Reason, Ticket};
 
 pub(super) const PIDS: i32 = 4;
 

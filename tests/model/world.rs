@@ -14,10 +14,9 @@ use super::table::{ADDRESSES, ENDPOINTS, Kind, Line, NAMES, endpoint, service};
 use crate::builtin::PASS_ON;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::commit::{NewSocket, NewSockets, NewTable};
-use crate::dispatch::listeners::ListenerId;
 use crate::dispatch::saved::Restored;
 use crate::limits::rate::PerFamily;
-use crate::types::{Ending, KillSignal, Now};
+use crate::types::{Ending, KillSignal, ListenerId, Now};
 
 /// How long a turn accepts.
 const ACCEPT_TIME: Duration = Duration::from_millis(4);

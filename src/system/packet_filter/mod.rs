@@ -22,11 +22,11 @@ use ipnet::IpNet;
 use super::{ListenerSocket, System};
 use crate::admission::{Admission, Blocked};
 use crate::dispatch::Dispatcher;
-use crate::dispatch::listeners::{ListenerId, Listeners};
+use crate::dispatch::listeners::Listeners;
 use crate::sys::bpf::{self, Instruction};
 use crate::sys::clock;
-use crate::types::Now;
 use crate::types::ServiceId;
+use crate::types::{ListenerId, Now};
 
 /// The shortest time between two updates of the programs.
 const UPDATE_INTERVAL_MIN: Duration = Duration::from_secs(1);
