@@ -17,7 +17,7 @@ use super::problem::Problem;
 pub(crate) trait OldFormats {
     /// Reads a file, and what it includes, if its format is not YAML. Where a dialect is given it is an inetd.conf, whatever
     /// it looks like.
-    fn read(
+    fn read_old(
         &self,
         bytes: &[u8],
         name: &Rc<Path>,

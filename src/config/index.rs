@@ -54,16 +54,16 @@ pub(crate) struct Entry {
 
 impl Node {
     /// The entry of a map's key; through merge keys (`<<`) if it is not in the map itself.
-    pub(crate) fn entry(&self, key: &str) -> Option<&Entry> {
+    pub(crate) fn find_key(&self, key: &str) -> Option<&Entry> {
         let Kind::Map(entries) = &self.kind else { return None };
         entries.get(key).or_else(|| match &entries.get("<<")?.value.kind {
-            Kind::List(bases) => bases.iter().find_map(|base| base.entry(key)),
-            _ => entries.get("<<")?.value.entry(key),
+            Kind::List(bases) => bases.iter().find_map(|base| base.find_key(key)),
+            _ => entries.get("<<")?.value.find_key(key),
         })
     }
 
     /// An element of a list.
-    pub(crate) fn element(&self, index: usize) -> Option<&Node> {
+    pub(crate) fn find_element(&self, index: usize) -> Option<&Node> {
         match &self.kind {
             Kind::List(elements) => elements.get(index).map(Rc::as_ref),
             _ => None,
@@ -71,7 +71,7 @@ impl Node {
     }
 
     /// A scalar as written.
-    pub(crate) fn raw(&self) -> Option<&str> {
+    pub(crate) fn scalar_text(&self) -> Option<&str> {
         match &self.kind {
             Kind::Scalar(text) => Some(text),
             _ => None,
@@ -92,16 +92,24 @@ pub(crate) struct Index {
 
 /// Reads `text`; everything found wrong goes to `problems`. `None` if serde_yaml must not see the text. Where `only` names
 /// a service, the other services are left out, to save memory.
-pub(crate) fn index(file: &Rc<Path>, text: &str, only: Option<&str>, problems: &mut Vec<Problem>) -> Option<Index> {
+pub(crate) fn build_index(
+    file: &Rc<Path>,
+    text: &str,
+    only: Option<&str>,
+    problems: &mut Vec<Problem>,
+) -> Option<Index> {
     let mut builder = Builder::new(file, only, problems);
     for event in Parser::new_from_str(text) {
         match event {
-            Ok((event, span)) => builder.event(&event, span)?,
+            Ok((event, span)) => builder.take_event(&event, span)?,
             // The scanner counts flow collections in one byte, and looks ahead of its events.
-            Err(error) if error.info() == "recursion limit exceeded" => return builder.too_deep(mark(*error.marker())),
+            Err(error) if error.info() == "recursion limit exceeded" => {
+                return builder.too_deep(line_col(*error.marker()));
+            }
             Err(error) => {
-                let at = mark(*error.marker());
-                return builder.stop(at, &format!("this is not YAML: {}{}", error.info(), guess(text, at.line)));
+                let at = line_col(*error.marker());
+                return builder
+                    .stop_at(at, &format!("this is not YAML: {}{}", error.info(), bracket_hint(text, at.line)));
             }
         }
     }
@@ -112,7 +120,7 @@ pub(crate) fn index(file: &Rc<Path>, text: &str, only: Option<&str>, problems: &
 }
 
 /// What was surely meant by that line, or the one above, where the scanner only sees that something is missing.
-fn guess(text: &str, line: usize) -> &'static str {
+fn bracket_hint(text: &str, line: usize) -> &'static str {
     let bare = |line: &str| line.contains(": [") && line.contains("]:");
     match text.lines().skip(line.saturating_sub(2)).take(2).any(bare) {
         true => "; an address in brackets needs quotation marks, as in \"[::1]:80\"",
@@ -162,57 +170,57 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn event(&mut self, event: &Event<'_>, span: Span) -> Option<()> {
-        let at = mark(span.start);
+    fn take_event(&mut self, event: &Event<'_>, span: Span) -> Option<()> {
+        let at = line_col(span.start);
         match event {
-            Event::DocumentStart(_) => self.document(at),
-            Event::Alias(id) => self.alias(*id, at),
-            Event::Scalar(text, _, anchor, _) => self.scalar(text, *anchor, at),
-            Event::SequenceStart(anchor, _) => self.open(Kind::List(Vec::new()), *anchor, at),
-            Event::MappingStart(anchor, _) => self.open(Kind::Map(HashMap::new()), *anchor, at),
-            Event::SequenceEnd | Event::MappingEnd => self.close(),
+            Event::DocumentStart(_) => self.begin_document(at),
+            Event::Alias(id) => self.add_alias(*id, at),
+            Event::Scalar(text, _, anchor, _) => self.add_scalar(text, *anchor, at),
+            Event::SequenceStart(anchor, _) => self.begin_frame(Kind::List(Vec::new()), *anchor, at),
+            Event::MappingStart(anchor, _) => self.begin_frame(Kind::Map(HashMap::new()), *anchor, at),
+            Event::SequenceEnd | Event::MappingEnd => self.end_frame(),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Some(()),
         }
     }
 
-    fn document(&mut self, at: LineCol) -> Option<()> {
+    fn begin_document(&mut self, at: LineCol) -> Option<()> {
         self.documents += 1;
         if self.documents > 1 {
-            return self.stop(at, "a second document begins here; write one document to a file");
+            return self.stop_at(at, "a second document begins here; write one document to a file");
         }
         Some(())
     }
 
-    fn alias(&mut self, id: usize, at: LineCol) -> Option<()> {
+    fn add_alias(&mut self, id: usize, at: LineCol) -> Option<()> {
         let Some(node) = self.anchors.get(&id).cloned() else {
-            return self.stop(at, "this alias stands inside what it names");
+            return self.stop_at(at, "this alias stands inside what it names");
         };
         if self.frames.len() + node.height > MAX_DEPTH {
             return self.too_deep(at);
         }
         self.repeated = self.repeated.saturating_add(node.size);
         if self.repeated > MAX_REPEATED {
-            return self.stop(at, &format!("aliases stand for more than {MAX_REPEATED} values in all"));
+            return self.stop_at(at, &format!("aliases stand for more than {MAX_REPEATED} values in all"));
         }
-        self.add(node)
+        self.add_node(node)
     }
 
-    fn scalar(&mut self, text: &str, anchor: usize, mut at: LineCol) -> Option<()> {
+    fn add_scalar(&mut self, text: &str, anchor: usize, mut at: LineCol) -> Option<()> {
         if text.contains('\0') {
-            self.report(at, "there is a NUL character in this text; the system's calls cannot take one");
+            self.report_at(at, "there is a NUL character in this text; the system's calls cannot take one");
         }
         if let Some(Frame { kind: Kind::Map(_), key: None, .. }) = self.frames.last() {
-            return self.key(text, at);
+            return self.add_key(text, at);
         }
         if let (true, Some(Frame { key: Some((_, key)), .. })) = (text.is_empty(), self.frames.last()) {
             at = *key;
         }
         let node = Rc::new(Node { at, kind: Kind::Scalar(text.into()), height: 0, size: 1 });
-        self.name(anchor, &node);
-        self.add(node)
+        self.keep_anchor(anchor, &node);
+        self.add_node(node)
     }
 
-    fn key(&mut self, text: &str, at: LineCol) -> Option<()> {
+    fn add_key(&mut self, text: &str, at: LineCol) -> Option<()> {
         self.merges |= text == "<<";
         let first = match self.frames.last()?.kind {
             Kind::Map(ref entries) => entries.get(text).map(|entry| entry.key),
@@ -222,14 +230,14 @@ impl<'a> Builder<'a> {
         if let Some(first) = first {
             self.duplicates = true;
             let first = Origin::new(self.file, first);
-            self.report(at, &format!("{text:?} is given twice; the first is at {first}"));
+            self.report_at(at, &format!("{text:?} is given twice; the first is at {first}"));
         }
         Some(())
     }
 
-    fn open(&mut self, kind: Kind, anchor: usize, at: LineCol) -> Option<()> {
+    fn begin_frame(&mut self, kind: Kind, anchor: usize, at: LineCol) -> Option<()> {
         if let Some(Frame { kind: Kind::Map(_), key: None, .. }) = self.frames.last() {
-            return self.stop(at, "a list or map cannot be a key here; keys are words");
+            return self.stop_at(at, "a list or map cannot be a key here; keys are words");
         }
         if self.frames.len() >= MAX_DEPTH {
             return self.too_deep(at);
@@ -238,15 +246,15 @@ impl<'a> Builder<'a> {
         Some(())
     }
 
-    fn close(&mut self) -> Option<()> {
+    fn end_frame(&mut self) -> Option<()> {
         let Frame { at, anchor, kind, height, size, .. } = self.frames.pop()?;
         let node = Rc::new(Node { at, kind, height, size });
-        self.name(anchor, &node);
-        self.add(node)
+        self.keep_anchor(anchor, &node);
+        self.add_node(node)
     }
 
     /// Anchors are numbered from 1.
-    fn name(&mut self, anchor: usize, node: &Rc<Node>) {
+    fn keep_anchor(&mut self, anchor: usize, node: &Rc<Node>) {
         if anchor > 0 {
             self.anchors.insert(anchor, Rc::clone(node));
         }
@@ -261,7 +269,7 @@ impl<'a> Builder<'a> {
     }
 
     /// Gives a finished node to what it stands in. Of two equal keys the first stays.
-    fn add(&mut self, node: Rc<Node>) -> Option<()> {
+    fn add_node(&mut self, node: Rc<Node>) -> Option<()> {
         let left_out = self.is_other_service();
         let Some(frame) = self.frames.last_mut() else {
             self.root = Some(node);
@@ -283,20 +291,20 @@ impl<'a> Builder<'a> {
     }
 
     fn too_deep<T>(&mut self, at: LineCol) -> Option<T> {
-        self.stop(at, &format!("lists and maps are nested more than {MAX_DEPTH} levels deep"))
+        self.stop_at(at, &format!("lists and maps are nested more than {MAX_DEPTH} levels deep"))
     }
 
     fn stop_here<T>(&mut self, message: &str) -> Option<T> {
         let at = self.frames.last().map_or(LineCol::default(), |frame| frame.at);
-        self.stop(at, message)
+        self.stop_at(at, message)
     }
 
-    fn stop<T>(&mut self, at: LineCol, message: &str) -> Option<T> {
-        self.report(at, message);
+    fn stop_at<T>(&mut self, at: LineCol, message: &str) -> Option<T> {
+        self.report_at(at, message);
         None
     }
 
-    fn report(&mut self, at: LineCol, message: &str) {
+    fn report_at(&mut self, at: LineCol, message: &str) {
         let keys = self.frames.iter().filter_map(|frame| frame.key.as_ref());
         let path = keys.map(|(key, _)| &**key).collect::<Vec<_>>().join(".");
         self.problems.push(Problem { origin: Origin::new(self.file, at), path, message: message.to_owned() });
@@ -304,6 +312,6 @@ impl<'a> Builder<'a> {
 }
 
 /// saphyr-parser counts columns from 0.
-fn mark(marker: Marker) -> LineCol {
+fn line_col(marker: Marker) -> LineCol {
     LineCol { line: marker.line(), column: marker.col() + 1 }
 }

@@ -71,12 +71,12 @@ impl Reading {
 
 /// Loads a table from files, and says what should be looked at even if the table can't be used.
 #[must_use]
-pub(crate) fn load(files: &[PathBuf], options: &Options<'_>) -> Reading {
+pub(crate) fn load_table(files: &[PathBuf], options: &Options<'_>) -> Reading {
     let mut reader = Reader::new(*options);
     for file in files {
-        reader.file(file, &Location::file(&file.as_path().into(), LineCol::default()), None, &Rc::default(), 0);
+        reader.read_file(file, &Location::in_file(&file.as_path().into(), LineCol::default()), None, &Rc::default(), 0);
     }
-    reader.finish()
+    reader.check_all()
 }
 
 pub(crate) struct Reader<'a> {
@@ -99,7 +99,7 @@ impl<'a> Reader<'a> {
 
     /// Reads a file, whatever its format, and what it includes. `from` is the place that names it, and gives the dialect
     /// if it is known.
-    pub(crate) fn file(
+    pub(crate) fn read_file(
         &mut self,
         path: &Path,
         from: &Location,
@@ -108,56 +108,58 @@ impl<'a> Reader<'a> {
         depth: usize,
     ) {
         let name: Rc<Path> = path.into();
-        let bytes = match self.files.read(&name, from, depth) {
+        let bytes = match self.files.read_file(&name, from, depth) {
             Ok(bytes) => bytes,
             Err(problem) => return self.problems.push(problem),
         };
         if bytes.is_empty() && depth == 0 {
             // An editor may have emptied it to write it anew; to take this for a table would end every service.
             let expected = "the file is empty; a table without services has at least `services: {}`";
-            return self.problems.push(Location::file(&name, LineCol::default()).problem(expected));
+            return self.problems.push(Location::in_file(&name, LineCol::default()).problem(expected));
         }
         let Options { machine, formats } = self.options;
-        match formats.read(&bytes, &name, dialect, depth, &mut self.files, machine) {
-            Some(old) => self.old(old, defaults),
-            None => self.yaml(bytes, &name, defaults, depth),
+        match formats.read_old(&bytes, &name, dialect, depth, &mut self.files, machine) {
+            Some(old) => self.add_old_table(old, defaults),
+            None => self.read_yaml(bytes, &name, defaults, depth),
         }
     }
 
-    fn yaml(&mut self, bytes: Vec<u8>, name: &Rc<Path>, defaults: &Rc<ServiceSpec>, depth: usize) {
-        let source = match file::source(bytes, name) {
+    fn read_yaml(&mut self, bytes: Vec<u8>, name: &Rc<Path>, defaults: &Rc<ServiceSpec>, depth: usize) {
+        let source = match file::decode_source(bytes, name) {
             Ok(source) => source,
             Err(problem) => return self.problems.push(problem),
         };
         self.sources.push(Rc::clone(&source));
-        let Some(contents) = good_contents(&source).or_else(|| contents(&source, &mut self.problems)) else { return };
-        self.daemon(contents.daemon.0);
-        let defaults = Rc::new(contents.defaults.over(defaults));
+        let Some(contents) = good_contents(&source).or_else(|| read_contents(&source, &mut self.problems)) else {
+            return;
+        };
+        self.set_daemon(contents.daemon.0);
+        let defaults = Rc::new(contents.defaults.laid_over(defaults));
         self.entries.extend(contents.services.into_iter().map(|Spanned { value: (name, spec), at }| Entry {
             name,
-            spec: spec.over(&defaults),
+            spec: spec.laid_over(&defaults),
             at,
             old: false,
         }));
         let include = contents.include.into_iter().flat_map(|list| list.value);
         // All entries may be commented out.
         for Spanned { value, at } in include.filter(|set| !set.value.pattern.is_empty()) {
-            for path in files::expand(&value.pattern, &at, &mut self.problems) {
-                self.file(&path, &at, value.dialect, &defaults, depth + 1);
+            for path in files::expand_pattern(&value.pattern, &at, &mut self.problems) {
+                self.read_file(&path, &at, value.dialect, &defaults, depth + 1);
             }
         }
     }
 
     /// Takes in what a file of an old format holds: over the defaults of who includes it, which lie over what the old
     /// daemon does.
-    fn old(&mut self, mut old: OldTable, defaults: &ServiceSpec) {
+    fn add_old_table(&mut self, mut old: OldTable, defaults: &ServiceSpec) {
         self.problems.append(&mut old.problems);
         self.warnings.append(&mut old.warnings);
         if let (Some(Spanned { at, .. }), Some((_, first))) = (&old.daemon, &self.daemon) {
             let message = format!("this has no effect: what concerns the daemon is said at {}", first);
             self.warnings.push(at.problem(message));
         } else {
-            self.daemon(old.daemon);
+            self.set_daemon(old.daemon);
         }
         // A rate of theirs comes with a burst of theirs.
         if defaults.per_source.rate.is_some() {
@@ -166,11 +168,11 @@ impl<'a> Reader<'a> {
         if defaults.rate.is_some() {
             old.base.burst = None;
         }
-        let base = defaults.clone().over(&old.base);
-        self.entries.extend(old.services.into_iter().map(|entry| Entry { spec: entry.spec.over(&base), ..entry }));
+        let base = defaults.clone().laid_over(&old.base);
+        self.entries.extend(old.services.into_iter().map(|entry| Entry { spec: entry.spec.laid_over(&base), ..entry }));
     }
 
-    fn daemon(&mut self, found: Option<Spanned<DaemonSpec>>) {
+    fn set_daemon(&mut self, found: Option<Spanned<DaemonSpec>>) {
         let Some(Spanned { value, at }) = found else { return };
         match &self.daemon {
             Some((_, first)) => {
@@ -181,7 +183,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(mut self) -> Reading {
+    fn check_all(mut self) -> Reading {
         let mut checker = Checker::new(self.options.machine);
         let mut places: HashMap<&str, &Location> = HashMap::new();
         let mut services = Vec::with_capacity(self.entries.len());
@@ -191,17 +193,17 @@ impl<'a> Reader<'a> {
                 self.problems.push(entry.at.problem(message));
                 places.insert(&entry.name, first);
             }
-            services.extend(service(&mut checker, entry));
+            services.extend(check_entry(&mut checker, entry));
         }
-        let daemon = checker.settings(&self.daemon.map(|(spec, _)| spec).unwrap_or_default());
+        let daemon = checker.check_daemon(&self.daemon.map(|(spec, _)| spec).unwrap_or_default());
         checker.resolve_builtin_args(&mut services.iter_mut().map(|(service, _)| service).collect::<Vec<_>>());
-        clashes(&services, &mut self.problems);
+        report_clashes(&services, &mut self.problems);
         self.sources.iter().for_each(|source| source.drop_index());
         self.problems.append(&mut checker.problems);
         self.warnings.append(&mut checker.warnings);
-        let warnings = self.files.sorted(self.warnings);
+        let warnings = self.files.sort_problems(self.warnings);
         if !self.problems.is_empty() {
-            return Reading { table: Err(self.files.sorted(self.problems)), warnings };
+            return Reading { table: Err(self.files.sort_problems(self.problems)), warnings };
         }
         let services = services.into_iter().map(|(service, _)| service).collect();
         Reading { table: Ok(Table { daemon, services }), warnings }
@@ -209,12 +211,12 @@ impl<'a> Reader<'a> {
 }
 
 /// Checks a service. One of an old format that is off is not looked at there, and may be as wrong as it likes.
-pub(crate) fn service(
+pub(crate) fn check_entry(
     checker: &mut Checker<'_>,
     Entry { name, spec, at, old }: &Entry,
 ) -> Option<(Service, Vec<Location>)> {
     let (before, warnings) = (checker.problems.len(), checker.warnings.len());
-    let service = checker.service(name, spec, at);
+    let service = checker.check_service(name, spec, at);
     let off = spec.enabled.as_ref().is_some_and(|enabled| !enabled.value);
     if !*old || !off {
         return service;
@@ -240,7 +242,7 @@ fn good_contents(source: &Rc<SourceText>) -> Option<FileSpec> {
 }
 
 /// The keys of any file that has some, and all that is wrong with it.
-fn contents(source: &Rc<SourceText>, problems: &mut Vec<Problem>) -> Option<FileSpec> {
+fn read_contents(source: &Rc<SourceText>, problems: &mut Vec<Problem>) -> Option<FileSpec> {
     let (value, merges) = file::any_values(source, problems)?;
     let mut contents = read_keys(value, source, problems);
     if merges {
@@ -251,14 +253,14 @@ fn contents(source: &Rc<SourceText>, problems: &mut Vec<Problem>) -> Option<File
 
 fn read_keys(value: Value, source: &Rc<SourceText>, problems: &mut Vec<Problem>) -> FileSpec {
     let value = if value == Value::String(String::new()) { Value::Null } else { value };
-    let mut section = Section::new(value, Location::source(source), Scope::One, problems);
+    let mut section = Section::new(value, Location::whole_file(source), Scope::One, problems);
     let contents = FileSpec::read(&mut section);
-    section.finish();
+    section.report_unknown_keys();
     contents
 }
 
 /// Reports services that want the same socket.
-fn clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Problem>) {
+fn report_clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Problem>) {
     let wanted: Vec<(&Service, &Endpoint, &Location)> = services
         .iter()
         .filter(|(service, _)| service.enabled)
@@ -269,7 +271,7 @@ fn clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Problem>) {
         .enumerate()
         .map(|(number, (service, endpoint, _))| Claim { endpoint, device: service.socket.device.as_deref(), number })
         .collect();
-    for (earlier, later) in clash::find(&claims) {
+    for (earlier, later) in clash::find_clashes(&claims) {
         let ((first, taken, place), (_, endpoint, at)) = (wanted[earlier], wanted[later]);
         let (name, place) = (&first.name, place);
         problems.push(at.problem(format!("{endpoint} cannot be had beside {taken} of service {name}, at {place}")));
@@ -280,7 +282,7 @@ fn clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Problem>) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::keys::kinds::written;
+    use super::super::keys::kinds::write_section;
     use super::*;
 
     const GOOD: &str = "daemon: { instances: 100 }\ndefaults:\n  env: { A: 1, B: 'x', C: -7 }\nservices:\n  a:\n    \
@@ -288,7 +290,7 @@ mod tests {
                         5/s }\n    times: 22:00-06:00 # c\n    nice: 10\ninclude: ['*.yaml']\n";
 
     fn source(text: &str) -> Rc<SourceText> {
-        file::source(text.as_bytes().to_vec(), &Path::new("f.yaml").into()).unwrap()
+        file::decode_source(text.as_bytes().to_vec(), &Path::new("f.yaml").into()).unwrap()
     }
 
     #[test]
@@ -349,9 +351,9 @@ mod tests {
             text.replace_range(at..(at + length).min(GOOD.len()), &pieces.concat());
             if let Some(good) = good_contents(&source(&text)) {
                 let (source, mut problems) = (source(&text), Vec::new());
-                if let Some(careful) = contents(&source, &mut problems) {
+                if let Some(careful) = read_contents(&source, &mut problems) {
                     prop_assert!(problems.is_empty(), "{problems:?}\n{text}");
-                    prop_assert_eq!(written(&good), written(&careful), "{}", text);
+                    prop_assert_eq!(write_section(&good), write_section(&careful), "{}", text);
                 } else {
                     prop_assert!(problems.iter().all(|problem| problem.message.starts_with("this is not YAML")));
                 }

@@ -39,7 +39,7 @@ pub struct Identity {
 impl Identity {
     /// That of this process. Miri has no groups to ask for.
     #[must_use]
-    pub fn own() -> Self {
+    pub fn of_process() -> Self {
         let groups = if cfg!(miri) { Vec::new() } else { getgroups().unwrap_or_default() };
         let groups = groups.into_iter().map(Gid::as_raw).collect();
         Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), groups }
@@ -70,7 +70,7 @@ pub trait Machine {
 
     /// As whom the daemon runs that the table is for.
     fn daemon(&self) -> Identity {
-        Identity::own()
+        Identity::of_process()
     }
 
     /// The number of the group of this name, if there is one.
@@ -101,7 +101,7 @@ pub trait Machine {
 }
 
 /// A list of names in /etc as text; an empty one if it cannot be read.
-pub(crate) fn list(machine: &dyn Machine, path: &str) -> String {
+pub(crate) fn read_list(machine: &dyn Machine, path: &str) -> String {
     String::from_utf8_lossy(&machine.content(path).unwrap_or_default()).into_owned()
 }
 
@@ -111,17 +111,18 @@ pub struct Local;
 
 impl Machine for Local {
     fn user(&self, name: &str) -> Result<Option<Account>, String> {
-        let user = User::from_name(name).map_err(|errno| failed("user", name, errno))?;
-        Ok(user.map(account))
+        let user = User::from_name(name).map_err(|errno| look_up_error("user", name, errno))?;
+        Ok(user.map(to_account))
     }
 
     fn user_of(&self, uid: u32) -> Result<Option<Account>, String> {
-        let user = User::from_uid(Uid::from_raw(uid)).map_err(|errno| failed("user", &uid.to_string(), errno))?;
-        Ok(user.map(account))
+        let user =
+            User::from_uid(Uid::from_raw(uid)).map_err(|errno| look_up_error("user", &uid.to_string(), errno))?;
+        Ok(user.map(to_account))
     }
 
     fn group(&self, name: &str) -> Result<Option<u32>, String> {
-        let group = Group::from_name(name).map_err(|errno| failed("group", name, errno))?;
+        let group = Group::from_name(name).map_err(|errno| look_up_error("group", name, errno))?;
         Ok(group.map(|group| group.gid.as_raw()))
     }
 
@@ -131,7 +132,7 @@ impl Machine for Local {
     }
 
     fn program_fault(&self, root: Option<&str>, path: &str) -> Option<String> {
-        program::fault(root, path)
+        program::program_fault(root, path)
     }
 
     fn directory_fault(&self, root: Option<&str>, path: &str) -> Option<String> {
@@ -143,15 +144,15 @@ impl Machine for Local {
     }
 
     fn content(&self, path: &str) -> Result<Vec<u8>, String> {
-        let (file, _) = file::open(Path::new(path))?;
-        file::bytes(file, Path::new(path))
+        let (file, _) = file::open_file(Path::new(path))?;
+        file::read_bytes(file, Path::new(path))
     }
 }
 
-fn account(user: User) -> Account {
+fn to_account(user: User) -> Account {
     Account { name: user.name, uid: user.uid.as_raw(), gid: Some(user.gid.as_raw()) }
 }
 
-fn failed(kind: &str, name: &str, errno: Errno) -> String {
+fn look_up_error(kind: &str, name: &str, errno: Errno) -> String {
     format!("cannot look up {kind} {name:?}: {}", errno.desc())
 }

@@ -38,7 +38,7 @@ pub use load::{Loaded, Reading};
 pub use location::Location;
 pub use problem::{Origin, Problem};
 pub use types::*;
-pub use units::{duration, duration_text, network, times_text};
+pub use units::{duration_text, parse_duration, parse_network, times_text};
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 
-use super::index::{Index, MAX_DEPTH, index};
+use super::index::{Index, MAX_DEPTH, build_index};
 use super::problem::Problem;
 
 /// A file's name and text.
@@ -69,7 +69,7 @@ impl SourceText {
     }
 
     /// Where things stand, and what is wrong with the text. When the table is loaded, only `service` need be in it.
-    pub(crate) fn indexed(&self, service: Option<&str>) -> Rc<Indexed> {
+    pub(crate) fn index_for(&self, service: Option<&str>) -> Rc<Indexed> {
         let only = self.loaded.get().then(|| service.unwrap_or_default());
         let has_it =
             |indexed: &&Rc<Indexed>| indexed.only.is_none() || service.is_none() || indexed.only.as_deref() == only;
@@ -78,7 +78,7 @@ impl SourceText {
             return Rc::clone(found);
         }
         let mut problems = Vec::new();
-        let index = index(&self.file, &self.text, only, &mut problems);
+        let index = build_index(&self.file, &self.text, only, &mut problems);
         Rc::clone(indexed.insert(Rc::new(Indexed { only: only.map(Into::into), index, problems })))
     }
 
@@ -162,7 +162,7 @@ mod tests {
     fn an_index_is_made_when_asked_for_and_dropped_when_told() {
         let source = source("a: [b");
         assert!(!source.is_refused());
-        assert_eq!(source.indexed(None).problems.len(), 1);
+        assert_eq!(source.index_for(None).problems.len(), 1);
         assert!(source.is_refused());
         source.drop_index();
         assert!(!source.is_refused());
@@ -172,8 +172,8 @@ mod tests {
     fn an_index_of_a_loaded_table_holds_one_service() {
         let source = source("defaults: {}\nservices:\n  a: { b: c }\n  d: { e: f }\n");
         let has = |service: Option<&str>, key: &str| {
-            let indexed = source.indexed(service);
-            indexed.index.as_ref().unwrap().root.entry("services").unwrap().value.entry(key).is_some()
+            let indexed = source.index_for(service);
+            indexed.index.as_ref().unwrap().root.find_key("services").unwrap().value.find_key(key).is_some()
         };
         assert!(has(Some("a"), "a") && has(Some("a"), "d"));
         source.drop_index();

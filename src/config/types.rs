@@ -67,7 +67,7 @@ pub enum DropBanned {
 impl DropBanned {
     /// The word in the table.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_word(self) -> &'static str {
         match self {
             Self::Daemon => "daemon",
             Self::Kernel => "kernel",
@@ -345,7 +345,7 @@ pub struct Penalties {
 impl Penalties {
     /// What a client is charged for `cause`, if anything.
     #[must_use]
-    pub fn charge(&self, cause: Cause) -> Option<Charge> {
+    pub fn charge_for(&self, cause: Cause) -> Option<Charge> {
         let cost = match cause {
             Cause::Crash => self.crash,
             Cause::Exit => self.exit,
@@ -357,7 +357,7 @@ impl Penalties {
 
     /// Is anybody charged for anything?
     #[must_use]
-    pub fn any(&self) -> bool {
+    pub fn has_any(&self) -> bool {
         self.crash.is_some() || self.exit.is_some() || self.refused.is_some() || self.trap.is_some()
     }
 }

@@ -44,21 +44,25 @@ impl<T> Notation<T> for Form<T> {
 }
 
 /// `true` or `false`.
-pub(crate) fn boolean() -> Form<bool> {
+pub(crate) fn boolean_form() -> Form<bool> {
     Form {
-        read: |reader| reader.value.as_bool().ok_or_else(|| reader.not("true or false")),
+        read: |reader| reader.value.as_bool().ok_or_else(|| reader.expected_error("true or false")),
         write: |value| (*value).into(),
         schema: || json!({ "type": "boolean" }),
     }
 }
 
 /// A text; no number is taken for one.
-pub(crate) fn text() -> Form<String> {
-    Form { read: |reader| reader.text(), write: |text| text.as_str().into(), schema: || json!({ "type": "string" }) }
+pub(crate) fn text_form() -> Form<String> {
+    Form {
+        read: |reader| reader.read_text(),
+        write: |text| text.as_str().into(),
+        schema: || json!({ "type": "string" }),
+    }
 }
 
 /// A limit on handlers: at least 1, or `unlimited` (`None`).
-pub(crate) fn limit() -> Form<Option<u32>> {
+pub(crate) fn limit_form() -> Form<Option<u32>> {
     Form {
         read: |reader| {
             if reader.value.as_str() == Some("unlimited") {
@@ -66,7 +70,7 @@ pub(crate) fn limit() -> Form<Option<u32>> {
             }
             let number = reader.value.as_u64().and_then(|number| u32::try_from(number).ok());
             let number = number.filter(|number| *number > 0);
-            number.map(Some).ok_or_else(|| reader.not("a whole number from 1, or unlimited"))
+            number.map(Some).ok_or_else(|| reader.expected_error("a whole number from 1, or unlimited"))
         },
         write: |limit| limit.map_or_else(|| "unlimited".into(), Yaml::from),
         schema: || json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": u32::MAX }, { "const": "unlimited" }] }),
@@ -74,12 +78,12 @@ pub(crate) fn limit() -> Form<Option<u32>> {
 }
 
 /// A network without host bits.
-pub(crate) fn network() -> Form<IpNet> {
+pub(crate) fn network_form() -> Form<IpNet> {
     const EXPECTED: &str = "a network or an address, such as 192.0.2.0/24 or 2001:db8::/32";
     Form {
         read: |reader| {
-            let network = reader.parse(EXPECTED, units::network)?;
-            network.map_err(|meant| reader.not(&format!("a network without host bits, such as {meant}")))
+            let network = reader.parse(EXPECTED, units::parse_network)?;
+            network.map_err(|meant| reader.expected_error(&format!("a network without host bits, such as {meant}")))
         },
         write: |network| network.to_string().into(),
         schema: || word_schema(EXPECTED),
@@ -119,31 +123,34 @@ impl<T> Notation<T> for Word<T> {
 }
 
 /// Any word.
-pub(crate) fn word(expected: &'static str) -> Word<String> {
+pub(crate) fn word_notation(expected: &'static str) -> Word<String> {
     Word { expected, pattern: None, parse: |text| Some(text.to_owned()), print: Clone::clone }
 }
 
 /// A path from the root.
-pub(crate) fn absolute() -> Word<String> {
-    Word { parse: |path| path.starts_with('/').then(|| path.to_owned()), ..word("an absolute path, such as /srv") }
+pub(crate) fn absolute_path() -> Word<String> {
+    Word {
+        parse: |path| path.starts_with('/').then(|| path.to_owned()),
+        ..word_notation("an absolute path, such as /srv")
+    }
 }
 
 /// A duration above 0.
-pub(crate) fn positive() -> Word<Duration> {
+pub(crate) fn positive_duration() -> Word<Duration> {
     Word {
         expected: "a duration, such as 90s or 1h30m",
         pattern: Some("^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"),
-        parse: |text| units::duration(text).filter(|time| !time.is_zero()),
+        parse: |text| units::parse_duration(text).filter(|time| !time.is_zero()),
         print: |time| units::duration_text(*time),
     }
 }
 
 /// So many in a time.
-pub(crate) fn rate() -> Word<Rate> {
+pub(crate) fn rate_notation() -> Word<Rate> {
     Word {
         expected: "a rate, such as 50/s, 30/min, 1000/h or 5000/day",
         pattern: Some("^[0-9]+/(s|min|h|day)$"),
-        parse: units::rate,
+        parse: units::parse_rate,
         print: |rate| units::rate_text(*rate),
     }
 }
@@ -173,8 +180,8 @@ pub(crate) struct Whole(pub i64, pub i64);
 
 impl<T: TryFrom<i64> + Into<Yaml> + Copy> Notation<T> for Whole {
     fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected> {
-        let number = reader.integer(self.0, self.1)?;
-        T::try_from(number).map_err(|_| reader.not("a smaller number"))
+        let number = reader.read_integer(self.0, self.1)?;
+        T::try_from(number).map_err(|_| reader.expected_error("a smaller number"))
     }
 
     fn write(&self, value: &T) -> Yaml {
@@ -190,15 +197,15 @@ impl<T: TryFrom<i64> + Into<Yaml> + Copy> Notation<T> for Whole {
 pub(crate) struct Octal(pub &'static str);
 
 impl Octal {
-    fn expected(&self) -> String {
+    fn expected_text(&self) -> String {
         format!("an octal number up to 777 in quotes, such as \"{}\"", self.0)
     }
 }
 
 impl Notation<u32> for Octal {
     fn read(&self, reader: &ValueReader<'_>) -> Result<u32, Expected> {
-        let mode = reader.value.as_str().and_then(units::mode);
-        mode.ok_or_else(|| reader.not(&self.expected()))
+        let mode = reader.value.as_str().and_then(units::parse_mode);
+        mode.ok_or_else(|| reader.expected_error(&self.expected_text()))
     }
 
     /// With a leading zero, which YAML readers of all versions leave a text when it is quoted.
@@ -207,7 +214,7 @@ impl Notation<u32> for Octal {
     }
 
     fn schema(&self) -> Json {
-        json!({ "type": "string", "pattern": "^(0o)?[0-7]+$", "description": self.expected() })
+        json!({ "type": "string", "pattern": "^(0o)?[0-7]+$", "description": self.expected_text() })
     }
 }
 
@@ -221,16 +228,16 @@ pub(crate) enum Groups {
 }
 
 /// `all`, `none` or a list of groups.
-pub(crate) fn groups() -> Form<Groups> {
+pub(crate) fn groups_form() -> Form<Groups> {
     Form {
-        read: |reader| match (reader.elements(), reader.value.as_str()) {
+        read: |reader| match (reader.list_elements(), reader.value.as_str()) {
             (Some(elements), _) => {
-                let names = elements.map(|name| name.word("a group's name or number"));
+                let names = elements.map(|name| name.read_word("a group's name or number"));
                 names.collect::<Result<_, _>>().map(Groups::These)
             }
             (_, Some("all")) => Ok(Groups::All),
             (_, Some("none")) => Ok(Groups::These(Vec::new())),
-            _ => Err(reader.not("all, none or a list of groups")),
+            _ => Err(reader.expected_error("all, none or a list of groups")),
         },
         write: |groups| match groups {
             Groups::All => "all".into(),
@@ -245,7 +252,7 @@ pub(crate) fn groups() -> Form<Groups> {
 }
 
 /// The name of a variable, unless the table may not set it.
-pub(crate) fn variable(name: &str) -> Result<String, String> {
+pub(crate) fn check_variable_name(name: &str) -> Result<String, String> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err(format!("{name:?} cannot be a variable's name: it must not be empty or hold ="));
     }

@@ -9,7 +9,7 @@ pub(super) struct Hopeful<'a>(pub &'a dyn Machine);
 const NUMBER: u32 = 65_534;
 
 /// Can it be a name?
-fn name(text: &str) -> bool {
+fn is_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-$".contains(c);
     !text.is_empty() && text.chars().all(fits) && !text.bytes().all(|byte| byte.is_ascii_digit())
 }
@@ -17,7 +17,7 @@ fn name(text: &str) -> bool {
 impl Machine for Hopeful<'_> {
     fn user(&self, user: &str) -> Result<Option<Account>, String> {
         let absent = || Account { name: user.to_owned(), uid: NUMBER, gid: Some(NUMBER) };
-        Ok(self.0.user(user)?.or_else(|| name(user).then(absent)))
+        Ok(self.0.user(user)?.or_else(|| is_name(user).then(absent)))
     }
 
     fn user_of(&self, uid: u32) -> Result<Option<Account>, String> {
@@ -29,7 +29,7 @@ impl Machine for Hopeful<'_> {
     }
 
     fn group(&self, group: &str) -> Result<Option<u32>, String> {
-        Ok(self.0.group(group)?.or_else(|| name(group).then_some(NUMBER)))
+        Ok(self.0.group(group)?.or_else(|| is_name(group).then_some(NUMBER)))
     }
 
     fn groups(&self, user: &str, gid: u32) -> Vec<u32> {

@@ -75,7 +75,7 @@ pub(super) struct Place {
 
 impl Entry {
     /// The place of a field.
-    pub(super) fn field(&self, name: &str, word: &Word) -> Location {
-        self.at.under(name, word.mark)
+    pub(super) fn field_location(&self, name: &str, word: &Word) -> Location {
+        self.at.under_key(name, word.mark)
     }
 }

@@ -36,13 +36,13 @@ pub(super) struct Reading<'a> {
 
 impl Reading<'_> {
     /// The place of an entry, under its service as written.
-    pub(super) fn at(&self, service: &Word) -> Location {
+    pub(super) fn entry_location(&self, service: &Word) -> Location {
         let shown: String = service.text.chars().filter(|c| !c.is_control()).take(64).collect();
-        Location::file(&self.file, service.mark).under(&shown, service.mark)
+        Location::in_file(&self.file, service.mark).under_key(&shown, service.mark)
     }
 
     /// Whose daemon it is, for messages.
-    pub(super) fn daemon(&self) -> &'static str {
+    pub(super) fn daemon_name(&self) -> &'static str {
         match self.dialect {
             Dialect::Debian => "inetd",
             Dialect::Openbsd => "OpenBSD's inetd",
@@ -58,14 +58,14 @@ impl Reading<'_> {
     }
 
     /// The old daemon does without this entry, and so does oxinetd.
-    pub(super) fn skip<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
+    pub(super) fn skip_entry<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
         let message = format!("{}; the entry is left out, as inetd leaves it out", message.into());
         self.old.warnings.push(at.problem(message));
         None
     }
 
     /// The old daemon serves this, and oxinetd can't.
-    pub(super) fn refuse<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
+    pub(super) fn refuse_entry<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
         let problem: Problem = at.problem(message);
         self.old.problems.push(problem);
         None

@@ -20,95 +20,97 @@ const MANY: u32 = 1_000_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What the daemons of a dialect do with every service. `at` is the file.
-pub(super) fn base(dialect: Dialect, at: &Location) -> ServiceSpec {
-    let mut base = ServiceSpec { stderr: Some(set(Stderr::Connection, at)), ..ServiceSpec::default() };
-    base.instances = Some(set(None, at));
+pub(super) fn base_spec(dialect: Dialect, at: &Location) -> ServiceSpec {
+    let mut base = ServiceSpec { stderr: Some(spanned_at(Stderr::Connection, at)), ..ServiceSpec::default() };
+    base.instances = Some(spanned_at(None, at));
     base.per_source = dialect.starts_per_minute().map_or_else(SourceSpec::default, |number| per_minute(number, at));
     base
 }
 
-fn set<T>(value: T, at: &Location) -> Spanned<T> {
+fn spanned_at<T>(value: T, at: &Location) -> Spanned<T> {
     Spanned { value, at: at.clone() }
 }
 
 fn per_minute(number: u32, at: &Location) -> SourceSpec {
     let rate = Rate { events: number, per: MINUTE };
-    SourceSpec { rate: Some(set(rate, at)), burst: Some(set(number, at)), ..SourceSpec::default() }
+    SourceSpec { rate: Some(spanned_at(rate, at)), burst: Some(spanned_at(number, at)), ..SourceSpec::default() }
 }
 
 impl Reading<'_> {
     /// The service of an entry; `None` if there can be none, which has been said then.
-    pub(super) fn spec(&mut self, entry: &Entry) -> Option<ServiceSpec> {
-        let mut spec = ServiceSpec { listen: Some(listen(entry)), ..ServiceSpec::default() };
+    pub(super) fn make_spec(&mut self, entry: &Entry) -> Option<ServiceSpec> {
+        let mut spec = ServiceSpec { listen: Some(listen_sockets(entry)), ..ServiceSpec::default() };
         if entry.program.value == "internal" {
-            spec.builtin = Some(set(entry.service.clone(), &entry.program.at));
+            spec.builtin = Some(spanned_at(entry.service.clone(), &entry.program.at));
         } else {
-            self.program(entry, &mut spec)?;
+            self.put_program(entry, &mut spec)?;
         }
-        self.accounts(entry)?;
+        self.check_accounts(entry)?;
         // No daemon looks at the user of an internal service.
         if spec.builtin.is_none() {
             spec.user.clone_from(&entry.user);
             spec.group.clone_from(&entry.group);
         }
-        self.waiting(entry, &mut spec)?;
-        limits(entry, self.dialect, &mut spec);
+        self.put_wait(entry, &mut spec)?;
+        put_limits(entry, self.dialect, &mut spec);
         spec.socket.send_buffer.clone_from(&entry.send_buffer);
         spec.socket.receive_buffer.clone_from(&entry.receive_buffer);
-        self.unix(entry, &mut spec)?;
+        self.put_unix_socket(entry, &mut spec)?;
         if entry.off {
-            spec.enabled = Some(set(false, &entry.at));
+            spec.enabled = Some(spanned_at(false, &entry.at));
         }
         Some(spec)
     }
 
     /// Is an internal service one that there is? Asked before the entry may take a port.
-    pub(super) fn internal(&mut self, entry: &Entry) -> Option<()> {
+    pub(super) fn check_internal(&mut self, entry: &Entry) -> Option<()> {
         let (name, at) = (entry.service.as_str(), &entry.program.at);
         if entry.program.value != "internal" {
             return Some(());
         }
-        if !self.dialect.internal(name, entry.datagram) {
+        if !self.dialect.has_internal(name, entry.datagram) {
             let kind = if entry.datagram { "datagrams" } else { "streams" };
-            return self.skip(at, format!("{} has no internal service {name:?} for {kind}", self.daemon()));
+            return self.skip_entry(at, format!("{} has no internal service {name:?} for {kind}", self.daemon_name()));
         }
         if name == "auth" {
             return self
-                .refuse(at, "there is no internal auth service here; run an ident daemon such as nullidentd(8)");
+                .refuse_entry(at, "there is no internal auth service here; run an ident daemon such as nullidentd(8)");
         }
         Some(())
     }
 
-    fn program(&mut self, entry: &Entry, spec: &mut ServiceSpec) -> Option<()> {
+    fn put_program(&mut self, entry: &Entry, spec: &mut ServiceSpec) -> Option<()> {
         let at = &entry.program.at;
         let path = match entry.program.value.as_str() {
             path if path.starts_with('/') => path.to_owned(),
-            path => self.relative(path, at)?,
+            path => self.find_relative(path, at)?,
         };
         if is_tcpd_of_itself(entry) {
-            return self
-                .skip(at, "tcpd is told to run tcpd, and would start itself for ever; name the program behind it");
+            return self.skip_entry(
+                at,
+                "tcpd is told to run tcpd, and would start itself for ever; name the program behind it",
+            );
         }
         if self.machine.program_fault(None, &path).is_some() {
             let message = format!("there is no program {path}; the service is off until there is");
             self.warn(at, message);
-            spec.enabled = Some(set(false, at));
+            spec.enabled = Some(spanned_at(false, at));
         }
-        let meant = self.doubt_arguments(entry);
+        let meant = self.lint_arguments(entry);
         let arguments = meant.unwrap_or_else(|| entry.arguments.iter().map(|set| set.value.clone()).collect());
         if let Some((name, rest)) = arguments.split_first() {
             let name_differs = crate::config::program::base_name(&path) != name;
-            spec.argv0 = name_differs.then(|| set(name.clone(), at));
+            spec.argv0 = name_differs.then(|| spanned_at(name.clone(), at));
             let words = std::iter::once(path).chain(rest.iter().cloned()).collect();
-            spec.program = Some(set(words, at));
+            spec.program = Some(spanned_at(words, at));
         }
         Some(())
     }
 
     /// Where the daemon looks for a program without a path: BusyBox in `PATH`, the others where they are, in `/`.
-    fn relative(&mut self, path: &str, at: &Location) -> Option<String> {
+    fn find_relative(&mut self, path: &str, at: &Location) -> Option<String> {
         if path.is_empty() {
-            return self.skip(at, "the program is missing");
+            return self.skip_entry(at, "the program is missing");
         }
         let root = format!("/{path}");
         if self.dialect != Dialect::Busybox {
@@ -118,11 +120,11 @@ impl Reading<'_> {
         let folders = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"];
         let mut paths = folders.iter().map(|folder| format!("{folder}/{path}"));
         let found = paths.find(|path| self.machine.program_fault(None, path).is_none());
-        found.or_else(|| self.skip(at, format!("there is no program {path:?} in {}", folders.join(", "))))
+        found.or_else(|| self.skip_entry(at, format!("there is no program {path:?} in {}", folders.join(", "))))
     }
 
     /// Entries of unknown users are turned away, by GNU when they are read, by the others when a client comes.
-    fn accounts(&mut self, entry: &Entry) -> Option<()> {
+    fn check_accounts(&mut self, entry: &Entry) -> Option<()> {
         for (key, group) in [(&entry.user, false), (&entry.group, true)] {
             let Some(Spanned { value: name, at }) = key else { continue };
             let kind = if group { "group" } else { "user" };
@@ -132,38 +134,40 @@ impl Reading<'_> {
             };
             match known {
                 Ok(true) => {}
-                Ok(false) => return self.skip(at, format!("there is no {kind} {name:?}{}", self.hint(entry))),
-                Err(message) => return self.refuse(at, message),
+                Ok(false) => {
+                    return self.skip_entry(at, format!("there is no {kind} {name:?}{}", self.dotted_user_hint(entry)));
+                }
+                Err(message) => return self.refuse_entry(at, message),
             }
         }
         Some(())
     }
 
     /// A user whose name holds a dot.
-    fn hint(&self, entry: &Entry) -> String {
+    fn dotted_user_hint(&self, entry: &Entry) -> String {
         let (Some(user), Some(group)) = (&entry.user, &entry.group) else { return String::new() };
         let whole = format!("{}.{}", user.value, group.value);
         match self.machine.user(&whole) {
-            Ok(Some(_)) => format!(" ({} takes {whole} for a user and a group)", self.daemon()),
+            Ok(Some(_)) => format!(" ({} takes {whole} for a user and a group)", self.daemon_name()),
             _ => String::new(),
         }
     }
 
     /// Streams wait if told so, datagrams always.
-    fn waiting(&mut self, entry: &Entry, spec: &mut ServiceSpec) -> Option<()> {
+    fn put_wait(&mut self, entry: &Entry, spec: &mut ServiceSpec) -> Option<()> {
         let Spanned { value: wait, at } = &entry.wait;
         let internal = spec.builtin.is_some();
         match (entry.datagram, *wait) {
             (false, true) if internal => {
                 self.warn(at, "internal services for streams do not wait, whatever the entry says");
             }
-            (false, true) => spec.wait = Some(set(true, at)),
+            (false, true) => spec.wait = Some(spanned_at(true, at)),
             (true, false) if internal => {}
             (true, false) if self.dialect == Dialect::Busybox => {
                 let message = "BusyBox connects the socket to the client for whom it starts a program, with what others \
                                have sent to it meanwhile, and no datagram can be moved to a socket of his own; write \
                                wait if the program takes datagrams itself";
-                return self.refuse(at, message);
+                return self.refuse_entry(at, message);
             }
             (true, false) => {
                 let message = "without waiting, inetd starts program after program until one has taken the datagram; \
@@ -176,7 +180,7 @@ impl Reading<'_> {
     }
 
     /// The file of a Unix socket, which others than root may use if the daemon lets them.
-    fn unix(&mut self, entry: &Entry, spec: &mut ServiceSpec) -> Option<()> {
+    fn put_unix_socket(&mut self, entry: &Entry, spec: &mut ServiceSpec) -> Option<()> {
         if entry.protocol.base.is_some() {
             return Some(());
         }
@@ -194,29 +198,29 @@ impl Reading<'_> {
             let mut next = || fields.next().unwrap_or_default();
             let (user, group, written, file) = (next(), next(), next(), next());
             let Some(bits) = u32::from_str_radix(written, 8).ok().filter(|bits| *bits <= 0o777) else {
-                return self.skip(&entry.at, "expected :USER:GROUP:MODE:/PATH");
+                return self.skip_entry(&entry.at, "expected :USER:GROUP:MODE:/PATH");
             };
             let group = if group.is_empty() { user } else { group };
-            let owner = if user.is_empty() { None } else { Some(set(format!("{user}:{group}"), &entry.at)) };
+            let owner = if user.is_empty() { None } else { Some(spanned_at(format!("{user}:{group}"), &entry.at)) };
             (spec.socket.owner, mode, path) = (owner, Some(bits), file);
         }
         if !path.starts_with('/') {
-            return self.skip(&entry.at, format!("expected the absolute path of a Unix socket, not {path:?}"));
+            return self.skip_entry(&entry.at, format!("expected the absolute path of a Unix socket, not {path:?}"));
         }
         let kind = if entry.datagram { "unix-dgram" } else { "unix" };
-        let listen = set(format!("{kind}:{path}"), &entry.at);
-        spec.listen = Some(set(vec![listen], &entry.at));
-        spec.socket.mode = mode.map(|mode| set(mode, &entry.at));
+        let listen = spanned_at(format!("{kind}:{path}"), &entry.at);
+        spec.listen = Some(spanned_at(vec![listen], &entry.at));
+        spec.socket.mode = mode.map(|mode| spanned_at(mode, &entry.at));
         Some(())
     }
 }
 
 /// The sockets of an entry, in the grammar of `listen`.
-fn listen(entry: &Entry) -> Spanned<Vec<Spanned<String>>> {
+fn listen_sockets(entry: &Entry) -> Spanned<Vec<Spanned<String>>> {
     let at = &entry.at;
     if let [Place { key, address: Some(name), .. }] = &entry.places[..] {
         if key == "tcpmux" {
-            return set(vec![set(name.clone(), at)], at);
+            return spanned_at(vec![spanned_at(name.clone(), at)], at);
         }
     }
     let kind = if entry.datagram { "udp" } else { "tcp" };
@@ -236,14 +240,14 @@ fn listen(entry: &Entry) -> Spanned<Vec<Spanned<String>>> {
         Some(if place.v6 { format!("{kind}/[{address}]:{port}") } else { format!("{kind}/{address}:{port}") })
     };
     texts.extend(entry.places.iter().filter_map(one));
-    set(texts.into_iter().map(|text| set(text, at)).collect(), at)
+    spanned_at(texts.into_iter().map(|text| spanned_at(text, at)).collect(), at)
 }
 
-fn limits(entry: &Entry, dialect: Dialect, spec: &mut ServiceSpec) {
+fn put_limits(entry: &Entry, dialect: Dialect, spec: &mut ServiceSpec) {
     let limits = &entry.limits;
     if let Some(Spanned { value: starts, at }) = limits.starts.as_ref().filter(|set| set.value <= MANY) {
-        spec.rate = Some(set(Rate { events: *starts, per: MINUTE }, at));
-        spec.burst = Some(set(*starts, at));
+        spec.rate = Some(spanned_at(Rate { events: *starts, per: MINUTE }, at));
+        spec.burst = Some(spanned_at(*starts, at));
     }
     // Where a service may be started more often, so may one source start it.
     let more = limits.starts.as_ref().filter(|set| dialect.starts_per_minute().is_some_and(|usual| set.value > usual));
@@ -253,7 +257,8 @@ fn limits(entry: &Entry, dialect: Dialect, spec: &mut ServiceSpec) {
         spec.per_source = per_minute((*value).min(MANY), at);
     }
     if !entry.wait.value && !entry.datagram {
-        spec.instances = limits.instances.as_ref().map(|limit| set(Some(limit.value), &limit.at));
-        spec.per_source.instances = limits.source_instances.as_ref().map(|limit| set(Some(limit.value), &limit.at));
+        spec.instances = limits.instances.as_ref().map(|limit| spanned_at(Some(limit.value), &limit.at));
+        spec.per_source.instances =
+            limits.source_instances.as_ref().map(|limit| spanned_at(Some(limit.value), &limit.at));
     }
 }

@@ -198,7 +198,7 @@ impl Draft {
     }
 
     /// Where an attribute stands, or else the entry.
-    pub(super) fn place(&self, attribute: &str) -> Location {
+    pub(super) fn place_of(&self, attribute: &str) -> Location {
         self.set.get(attribute).unwrap_or(&self.at).clone()
     }
 
@@ -211,7 +211,7 @@ impl Draft {
     }
 
     /// Marks the entry as broken by an attribute.
-    pub(super) fn breaks(&mut self, attribute: &str) {
+    pub(super) fn mark_broken(&mut self, attribute: &str) {
         if self.state == State::On {
             self.state = State::Broken;
         }
@@ -220,18 +220,18 @@ impl Draft {
 
     /// `disable = no`. xinetd forgets an earlier mistake then, and starts the service without that attribute; here only
     /// if this opens it to nobody.
-    pub(super) fn enable(&mut self, at: &Location) {
+    pub(super) fn enable_again(&mut self, at: &Location) {
         if self.state != State::Broken {
             return;
         }
         if !self.harmful {
             self.state = State::On;
-            self.note(
+            self.add_note(
                 at,
                 "by this line xinetd forgets what was wrong above, and starts the service without it after all",
             );
         } else {
-            self.note(
+            self.add_note(
                 at,
                 "by this line xinetd forgets what was wrong above, and starts the service; here it stays off",
             );
@@ -239,13 +239,13 @@ impl Draft {
     }
 
     /// Do these defaults let a service start? Ids are compared without regard to case.
-    pub(super) fn permits(&self, draft: &Draft) -> bool {
+    pub(super) fn permits_service(&self, draft: &Draft) -> bool {
         let named = |list: &[String]| list.iter().any(|id| id.eq_ignore_ascii_case(draft.id()));
         self.enabled.as_deref().is_none_or(named) && !named(&self.disabled)
     }
 
     /// Something to say of an attribute.
-    pub(super) fn note(&mut self, at: &Location, message: impl Into<String>) {
+    pub(super) fn add_note(&mut self, at: &Location, message: impl Into<String>) {
         self.notes.push(at.problem(message));
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::wrappers::Rules;
 use crate::config::accounts::Accounts;
 use crate::config::endpoint::Ports;
-use crate::config::machine::{Machine, list};
+use crate::config::machine::{Machine, read_list};
 
 /// The machine with what it has said so far.
 pub(super) struct World<'a> {
@@ -26,9 +26,9 @@ impl<'a> World<'a> {
     }
 
     /// The addresses of a host in /etc/hosts, if it is there.
-    pub(super) fn host(&mut self, name: &str) -> Option<Vec<IpAddr>> {
+    pub(super) fn find_host(&mut self, name: &str) -> Option<Vec<IpAddr>> {
         let machine = self.machine;
-        let hosts = self.hosts.get_or_insert_with(|| parse_hosts(&list(machine, "/etc/hosts")));
+        let hosts = self.hosts.get_or_insert_with(|| parse_hosts(&read_list(machine, "/etc/hosts")));
         hosts.get(&name.to_ascii_lowercase()).cloned()
     }
 
@@ -38,19 +38,19 @@ impl<'a> World<'a> {
             return true;
         }
         let machine = self.machine;
-        let text = self.protocols.get_or_insert_with(|| list(machine, "/etc/protocols"));
+        let text = self.protocols.get_or_insert_with(|| read_list(machine, "/etc/protocols"));
         let words =
             |line: &str| line.split('#').next().unwrap_or_default().split_ascii_whitespace().any(|word| word == name);
         text.lines().any(words)
     }
 
     /// The rule of hosts_access(5) that speaks of a program, if there is one.
-    pub(super) fn wrapped(&mut self, program: &str) -> Option<String> {
+    pub(super) fn find_wrapper_rule(&mut self, program: &str) -> Option<String> {
         let machine = self.machine;
         let rules = self.wrappers.get_or_insert_with(|| {
-            Rules::read(["/etc/hosts.allow", "/etc/hosts.deny"].map(|path| (path, list(machine, path))))
+            Rules::read(["/etc/hosts.allow", "/etc/hosts.deny"].map(|path| (path, read_list(machine, path))))
         });
-        rules.about(program)
+        rules.rule_about(program)
     }
 }
 

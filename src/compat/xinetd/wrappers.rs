@@ -35,7 +35,7 @@ impl Rules {
     }
 
     /// Where the first rule stands that speaks of `program`.
-    pub(super) fn about(&self, program: &str) -> Option<String> {
+    pub(super) fn rule_about(&self, program: &str) -> Option<String> {
         let names = |word: &String| {
             let special = word.contains(['*', '?', '/', '@', '[']) || word.starts_with('.') || word.ends_with('.');
             special || word.eq_ignore_ascii_case("ALL") || word.eq_ignore_ascii_case(program)
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     fn about(text: &str, program: &str) -> Option<String> {
-        Rules::read([("/h", text.to_owned())]).about(program)
+        Rules::read([("/h", text.to_owned())]).rule_about(program)
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl Checker<'_> {
             match mux_name(name) {
                 Ok(name) => {
                     if spec.enabled() {
-                        self.claim(&name, at);
+                        self.claim_mux_name(&name, at);
                     }
                     found.push(name);
                 }
@@ -58,7 +58,7 @@ impl Checker<'_> {
         found
     }
 
-    fn claim(&mut self, name: &MuxName, at: &Location) {
+    fn claim_mux_name(&mut self, name: &MuxName, at: &Location) {
         if let Some(first) = self.muxes.names.get(&name.name) {
             let message = format!("tcpmux/{} is taken by the service at {}", name.name, first);
             self.problems.push(at.problem(message));
@@ -67,7 +67,12 @@ impl Checker<'_> {
     }
 
     /// What becomes of `builtin` and the keys that belong to it.
-    pub(crate) fn builtin(&mut self, spec: &ServiceSpec, listen: &[Endpoint], mux: &[MuxName]) -> Option<Program> {
+    pub(crate) fn check_builtin(
+        &mut self,
+        spec: &ServiceSpec,
+        listen: &[Endpoint],
+        mux: &[MuxName],
+    ) -> Option<Program> {
         let Spanned { value: name, at: place } = spec.builtin.as_ref()?;
         if spec.program.is_some() {
             self.problems.push(place.problem("a service has either program or builtin, not both"));
@@ -96,7 +101,7 @@ impl Checker<'_> {
         let datagrams = listen.iter().any(Endpoint::is_datagram);
         let idle_timeout = value_or(&spec.idle_timeout, idle_timeout(&what, datagrams));
         let builtin = Builtin { kind: what, idle_timeout };
-        let argv = arguments(&builtin, &BuiltinContext::default())?;
+        let argv = command_words(&builtin, &BuiltinContext::default())?;
         Some(Program { path: CString::new(SELF).ok()?, argv, builtin: Some(builtin) })
     }
 
@@ -193,7 +198,7 @@ impl Checker<'_> {
                 _ if datagrams => BuiltinContext { one_source: asks_who(service), words: ports.clone() },
                 _ => continue,
             };
-            if let Some(argv) = arguments(builtin, &told) {
+            if let Some(argv) = command_words(builtin, &told) {
                 service.program.argv = argv;
             }
         }
@@ -220,7 +225,7 @@ fn asks_who(service: &Service) -> bool {
     lists || service.per_source.rate.is_some() || network.is_some_and(|network| network.rate.is_some())
 }
 
-fn arguments(builtin: &Builtin, told: &BuiltinContext) -> Option<Vec<CString>> {
+fn command_words(builtin: &Builtin, told: &BuiltinContext) -> Option<Vec<CString>> {
     builtin.command_line(told).into_iter().map(|word| CString::new(word).ok()).collect()
 }
 

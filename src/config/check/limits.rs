@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::super::keys::{PenaltySpec, PrefixSpec, ServiceSpec, SourceSpec};
-use super::super::location::{Location, Spanned, SpannedList, elements, value, value_or};
+use super::super::location::{Location, Spanned, SpannedList, value_or, written_elements, written_value};
 use super::super::units;
 use super::super::{Endpoint, Origins, Penalties, PerSource, RateLimit, Transport};
 use super::checker::Checker;
@@ -60,10 +60,11 @@ impl Checker<'_> {
         let (source, network) = (&spec.per_source, &spec.per_network);
         let (useless, why): (Vec<&Location>, _) = match visibility {
             ClientVisibility::EachConnection => (Vec::new(), ""),
-            ClientVisibility::FirstDatagram => {
-                ([place(&source.instances), place(&network.instances)].into_iter().flatten().collect(), ONE_FOR_ALL)
-            }
-            ClientVisibility::Hidden => (places(source).chain(places(network)).collect(), UNSEEN),
+            ClientVisibility::FirstDatagram => (
+                [written_at(&source.instances), written_at(&network.instances)].into_iter().flatten().collect(),
+                ONE_FOR_ALL,
+            ),
+            ClientVisibility::Hidden => (written_places(source).chain(written_places(network)).collect(), UNSEEN),
         };
         for at in useless.into_iter().filter(|place| place.is_below(at)) {
             self.problems.push(at.problem(why));
@@ -72,8 +73,8 @@ impl Checker<'_> {
             let none = PerSource { prefix: Prefixes::SOURCE, instances: None, rate: None, exempt: Vec::new() };
             return (none, None);
         }
-        let mut source = self.level(source, Prefixes::SOURCE);
-        let mut network = self.level(network, Prefixes::NETWORK);
+        let mut source = self.source_limits(source, Prefixes::SOURCE);
+        let mut network = self.source_limits(network, Prefixes::NETWORK);
         if visibility == ClientVisibility::FirstDatagram {
             (source.instances, network.instances) = (None, None);
         }
@@ -81,7 +82,7 @@ impl Checker<'_> {
         (source, limits.then_some(network))
     }
 
-    fn level(&mut self, spec: &SourceSpec, prefix: Prefixes) -> PerSource {
+    fn source_limits(&mut self, spec: &SourceSpec, prefix: Prefixes) -> PerSource {
         PerSource {
             prefix: Prefixes {
                 ipv4: value_or(&spec.prefix.ipv4, prefix.ipv4),
@@ -89,13 +90,13 @@ impl Checker<'_> {
             },
             instances: spec.instances(),
             rate: self.rate_limit(&spec.rate, &spec.burst),
-            exempt: elements(&spec.exempt),
+            exempt: written_elements(&spec.exempt),
         }
     }
 
     /// `penalties`. A service that does not see its clients, or not for certain, charges nobody: in `defaults` they are
     /// for its neighbours.
-    pub(crate) fn penalties(
+    pub(crate) fn check_penalties(
         &mut self,
         spec: &ServiceSpec,
         listen: &[Endpoint],
@@ -107,27 +108,27 @@ impl Checker<'_> {
         let forged = listen.iter().any(Endpoint::is_datagram);
         if wait || forged {
             let message = if forged { FORGED } else { UNSEEN };
-            let own = costs.into_iter().filter_map(place).filter(|place| place.is_below(at));
+            let own = costs.into_iter().filter_map(written_at).filter(|place| place.is_below(at));
             self.problems.extend(own.map(|at| at.problem(message)));
         }
-        let dearest = costs.into_iter().filter_map(value).max();
+        let dearest = costs.into_iter().filter_map(written_value).max();
         let Some(dearest) = dearest.filter(|_| !wait && !forged) else {
-            return Penalties { exempt: elements(exempt), ..Penalties::default() };
+            return Penalties { exempt: written_elements(exempt), ..Penalties::default() };
         };
         let penalties = Penalties {
-            crash: value(crash),
-            exit: value(exit),
-            refused: value(refused),
-            trap: value(trap),
+            crash: written_value(crash),
+            exit: written_value(exit),
+            refused: written_value(refused),
+            trap: written_value(trap),
             min: spec.penalties.min(),
             max: value_or(max, PENALTY_MAX.max(dearest)),
-            exempt: elements(exempt),
+            exempt: written_elements(exempt),
         };
         for cost in costs.into_iter().flatten().filter(|cost| cost.value > penalties.max) {
             self.problems.push(cost.at.problem("this is longer than max, so nobody would ever pay it"));
         }
         if penalties.min >= penalties.max {
-            let at = place(min).or(place(max)).unwrap_or(at);
+            let at = written_at(min).or(written_at(max)).unwrap_or(at);
             let message = "min must be shorter than max: nobody would ever be refused (min is 15s, max 10m by default)";
             self.problems.push(at.problem(message));
         }
@@ -136,7 +137,7 @@ impl Checker<'_> {
 
     /// What makes no sense in `allow` and `deny`. That they have no effect would be a hole, so it is an error even
     /// where they are defaults.
-    pub(crate) fn access(
+    pub(crate) fn check_access(
         &mut self,
         spec: &ServiceSpec,
         listen: &[Endpoint],
@@ -172,7 +173,7 @@ pub(crate) enum ClientVisibility {
 
 impl ClientVisibility {
     /// Of a service with these sockets.
-    pub(crate) fn of(listen: &[Endpoint], wait: bool) -> Self {
+    pub(crate) fn of_sockets(listen: &[Endpoint], wait: bool) -> Self {
         let udp = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Inet { transport: Transport::Udp, .. });
         match wait {
             false => Self::EachConnection,
@@ -183,31 +184,31 @@ impl ClientVisibility {
 }
 
 /// Where the limits were written.
-pub(crate) fn origins(spec: &ServiceSpec) -> Origins {
+pub(crate) fn limit_origins(spec: &ServiceSpec) -> Origins {
     fn each<T>(key: &SpannedList<T>) -> Vec<Location> {
         key.iter().flat_map(|set| &set.value).map(|entry| entry.at.clone()).collect()
     }
     let (source, network, penalties) = (&spec.per_source, &spec.per_network, &spec.penalties);
     let keys = [
-        ("times", place(&spec.times)),
-        ("penalties.exempt", place(&penalties.exempt)),
-        ("penalties.trap", place(&penalties.trap)),
-        ("per_source.instances", place(&source.instances)),
-        ("per_source.rate", place(&source.rate)),
-        ("per_source.exempt", place(&source.exempt)),
-        ("per_network.instances", place(&network.instances)),
-        ("per_network.rate", place(&network.rate)),
-        ("per_network.exempt", place(&network.exempt)),
-        ("rate", place(&spec.rate)),
-        ("instances", place(&spec.instances)),
-        ("max_load", place(&spec.max_load)),
+        ("times", written_at(&spec.times)),
+        ("penalties.exempt", written_at(&penalties.exempt)),
+        ("penalties.trap", written_at(&penalties.trap)),
+        ("per_source.instances", written_at(&source.instances)),
+        ("per_source.rate", written_at(&source.rate)),
+        ("per_source.exempt", written_at(&source.exempt)),
+        ("per_network.instances", written_at(&network.instances)),
+        ("per_network.rate", written_at(&network.rate)),
+        ("per_network.exempt", written_at(&network.exempt)),
+        ("rate", written_at(&spec.rate)),
+        ("instances", written_at(&spec.instances)),
+        ("max_load", written_at(&spec.max_load)),
     ];
     let keys = keys.into_iter().filter_map(|(key, at)| Some((key, at?.clone()))).collect();
     Origins { allow: each(&spec.allow), deny: each(&spec.deny), keys }
 }
 
 /// Where a key stands, if it was written.
-fn place<T>(key: &Option<Spanned<T>>) -> Option<&Location> {
+fn written_at<T>(key: &Option<Spanned<T>>) -> Option<&Location> {
     key.as_ref().map(|set| &set.at)
 }
 
@@ -217,7 +218,9 @@ fn default_burst(events: u32, seconds: u64) -> u32 {
 }
 
 /// Where the keys of a level stand that were written.
-fn places(spec: &SourceSpec) -> impl Iterator<Item = &Location> {
+fn written_places(spec: &SourceSpec) -> impl Iterator<Item = &Location> {
     let SourceSpec { instances, rate, burst, prefix: PrefixSpec { ipv4, ipv6 }, exempt } = spec;
-    [place(instances), place(rate), place(burst), place(ipv4), place(ipv6), place(exempt)].into_iter().flatten()
+    [written_at(instances), written_at(rate), written_at(burst), written_at(ipv4), written_at(ipv6), written_at(exempt)]
+        .into_iter()
+        .flatten()
 }

@@ -55,27 +55,27 @@ macro_rules! section {
             const NAMES: &'static [&'static str] = &[$(stringify!($key)),+];
 
             fn read(section: &mut $crate::config::section::Section<'_>) -> Self {
-                use $crate::config::keys::kinds::{Key, Rule, admits};
+                use $crate::config::keys::kinds::{Key, Rule, admit_key};
                 let mut spec = Self::default();
                 $(
-                    if admits(section, stringify!($key), None::<&Rule>$(.or(Some(&$rule)))?) {
-                        spec.$key = Key::<$field>::take(&$kind, stringify!($key), section);
+                    if admit_key(section, stringify!($key), None::<&Rule>$(.or(Some(&$rule)))?) {
+                        spec.$key = Key::<$field>::read_key(&$kind, stringify!($key), section);
                     }
                 )+
                 spec
             }
 
             fn write(&self, map: &mut serde_yaml::Mapping) {
-                $($crate::config::keys::kinds::Key::<$field>::put(&$kind, &self.$key, stringify!($key), map);)+
+                $($crate::config::keys::kinds::Key::<$field>::write_key(&$kind, &self.$key, stringify!($key), map);)+
             }
 
             fn describe(object: &mut $crate::config::keys::kinds::Object) {
                 use $crate::config::keys::kinds::{About, Key, Rule};
                 $(
-                    if object.admits(stringify!($key), None::<&Rule>$(.or(Some(&$rule)))?) {
+                    if object.admits_key(stringify!($key), None::<&Rule>$(.or(Some(&$rule)))?) {
                         let default = None$(.or(Some($crate::config::values::Notation::write(&$kind, &$default))))?;
                         let about = About { name: stringify!($key), meaning: concat!($($meaning),+), default };
-                        Key::<$field>::describe(&$kind, &about, object);
+                        Key::<$field>::describe_key(&$kind, &about, object);
                     }
                 )+
             }
