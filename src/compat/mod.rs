@@ -18,7 +18,7 @@ use crate::config::machine::{Local, Machine};
 use crate::config::{self, Dialect, Loaded, Problem, Reading};
 use format::{Format, recognise_format};
 
-/// How a table is read.
+/// Options for reading a table.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// The machine that the table is for.

@@ -28,7 +28,7 @@ impl<'a> Accounts<'a> {
         Self { machine, daemon: machine.daemon(), users: HashMap::new(), groups: HashMap::new(), lists: HashMap::new() }
     }
 
-    /// As whom the handlers of a service run; `None` is the daemon's own user and groups.
+    /// User and groups of the handlers of a service; `None` is the daemon's own.
     ///
     /// Without `user` it is the daemon's own user; without `group` the user's primary group; without `groups` the
     /// groups that initgroups(3) would give. A daemon that is not root can only be itself.

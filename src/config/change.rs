@@ -1,6 +1,6 @@
-//! What a reload changes: services by name, compared by everything but where they stand in a file.
+//! Compares two tables for a reload: services by name, and all of them but their position in a file.
 //!
-//! The daemon asks for a [`plan`] between checking a new table and putting it in force. Nothing here fails or acts.
+//! The daemon calls [`compare_tables`] after it has checked a new table. Nothing here fails or acts.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,6 +1,6 @@
 //! Finds endpoints that cannot both be bound: the kernel would refuse the second with "address in use".
 //!
-//! [`super::load::load`] calls [`find`] once for all services that are on. It is given endpoints in reading order and gives
+//! [`super::load::load_table`] calls [`find_clashes`] once for all services that are on. It is given endpoints in reading order and gives
 //! pairs; the time is that of sorting.
 
 use std::net::SocketAddr;
@@ -8,10 +8,9 @@ use std::path::Path;
 
 use super::{Endpoint, Transport};
 
-/// An endpoint that somebody wants.
+/// An endpoint that a service wants.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim<'a> {
-    /// What.
     pub endpoint: &'a Endpoint,
     /// The interface that it is bound to: equal addresses on two interfaces do not meet.
     pub device: Option<&'a str>,
@@ -19,18 +18,18 @@ pub(crate) struct Claim<'a> {
     pub number: usize,
 }
 
-/// What may clash at all is equal here.
+/// Endpoints can clash only if this is equal.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Place<'a> {
+enum SharedPlace<'a> {
     Unix(&'a Path),
     Port { datagram: bool, port: u16 },
 }
 
-fn shared_place(endpoint: &Endpoint) -> Place<'_> {
+fn shared_place(endpoint: &Endpoint) -> SharedPlace<'_> {
     match endpoint {
-        Endpoint::UnixStream(path) | Endpoint::UnixDatagram(path) => Place::Unix(path),
+        Endpoint::UnixStream(path) | Endpoint::UnixDatagram(path) => SharedPlace::Unix(path),
         Endpoint::Inet { transport, address, .. } => {
-            Place::Port { datagram: *transport == Transport::Udp, port: address.port() }
+            SharedPlace::Port { datagram: *transport == Transport::Udp, port: address.port() }
         }
     }
 }

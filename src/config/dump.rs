@@ -92,7 +92,7 @@ fn service_map(service: &Service) -> Mapping {
     map
 }
 
-/// What would have to be written for a service, if nothing had a default.
+/// The specification that gives this service if nothing has a default.
 fn service_spec(service: &Service) -> ServiceSpec {
     let sockets = service.listen.iter().map(ToString::to_string);
     let names = service.tcpmux.iter().map(ToString::to_string);

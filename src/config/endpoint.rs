@@ -1,6 +1,6 @@
 //! The grammar of `listen`: `[tcp|tcp4|tcp6|mptcp|udp|udp4|udp6/][ADDRESS:]PORT`, `unix:/path`, `unix-dgram:/path`.
 //!
-//! [`super::check`] calls [`Ports::endpoints`]. Names of ports come from the machine's /etc/services, read once when first needed;
+//! [`super::check`] calls [`Ports::parse_endpoints`]. Names of ports come from the machine's /etc/services, read once when first needed;
 //! names of interfaces from the kernel; names of hosts are never looked up. Errors say what would be right.
 
 use std::collections::HashMap;
@@ -12,7 +12,7 @@ use super::units::parse_digits;
 use super::{Endpoint, Transport};
 
 /// The most bytes in the path of a Unix socket: `sun_path` of unix(7) without its NUL.
-const MAX_UNIX_PATH: usize = 107;
+const MAX_UNIX_PATH_BYTES: usize = 107;
 
 /// Which addresses a word of the grammar means.
 #[derive(Clone, Copy, PartialEq)]
@@ -154,9 +154,9 @@ fn unix_path(path: &str) -> Result<PathBuf, String> {
     if !path.starts_with('/') {
         return Err(format!("expected an absolute path, such as unix:/run/name.sock, not {path:?}"));
     }
-    if path.len() > MAX_UNIX_PATH {
+    if path.len() > MAX_UNIX_PATH_BYTES {
         let length = path.len();
-        return Err(format!("the path has {length} bytes; that of a Unix socket has at most {MAX_UNIX_PATH}"));
+        return Err(format!("the path has {length} bytes; that of a Unix socket has at most {MAX_UNIX_PATH_BYTES}"));
     }
     Ok(PathBuf::from(path))
 }

@@ -1,7 +1,7 @@
 //! Brings a file into memory, and the text of a YAML file as values, or says why not.
 //!
-//! Only [`super::files`] opens and [`super::load::load`] reads YAML. It never blocks on a FIFO or a device, never reads more than
-//! [`MAX_SIZE`], and never gives serde_yaml a text that it could trip over.
+//! Only [`super::files`] opens and [`super::load::load_table`] reads YAML. It never blocks on a FIFO or a device, never reads more than
+//! [`MAX_FILE_BYTES`], and never gives serde_yaml a text that it could trip over.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -17,9 +17,9 @@ use super::problem::{LineCol, Problem};
 use super::source::SourceText;
 
 /// The most bytes in one file.
-const MAX_SIZE: u64 = 4 << 20;
+const MAX_FILE_BYTES: u64 = 4 << 20;
 /// How often merged maps may themselves merge others.
-const MAX_MERGES: usize = 16;
+const MAX_MERGE_LEVELS: usize = 16;
 
 /// Device and inode: the same for every name of a file.
 pub(crate) type Identity = (u64, u64);
@@ -38,14 +38,14 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, Identity), String> {
     if !metadata.is_file() {
         return Err(format!("{} is not a regular file", path.display()));
     }
-    if metadata.len() > MAX_SIZE {
+    if metadata.len() > MAX_FILE_BYTES {
         return Err(too_large(path));
     }
     Ok((file, (metadata.dev(), metadata.ino())))
 }
 
 fn too_large(path: &Path) -> String {
-    format!("{} is larger than {} MiB; split it with include", path.display(), MAX_SIZE >> 20)
+    format!("{} is larger than {} MiB; split it with include", path.display(), MAX_FILE_BYTES >> 20)
 }
 
 /// An error without Rust's own `(os error N)`.
@@ -53,12 +53,12 @@ pub(crate) fn error_text(error: &std::io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |code| nix::errno::Errno::from_raw(code).desc().to_owned())
 }
 
-/// Everything in what [`open`] opened.
+/// Everything in what [`open_file`] opened.
 pub(crate) fn read_bytes(file: File, name: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = file.take(MAX_SIZE + 1).read_to_end(&mut bytes);
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("cannot read: {}", error_text(&error)))?;
-    if bytes.len() as u64 > MAX_SIZE { Err(too_large(name)) } else { Ok(bytes) }
+    if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(name)) } else { Ok(bytes) }
 }
 
 /// The text of a YAML file.
@@ -116,7 +116,7 @@ fn parse_values(text: &str, duplicates: bool, merges: bool) -> serde_yaml::Resul
     // The duplicates are already problems; the rest of the file is read all the same, so that all problems are seen.
     let mut value: Value =
         if duplicates { serde_yaml::from_str::<FirstWins>(text)?.0 } else { serde_yaml::from_str(text)? };
-    for _ in 0..if merges { MAX_MERGES } else { 0 } {
+    for _ in 0..if merges { MAX_MERGE_LEVELS } else { 0 } {
         value.apply_merge()?;
     }
     Ok(value)

@@ -1,6 +1,6 @@
 //! The files that one table is read from: each of them once, and in which order they were named.
 //!
-//! [`super::load::load`] keeps one [`Files`], and lends it to a reader whose format has files that name others. It opens
+//! [`super::load::load_table`] keeps one [`Files`], and lends it to a reader whose format has files that name others. It opens
 //! and reads, and knows nothing of formats.
 
 use std::collections::HashMap;
@@ -12,24 +12,23 @@ use super::location::Location;
 use super::problem::Problem;
 
 /// How deep files may include each other.
-const MAX_INCLUDES: usize = 8;
+const MAX_INCLUDE_LEVELS: usize = 8;
 
-/// The files so far.
 #[derive(Default)]
 pub(crate) struct Files {
-    /// By what they are, and where each was asked for.
+    /// By identity: the location that named each.
     seen: HashMap<Identity, Location>,
-    /// By name, and when each was first named.
+    /// By name: the number of each in the order of first mention.
     order: HashMap<PathBuf, usize>,
 }
 
 impl Files {
-    /// What is in a file that `from` names, `depth` files below one of the command line. The error is for that place.
+    /// Reads a file that `from` names, `depth` files below one of the command line. The error is for that place.
     pub(crate) fn read_file(&mut self, name: &Rc<Path>, from: &Location, depth: usize) -> Result<Vec<u8>, Problem> {
         let number = self.order.len();
         self.order.entry(name.to_path_buf()).or_insert(number);
-        if depth > MAX_INCLUDES {
-            return Err(from.problem(format!("files include each other more than {MAX_INCLUDES} levels deep")));
+        if depth > MAX_INCLUDE_LEVELS {
+            return Err(from.problem(format!("files include each other more than {MAX_INCLUDE_LEVELS} levels deep")));
         }
         let (file, identity) = file::open_file(name).map_err(|message| from.problem(message))?;
         if let Some(first) = self.seen.get(&identity) {

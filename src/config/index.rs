@@ -1,4 +1,4 @@
-//! Where things stand in a YAML file: a tree of positions beside the tree of values.
+//! The positions in a YAML file: a tree of them beside the tree of values.
 //!
 //! serde_yaml forgets positions, so a second reading by saphyr-parser's events gives every key and value its line and
 //! column, and says at exact positions what serde_yaml would refuse without one or must not see: duplicate keys, nesting
@@ -15,49 +15,46 @@ use saphyr_parser::{Event, Marker, Parser, Span};
 use super::problem::{LineCol, Origin, Problem};
 
 /// How deep lists and maps may nest, through aliases too. The schema needs five levels.
-pub(crate) const MAX_DEPTH: usize = 32;
+pub(crate) const MAX_NESTING_LEVELS: usize = 32;
 /// How many values all aliases of a file may stand for.
-const MAX_REPEATED: usize = 100_000;
+const MAX_ALIASED_VALUES: usize = 100_000;
 
 /// A value's place and those of its parts.
 #[derive(Debug)]
 pub(crate) struct Node {
-    /// Where the value begins; where its key does, if nothing is written.
+    /// The beginning of the value; that of its key, if nothing is written.
     pub at: LineCol,
-    /// Its parts.
-    pub kind: Kind,
+    pub kind: NodeKind,
     /// How many levels of lists and maps it holds, itself included.
     height: usize,
     /// How many values it holds, itself included.
     size: usize,
 }
 
-/// What a [`Node`] is made of.
+/// The parts of a [`Node`].
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum NodeKind {
     /// A scalar, as written but for quotes and escapes.
     Scalar(Box<str>),
     /// The elements of a list.
     List(Vec<Rc<Node>>),
     /// The keys of a map.
-    Map(HashMap<Box<str>, Entry>),
+    Map(HashMap<Box<str>, KeyedNode>),
 }
 
 /// A key's place and its value.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    /// Where the key begins.
+pub(crate) struct KeyedNode {
     pub key: LineCol,
-    /// The value.
     pub value: Rc<Node>,
 }
 
 impl Node {
     /// The entry of a map's key; through merge keys (`<<`) if it is not in the map itself.
-    pub(crate) fn find_key(&self, key: &str) -> Option<&Entry> {
-        let Kind::Map(entries) = &self.kind else { return None };
+    pub(crate) fn find_key(&self, key: &str) -> Option<&KeyedNode> {
+        let NodeKind::Map(entries) = &self.kind else { return None };
         entries.get(key).or_else(|| match &entries.get("<<")?.value.kind {
-            Kind::List(bases) => bases.iter().find_map(|base| base.find_key(key)),
+            NodeKind::List(bases) => bases.iter().find_map(|base| base.find_key(key)),
             _ => entries.get("<<")?.value.find_key(key),
         })
     }
@@ -65,7 +62,7 @@ impl Node {
     /// An element of a list.
     pub(crate) fn find_element(&self, index: usize) -> Option<&Node> {
         match &self.kind {
-            Kind::List(elements) => elements.get(index).map(Rc::as_ref),
+            NodeKind::List(elements) => elements.get(index).map(Rc::as_ref),
             _ => None,
         }
     }
@@ -73,13 +70,12 @@ impl Node {
     /// A scalar as written.
     pub(crate) fn scalar_text(&self) -> Option<&str> {
         match &self.kind {
-            Kind::Scalar(text) => Some(text),
+            NodeKind::Scalar(text) => Some(text),
             _ => None,
         }
     }
 }
 
-/// A file's positions.
 #[derive(Debug)]
 pub(crate) struct Index {
     /// The whole document.
@@ -114,12 +110,12 @@ pub(crate) fn build_index(
         }
     }
     let empty =
-        || Rc::new(Node { at: LineCol { line: 1, column: 1 }, kind: Kind::Scalar("".into()), height: 0, size: 1 });
+        || Rc::new(Node { at: LineCol { line: 1, column: 1 }, kind: NodeKind::Scalar("".into()), height: 0, size: 1 });
     let root = builder.root.take().unwrap_or_else(empty);
     Some(Index { root, merges: builder.merges, duplicates: builder.duplicates })
 }
 
-/// What was surely meant by that line, or the one above, where the scanner only sees that something is missing.
+/// A hint, if that line or the one above holds an address in brackets, which the scanner does not recognise.
 fn bracket_hint(text: &str, line: usize) -> &'static str {
     let bare = |line: &str| line.contains(": [") && line.contains("]:");
     match text.lines().skip(line.saturating_sub(2)).take(2).any(bare) {
@@ -132,7 +128,7 @@ fn bracket_hint(text: &str, line: usize) -> &'static str {
 struct Frame {
     at: LineCol,
     anchor: usize,
-    kind: Kind,
+    kind: NodeKind,
     /// In a map: the key whose value comes next.
     key: Option<(Box<str>, LineCol)>,
     height: usize,
@@ -176,8 +172,8 @@ impl<'a> Builder<'a> {
             Event::DocumentStart(_) => self.begin_document(at),
             Event::Alias(id) => self.add_alias(*id, at),
             Event::Scalar(text, _, anchor, _) => self.add_scalar(text, *anchor, at),
-            Event::SequenceStart(anchor, _) => self.begin_frame(Kind::List(Vec::new()), *anchor, at),
-            Event::MappingStart(anchor, _) => self.begin_frame(Kind::Map(HashMap::new()), *anchor, at),
+            Event::SequenceStart(anchor, _) => self.begin_frame(NodeKind::List(Vec::new()), *anchor, at),
+            Event::MappingStart(anchor, _) => self.begin_frame(NodeKind::Map(HashMap::new()), *anchor, at),
             Event::SequenceEnd | Event::MappingEnd => self.end_frame(),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Some(()),
         }
@@ -195,12 +191,12 @@ impl<'a> Builder<'a> {
         let Some(node) = self.anchors.get(&id).cloned() else {
             return self.stop_at(at, "this alias stands inside what it names");
         };
-        if self.frames.len() + node.height > MAX_DEPTH {
+        if self.frames.len() + node.height > MAX_NESTING_LEVELS {
             return self.too_deep(at);
         }
         self.repeated = self.repeated.saturating_add(node.size);
-        if self.repeated > MAX_REPEATED {
-            return self.stop_at(at, &format!("aliases stand for more than {MAX_REPEATED} values in all"));
+        if self.repeated > MAX_ALIASED_VALUES {
+            return self.stop_at(at, &format!("aliases stand for more than {MAX_ALIASED_VALUES} values in all"));
         }
         self.add_node(node)
     }
@@ -209,13 +205,13 @@ impl<'a> Builder<'a> {
         if text.contains('\0') {
             self.report_at(at, "there is a NUL character in this text; the system's calls cannot take one");
         }
-        if let Some(Frame { kind: Kind::Map(_), key: None, .. }) = self.frames.last() {
+        if let Some(Frame { kind: NodeKind::Map(_), key: None, .. }) = self.frames.last() {
             return self.add_key(text, at);
         }
         if let (true, Some(Frame { key: Some((_, key)), .. })) = (text.is_empty(), self.frames.last()) {
             at = *key;
         }
-        let node = Rc::new(Node { at, kind: Kind::Scalar(text.into()), height: 0, size: 1 });
+        let node = Rc::new(Node { at, kind: NodeKind::Scalar(text.into()), height: 0, size: 1 });
         self.keep_anchor(anchor, &node);
         self.add_node(node)
     }
@@ -223,7 +219,7 @@ impl<'a> Builder<'a> {
     fn add_key(&mut self, text: &str, at: LineCol) -> Option<()> {
         self.merges |= text == "<<";
         let first = match self.frames.last()?.kind {
-            Kind::Map(ref entries) => entries.get(text).map(|entry| entry.key),
+            NodeKind::Map(ref entries) => entries.get(text).map(|entry| entry.key),
             _ => None,
         };
         self.frames.last_mut()?.key = Some((text.into(), at));
@@ -235,11 +231,11 @@ impl<'a> Builder<'a> {
         Some(())
     }
 
-    fn begin_frame(&mut self, kind: Kind, anchor: usize, at: LineCol) -> Option<()> {
-        if let Some(Frame { kind: Kind::Map(_), key: None, .. }) = self.frames.last() {
+    fn begin_frame(&mut self, kind: NodeKind, anchor: usize, at: LineCol) -> Option<()> {
+        if let Some(Frame { kind: NodeKind::Map(_), key: None, .. }) = self.frames.last() {
             return self.stop_at(at, "a list or map cannot be a key here; keys are words");
         }
-        if self.frames.len() >= MAX_DEPTH {
+        if self.frames.len() >= MAX_NESTING_LEVELS {
             return self.too_deep(at);
         }
         self.frames.push(Frame { at, anchor, kind, key: None, height: 1, size: 1 });
@@ -278,11 +274,11 @@ impl<'a> Builder<'a> {
         frame.height = frame.height.max(node.height + 1);
         frame.size = frame.size.saturating_add(node.size);
         match (&mut frame.kind, frame.key.take()) {
-            (Kind::List(elements), _) => elements.push(node),
-            (Kind::Map(_), Some(_)) if left_out => {}
-            (Kind::Map(entries), Some((text, key))) => {
+            (NodeKind::List(elements), _) => elements.push(node),
+            (NodeKind::Map(_), Some(_)) if left_out => {}
+            (NodeKind::Map(entries), Some((text, key))) => {
                 if let MapEntry::Vacant(place) = entries.entry(text) {
-                    place.insert(Entry { key, value: node });
+                    place.insert(KeyedNode { key, value: node });
                 }
             }
             _ => return self.stop_here("an alias cannot be a key here; keys are words"),
@@ -291,7 +287,7 @@ impl<'a> Builder<'a> {
     }
 
     fn too_deep<T>(&mut self, at: LineCol) -> Option<T> {
-        self.stop_at(at, &format!("lists and maps are nested more than {MAX_DEPTH} levels deep"))
+        self.stop_at(at, &format!("lists and maps are nested more than {MAX_NESTING_LEVELS} levels deep"))
     }
 
     fn stop_here<T>(&mut self, message: &str) -> Option<T> {

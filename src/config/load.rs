@@ -1,6 +1,6 @@
 //! Reads the files of a table and everything that they include, and gives the table or all that is wrong.
 //!
-//! [`load`] is the one door. It reads files and asks the name service, so it belongs before the daemon's loop or in a
+//! [`load_table`] is the only entry. It reads files and asks the name service, so it belongs before the daemon's loop or in a
 //! reload, never between two connections. It keeps nothing.
 //!
 //! A file may hold `include`, `daemon`, `defaults` and `services`. `include` names files or patterns, relative to the
@@ -20,7 +20,7 @@ use super::clash::{self, Claim};
 use super::dialect::Dialect;
 use super::file;
 use super::files::{self, Files};
-use super::format::{Entry, OldFormats, OldTable};
+use super::format::{OldFormats, OldTable, ServiceEntry};
 use super::keys::kinds::Keys;
 use super::keys::{DaemonSpec, FileSpec, ServiceSpec};
 use super::location::{Location, Spanned};
@@ -30,7 +30,6 @@ use super::section::{Scope, Section};
 use super::source::SourceText;
 use super::{Endpoint, Service, Table};
 
-/// How a table is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Options<'a> {
     /// The machine that the table is for.
@@ -39,16 +38,16 @@ pub(crate) struct Options<'a> {
     pub(crate) formats: &'a dyn OldFormats,
 }
 
-/// A table and what should be looked at in it.
+/// A table with its warnings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The table.
     pub table: Table,
-    /// What can be used, but perhaps not as meant; in the order of files and lines.
+    /// Lines that may not mean what they seem to; in the order of files and lines.
     pub warnings: Vec<Problem>,
 }
 
-/// What files say.
+/// The result of reading the files of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// The table, or all that is wrong, in the order of files and lines.
@@ -87,7 +86,7 @@ pub(crate) struct Reader<'a> {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     pub daemon: Option<(DaemonSpec, Location)>,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ServiceEntry>,
 }
 
 impl<'a> Reader<'a> {
@@ -135,7 +134,7 @@ impl<'a> Reader<'a> {
         };
         self.set_daemon(contents.daemon.0);
         let defaults = Rc::new(contents.defaults.laid_over(defaults));
-        self.entries.extend(contents.services.into_iter().map(|Spanned { value: (name, spec), at }| Entry {
+        self.entries.extend(contents.services.into_iter().map(|Spanned { value: (name, spec), at }| ServiceEntry {
             name,
             spec: spec.laid_over(&defaults),
             at,
@@ -150,8 +149,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes in what a file of an old format holds: over the defaults of who includes it, which lie over what the old
-    /// daemon does.
+    /// Adds the services of a file of an old format: over the defaults of the file that includes it, which lie over
+    /// those of the old daemon.
     fn add_old_table(&mut self, mut old: OldTable, defaults: &ServiceSpec) {
         self.problems.append(&mut old.problems);
         self.warnings.append(&mut old.warnings);
@@ -169,7 +168,8 @@ impl<'a> Reader<'a> {
             old.base.burst = None;
         }
         let base = defaults.clone().laid_over(&old.base);
-        self.entries.extend(old.services.into_iter().map(|entry| Entry { spec: entry.spec.laid_over(&base), ..entry }));
+        self.entries
+            .extend(old.services.into_iter().map(|entry| ServiceEntry { spec: entry.spec.laid_over(&base), ..entry }));
     }
 
     fn set_daemon(&mut self, found: Option<Spanned<DaemonSpec>>) {
@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
 /// Checks a service. One of an old format that is off is not looked at there, and may be as wrong as it likes.
 pub(crate) fn check_entry(
     checker: &mut Checker<'_>,
-    Entry { name, spec, at, old }: &Entry,
+    ServiceEntry { name, spec, at, old }: &ServiceEntry,
 ) -> Option<(Service, Vec<Location>)> {
     let (before, warnings) = (checker.problems.len(), checker.warnings.len());
     let service = checker.check_service(name, spec, at);

@@ -1,4 +1,4 @@
-//! Where something was written: its file, the keys that lead to it, and, when somebody asks, its line and column.
+//! The location of a value: its file, the keys that lead to it, and on request its line and column.
 //!
 //! A [`Location`] is made for every value of a table and is one pointer, since a thousand services have many values. In
 //! a YAML file it holds the path of keys and looks line and column up in the [`SourceText`] when it is printed; a reader
@@ -14,7 +14,7 @@ use super::index::{Index, Node};
 use super::problem::{LineCol, Origin, Problem};
 use super::source::SourceText;
 
-/// A value that was written, and where.
+/// A value with its location.
 #[derive(Clone, Debug)]
 pub(crate) struct Spanned<T> {
     pub value: T,
@@ -26,12 +26,12 @@ pub(crate) type SpannedList<T> = Option<Spanned<Vec<Spanned<T>>>>;
 /// A map whose keys are the administrator's, in the order written.
 pub(crate) type SpannedMap<T> = Vec<Spanned<(String, T)>>;
 
-/// What was written, if anything.
+/// The value without its location.
 pub(crate) fn written_value<T: Clone>(key: &Option<Spanned<T>>) -> Option<T> {
     key.as_ref().map(|set| set.value.clone())
 }
 
-/// What was written, or the default.
+/// The value without its location, or the default.
 pub(crate) fn value_or<T: Clone>(key: &Option<Spanned<T>>, default: T) -> T {
     key.as_ref().map_or(default, |set| set.value.clone())
 }
@@ -41,7 +41,7 @@ pub(crate) fn written_elements<T: Clone>(list: &SpannedList<T>) -> Vec<T> {
     list.iter().flat_map(|set| &set.value).map(|set| set.value.clone()).collect()
 }
 
-/// Where something was written; nowhere by default.
+/// The location of a value; nowhere by default.
 #[derive(Clone, Default)]
 pub struct Location(Option<Rc<Place>>);
 
@@ -50,7 +50,7 @@ struct Place {
     spot: Spot,
 }
 
-/// What leads to a place.
+/// The keys that lead to a place, or its file.
 #[derive(Clone, PartialEq)]
 enum Above {
     /// It is a file as a whole, or a position in one.
@@ -66,14 +66,12 @@ enum File {
     Yaml(Rc<SourceText>),
 }
 
-/// What of the place is meant.
+/// The part of the place that is meant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Spot {
     /// This line and column.
     Known(LineCol),
-    /// The key.
     Key,
-    /// The value of the key.
     Value,
     /// An element of the list that is the value.
     Element(usize),

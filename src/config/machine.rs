@@ -1,8 +1,8 @@
-//! What the table asks of the machine that it is for: accounts, programs, directories, interfaces, and the lists of names
+//! The machine that a table is for: its accounts, programs, directories and interfaces, and the lists of names
 //! in /etc.
 //!
-//! `load::load` asks the machine that it runs on, [`Local`]; whoever wants to know what a table would mean elsewhere
-//! gives a [`Machine`] of their own. Answers may be slow, as a name service may be remote. Errors are messages for the
+//! `load_table` is given the machine that it runs on, [`Local`]. A caller that checks a table for another machine
+//! gives a [`Machine`] of its own. Answers may be slow, as a name service may be remote. Errors are messages for the
 //! place that named the thing.
 
 use std::ffi::CString;
@@ -52,20 +52,20 @@ impl Identity {
     }
 }
 
-/// Where a table's names get their meaning.
+/// A machine, as far as a table needs to know.
 pub trait Machine {
     /// The user of this login name, if there is one.
     ///
     /// # Errors
     ///
-    /// Why the user database could not be asked.
+    /// The reason why the user database could not be read.
     fn user(&self, name: &str) -> Result<Option<Account>, String>;
 
     /// The user of this number, if there is one.
     ///
     /// # Errors
     ///
-    /// Why the user database could not be asked.
+    /// The reason why the user database could not be read.
     fn user_of(&self, uid: u32) -> Result<Option<Account>, String>;
 
     /// As whom the daemon runs that the table is for.
@@ -77,7 +77,7 @@ pub trait Machine {
     ///
     /// # Errors
     ///
-    /// Why the group database could not be asked.
+    /// The reason why the group database could not be read.
     fn group(&self, name: &str) -> Result<Option<u32>, String>;
 
     /// The groups that initgroups(3) gives a user.
@@ -92,11 +92,11 @@ pub trait Machine {
     /// The number of a network interface, if there is one of this name.
     fn interface(&self, name: &str) -> Option<u32>;
 
-    /// What is in a file: a list such as /etc/services, or a banner.
+    /// The content of a file: of a list such as /etc/services, or of a banner.
     ///
     /// # Errors
     ///
-    /// Why it cannot be read.
+    /// The reason why it cannot be read.
     fn content(&self, path: &str) -> Result<Vec<u8>, String>;
 }
 

@@ -1,6 +1,6 @@
 //! The service table: what the administrator wrote, understood and checked.
 //!
-//! `load::load` reads files and gives a [`Table`] or every [`Problem`] at once. What is in a `Table` needs no further
+//! `load::load_table` reads files and gives a [`Table`] or every [`Problem`] at once. What is in a `Table` needs no further
 //! look-up: users, groups and ports are numbers, paths and arguments are C strings. Nothing here opens a socket,
 //! starts a process or keeps state; a table is a value, compared by [`change`] when it is reloaded.
 //!

@@ -1,4 +1,4 @@
-//! Is the program there? Asked when the table is loaded, so that a misspelt path is an error with a line number and not
+//! Looks for programs when the table is loaded, so that a misspelt path is an error with a line number and not
 //! a failure at the first connection.
 //!
 //! [`super::machine::Local`] asks it. A path is looked up as the handler will see it: inside `chroot`, symbolic links

@@ -7,7 +7,7 @@ use serde_yaml::Value;
 
 use super::location::Location;
 
-/// What was expected in place of what was written.
+/// The expected form of a value, as a message.
 #[derive(Debug)]
 pub(crate) struct Expected(pub String);
 

@@ -1,7 +1,7 @@
 //! Reads a map key after key: each key is taken once with a reader for its value, each bad one becomes a problem at
 //! its exact place, and what nobody took is unknown.
 //!
-//! Only [`super::keys`] and [`super::load::load`] use this. It knows no key itself, and never stops at a problem.
+//! Only [`super::keys`] and [`super::load::load_table`] use this. It knows no key itself, and never stops at a problem.
 
 use serde_yaml::{Mapping, Value};
 
@@ -9,12 +9,12 @@ use super::location::{Location, Spanned, SpannedList};
 use super::problem::Problem;
 use super::reader::{Expected, ValueReader, list_alternatives};
 
-/// Whose keys a map holds.
+/// Tells for which services the keys of a map hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// One service's, or the daemon's.
+    /// For one service, or for the daemon.
     One,
-    /// Those of every service, by `defaults`.
+    /// For every service: the map is `defaults`.
     Defaults,
 }
 
@@ -77,7 +77,7 @@ impl<'a> Section<'a> {
         read: impl Fn(&str, &ValueReader<'_>) -> Result<T, Expected>,
     ) -> Vec<Spanned<T>> {
         let Some(value) = self.remove_key(key) else { return Vec::new() };
-        // What is wrong with the map as a whole is said of its value.
+        // A problem with the map as a whole names its value.
         let mut map = Section::new(value, self.at.of_value(key), self.scope, self.problems);
         let mut values = Vec::new();
         for (name, value) in std::mem::take(&mut map.entries) {
@@ -133,7 +133,7 @@ impl<'a> Section<'a> {
         self.scope
     }
 
-    /// Where the section is: its key, or its file.
+    /// The location of its key, or of its file.
     pub(crate) fn at(&self) -> &Location {
         &self.at
     }

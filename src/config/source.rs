@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 
-use super::index::{Index, MAX_DEPTH, build_index};
+use super::index::{Index, MAX_NESTING_LEVELS, build_index};
 use super::problem::Problem;
 
 /// A file's name and text.
@@ -27,7 +27,7 @@ pub(crate) struct SourceText {
     indexed: RefCell<Option<Rc<Indexed>>>,
 }
 
-/// What indexing a text gives.
+/// The result of indexing a text.
 #[derive(Debug)]
 pub(crate) struct Indexed {
     /// The only service in it, unless all are.
@@ -68,7 +68,7 @@ impl SourceText {
         signs.iter().any(|sign| self.text.contains(sign)) || has_odd_brackets(&self.text)
     }
 
-    /// Where things stand, and what is wrong with the text. When the table is loaded, only `service` need be in it.
+    /// The positions in the text, and its problems. Once the table is loaded, only `service` need be in it.
     pub(crate) fn index_for(&self, service: Option<&str>) -> Rc<Indexed> {
         let only = self.loaded.get().then(|| service.unwrap_or_default());
         let has_it =
@@ -105,7 +105,7 @@ fn has_odd_brackets(text: &str) -> bool {
     let mut depth = 0_usize;
     for byte in text.bytes() {
         match byte {
-            b'[' | b'{' if depth >= MAX_DEPTH => return true,
+            b'[' | b'{' if depth >= MAX_NESTING_LEVELS => return true,
             b'\n' if depth > 0 => return true,
             b'[' | b'{' => depth += 1,
             b']' | b'}' if depth == 0 => return true,

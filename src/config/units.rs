@@ -1,7 +1,7 @@
 //! The small notations of the table: durations, sizes, rates, times of day, words with numbers behind them.
 //!
 //! Pure functions from text to a value; `None` means that the text is not in the notation, and the caller says what it
-//! expected. Only [`crate::config`] calls them. [`duration_text`] writes what [`duration`] reads.
+//! expected. Only [`crate::config`] calls them. [`duration_text`] writes what [`parse_duration`] reads.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(total))
 }
 
-/// Writes a duration so that [`duration`] reads it back, to the millisecond.
+/// Writes a duration so that [`parse_duration`] reads it back, to the millisecond.
 pub fn duration_text(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
@@ -77,7 +77,7 @@ pub(crate) fn parse_rate(text: &str) -> Option<Rate> {
     Some(Rate { events: u32::try_from(events).ok()?, per: Duration::from_secs(seconds) })
 }
 
-/// Writes a rate as [`rate`] reads it.
+/// Writes a rate as [`parse_rate`] reads it.
 pub(crate) fn rate_text(rate: Rate) -> String {
     let unit = match rate.per.as_secs() {
         1 => "s",
@@ -101,7 +101,7 @@ pub(crate) fn parse_times(text: &str) -> Option<Span> {
     words.next().is_none().then_some(span)
 }
 
-/// Writes a span as `times` reads it.
+/// Writes a span as `parse_times` reads it.
 pub fn times_text(span: &Span) -> String {
     let days: Vec<&str> = (0..).zip(DAYS).filter(|(bit, _)| span.days >> bit & 1 == 1).map(|(_, day)| day).collect();
     let time = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);

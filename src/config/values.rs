@@ -14,11 +14,11 @@ use super::CONNECTION_VARIABLES;
 use super::reader::{Expected, ValueReader};
 use super::units::{self, Rate};
 
-/// How a value is written in the table.
+/// The notation of a value in the table.
 pub(crate) trait Notation<T> {
     fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected>;
     fn write(&self, value: &T) -> Yaml;
-    /// What it looks like. A `description` says what is expected.
+    /// The JSON Schema of the notation. Its `description` names the expected form.
     fn schema(&self) -> Json;
 }
 
@@ -97,7 +97,7 @@ pub(crate) fn word_schema(expected: &str) -> Json {
 
 /// A word in some notation of its own.
 pub(crate) struct Word<T> {
-    /// What it is, with an example.
+    /// The expected form, with an example.
     pub expected: &'static str,
     /// A regular expression for editors, where the word is always a text.
     pub pattern: Option<&'static str>,
@@ -122,7 +122,6 @@ impl<T> Notation<T> for Word<T> {
     }
 }
 
-/// Any word.
 pub(crate) fn word_notation(expected: &'static str) -> Word<String> {
     Word { expected, pattern: None, parse: |text| Some(text.to_owned()), print: Clone::clone }
 }
@@ -145,7 +144,7 @@ pub(crate) fn positive_duration() -> Word<Duration> {
     }
 }
 
-/// So many in a time.
+/// A rate, such as 50/s.
 pub(crate) fn rate_notation() -> Word<Rate> {
     Word {
         expected: "a rate, such as 50/s, 30/min, 1000/h or 5000/day",

@@ -7,7 +7,7 @@
 use serde_yaml::{Mapping, Value};
 
 /// The longest line that a list or map may make.
-const WIDTH: usize = 100;
+const MAX_LINE_CHARS: usize = 100;
 
 /// Writes the entries of a map, `indent` blanks to the right, each with the comment that `comment` gives for its key.
 pub(crate) fn write_entries(map: &Mapping, indent: usize, comment: &dyn Fn(&str) -> Option<String>, out: &mut String) {
@@ -15,7 +15,7 @@ pub(crate) fn write_entries(map: &Mapping, indent: usize, comment: &dyn Fn(&str)
         let key = key.as_str().unwrap_or_default();
         let margin = " ".repeat(indent);
         let flow = flow_text(value);
-        let fits = indent + key.len() + 2 + flow.len() <= WIDTH;
+        let fits = indent + key.len() + 2 + flow.len() <= MAX_LINE_CHARS;
         match value {
             Value::Mapping(map) if !fits => {
                 *out += &format!("{margin}{}:\n", scalar_text(key));

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::config::format::Entry;
+use crate::config::format::ServiceEntry;
 
 /// The comments of the old files.
 #[derive(Default)]
@@ -13,8 +13,8 @@ pub(super) struct Comments {
 }
 
 impl Comments {
-    /// What stands right before a service, without entries that are commented out.
-    pub(super) fn comments_before(&mut self, entry: &Entry) -> Vec<String> {
+    /// The comments right before a service, without entries that are commented out.
+    pub(super) fn comments_before(&mut self, entry: &ServiceEntry) -> Vec<String> {
         let origin = entry.at.origin();
         let lines = self.lines.entry(origin.file.clone()).or_insert_with(|| read_lines(&origin.file));
         let above = &lines[..lines.len().min(origin.line.saturating_sub(1))];

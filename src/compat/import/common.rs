@@ -1,4 +1,4 @@
-//! What all services have alike, for `defaults`.
+//! Finds the keys that all services have in common, for `defaults`.
 
 use serde_yaml::{Mapping, Value};
 

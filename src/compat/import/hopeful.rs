@@ -2,11 +2,11 @@
 
 use crate::config::machine::{Account, Identity, Machine};
 
-/// What a table would be if what it names were there.
+/// Another machine, with every user, group and program that a table names.
 pub(super) struct Hopeful<'a>(pub &'a dyn Machine);
 
-/// The number of whoever is not there; that of nobody, though nobody sees it.
-const NUMBER: u32 = 65_534;
+/// The id of an account that is not on the machine.
+const ABSENT_ID: u32 = 65_534;
 
 /// Can it be a name?
 fn is_name(text: &str) -> bool {
@@ -16,7 +16,7 @@ fn is_name(text: &str) -> bool {
 
 impl Machine for Hopeful<'_> {
     fn user(&self, user: &str) -> Result<Option<Account>, String> {
-        let absent = || Account { name: user.to_owned(), uid: NUMBER, gid: Some(NUMBER) };
+        let absent = || Account { name: user.to_owned(), uid: ABSENT_ID, gid: Some(ABSENT_ID) };
         Ok(self.0.user(user)?.or_else(|| is_name(user).then(absent)))
     }
 
@@ -29,7 +29,7 @@ impl Machine for Hopeful<'_> {
     }
 
     fn group(&self, group: &str) -> Result<Option<u32>, String> {
-        Ok(self.0.group(group)?.or_else(|| is_name(group).then_some(NUMBER)))
+        Ok(self.0.group(group)?.or_else(|| is_name(group).then_some(ABSENT_ID)))
     }
 
     fn groups(&self, user: &str, gid: u32) -> Vec<u32> {

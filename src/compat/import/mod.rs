@@ -22,7 +22,7 @@ use crate::config::Reading;
 use crate::config::check::Checker;
 use crate::config::endpoint::Ports;
 use crate::config::file;
-use crate::config::format::Entry;
+use crate::config::format::ServiceEntry;
 use crate::config::keys::kinds;
 use crate::config::load::{self, Reader};
 use crate::config::location::Location;
@@ -33,14 +33,14 @@ use common::extract_common;
 use hopeful::Hopeful;
 use written::Written;
 
-/// A translation.
 #[derive(Clone, Debug)]
+/// A translated table.
 pub struct Imported {
     /// The table.
     pub yaml: String,
-    /// What is not in it, and why.
+    /// The lines that are not in it, each with the reason.
     pub problems: Vec<Problem>,
-    /// What is in it, but perhaps not as meant; and what the old daemon left out too.
+    /// Lines that may not mean what they seem to, and entries that the old daemon leaves out too.
     pub warnings: Vec<Problem>,
 }
 
@@ -85,7 +85,7 @@ fn read_old_files(reader: &mut Reader<'_>, files: &[PathBuf]) -> Result<(), Vec<
 }
 
 /// The services that make it into the table.
-fn translate_services<'a>(entries: &'a [Entry], options: &Options<'_>) -> Vec<Written<'a>> {
+fn translate_services<'a>(entries: &'a [ServiceEntry], options: &Options<'_>) -> Vec<Written<'a>> {
     let mut checker = Checker::new(options.machine);
     let mut ports = Ports::new(options.machine);
     let mut names = HashSet::new();

@@ -8,7 +8,7 @@ use serde_yaml::{Mapping, Value};
 use super::comments::Comments;
 use crate::config::check::ClientVisibility;
 use crate::config::endpoint::Ports;
-use crate::config::format::Entry;
+use crate::config::format::ServiceEntry;
 use crate::config::keys::ServiceSpec;
 use crate::config::keys::kinds::{Keys, write_section};
 use crate::config::{Endpoint, Service, yaml};
@@ -21,7 +21,7 @@ const LATER: [(&str, &str); 3] = [("wait", "idle_timeout"), ("when_full", "burst
 
 /// A service that is about to be written.
 pub(super) struct Written<'a> {
-    pub(super) entry: &'a Entry,
+    pub(super) entry: &'a ServiceEntry,
     pub(super) map: Mapping,
     /// Names of its ports, as written.
     ports: Option<String>,
@@ -30,10 +30,10 @@ pub(super) struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    pub(super) fn new(entry: &'a Entry, service: &Service, ports: &mut Ports<'_>) -> Self {
+    pub(super) fn new(entry: &'a ServiceEntry, service: &Service, ports: &mut Ports<'_>) -> Self {
         let mut map = in_reading_order(write_section(&entry.spec));
         shorten_hosts(&mut map);
-        // What is so without a word.
+        // Leaves out values that are the default.
         let waits = service.listen.iter().any(Endpoint::is_datagram);
         map.retain(|key, value| {
             !(key.as_str() == Some("wait") && value.as_bool() == Some(waits)

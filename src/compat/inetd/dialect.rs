@@ -17,10 +17,10 @@ pub(super) enum Quotes {
     Inside,
 }
 
-/// How a line goes on.
+/// The ways in which a line is continued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Continuation {
-    /// It does not.
+    /// Not at all.
     None,
     /// A line that begins with a blank belongs to the one before.
     Blank,
@@ -55,7 +55,6 @@ pub(super) struct UserField<'a> {
 }
 
 impl Dialect {
-    /// Quotation marks.
     pub(super) fn quote_style(self) -> Quotes {
         match self {
             Self::Debian | Self::Openbsd | Self::Busybox => Quotes::None,
@@ -64,7 +63,6 @@ impl Dialect {
         }
     }
 
-    /// Continued lines.
     pub(super) fn continuation_style(self) -> Continuation {
         match self {
             Self::Gnu => Continuation::None,
@@ -102,7 +100,7 @@ impl Dialect {
         self != Self::Freebsd
     }
 
-    /// What `tcp`, `udp4` … mean, from what stands behind the name of the protocol. `None` is no protocol.
+    /// The addresses of `tcp`, `udp4` …, by the suffix behind the name of the protocol. `None` is no protocol.
     pub(super) fn find_families(self, suffix: &str) -> Option<Families> {
         match (self, suffix) {
             (Self::Debian, "") => Some(Families::EACH),

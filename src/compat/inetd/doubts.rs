@@ -1,7 +1,7 @@
-//! What an entry says, and what was surely meant: the mistakes that old daemons never speak of.
+//! Lints for entries: mistakes about which old daemons say nothing.
 //!
-//! Each gets a warning of its own with both. What the program gets stays what it always got, but where that opens a hole:
-//! an interpreter that reads its program from the client ([`interpreter`]), and a tcpd that runs itself for ever
+//! Each gets a warning of its own. The program gets the same arguments as from the old daemon, unless these open a hole:
+//! an interpreter that reads its program from the client ([`is_interpreter`]), and a tcpd that runs itself for ever
 //! ([`is_tcpd_of_itself`]).
 
 use super::entry::Entry;

@@ -7,10 +7,9 @@ use super::dialect::Families;
 use super::lines::Word;
 use crate::config::location::{Location, Spanned};
 
-/// One entry.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Where it begins, under the service as written.
+    /// The location of its beginning, under the service as written.
     pub at: Location,
     /// Switched off by update-inetd(8), or by `off` in NetBSD's second notation.
     pub off: bool,
@@ -48,7 +47,7 @@ pub(super) struct Protocol {
     pub families: Families,
 }
 
-/// How often and how many; what is not given is not limited by the entry.
+/// The limits of an entry; `None` is no limit.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     /// Starts in a minute.

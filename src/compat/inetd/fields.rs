@@ -1,6 +1,6 @@
 //! The notation that all dialects share: an entry is a line of fields.
 //!
-//! `[HOST[,HOST…]:]SERVICE TYPE PROTOCOL WAIT USER PROGRAM [ARGUMENT…]`. [`super::read`] calls [`Reading::positional`]
+//! `[HOST[,HOST…]:]SERVICE TYPE PROTOCOL WAIT USER PROGRAM [ARGUMENT…]`. [`super::read_table`] calls [`Reading::read_fields`]
 //! for each line. A field that the old daemon would have turned away costs the entry, with a warning, as it did there; one
 //! that has no equivalent here is an error.
 
@@ -10,7 +10,7 @@ use super::reading::Reading;
 use crate::config::dialect::Dialect;
 use crate::config::location::{Location, Spanned};
 
-/// What the fields are called, in messages.
+/// The names of the fields, for messages.
 const FIELDS: &str = "SERVICE TYPE PROTOCOL WAIT USER PROGRAM";
 
 /// The service and the addresses before it, and the words that follow.

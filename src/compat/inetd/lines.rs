@@ -1,6 +1,6 @@
 //! Lines and words of inetd.conf, as each daemon splits them: comments, continued lines, quotation marks.
 //!
-//! [`super::read`] takes [`Line`]s until there are no more. In NetBSD's second notation an entry ends at a semicolon and
+//! [`super::read_table`] takes [`Line`]s until there are no more. In NetBSD's second notation an entry ends at a semicolon and
 //! not with a line; a line that begins one is cut after its second word, and [`super::pairs`] goes on at the same
 //! [`Cursor`]. Any bytes are lines and words; nothing here fails.
 
@@ -8,8 +8,8 @@ use super::dialect::{Continuation, Quotes};
 use crate::config::dialect::Dialect;
 use crate::config::problem::LineCol;
 
-/// What update-inetd(8) puts before an entry to switch it off.
-const OFF: &[u8] = b"#<off>#";
+/// The mark that update-inetd(8) puts before an entry to switch it off.
+const OFF_MARK: &[u8] = b"#<off>#";
 
 /// A word and where it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,7 +57,7 @@ impl<'a> Cursor<'a> {
         Self { dialect, rows, row: 0, column: 0, carriage }
     }
 
-    /// What is left of the row; `None` at the end of the file.
+    /// The rest of the row; `None` at the end of the file.
     pub(super) fn rest_of_row(&self) -> Option<&'a [u8]> {
         self.rows.get(self.row).map(|row| &row[self.column.min(row.len())..])
     }
@@ -87,7 +87,6 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Passes blanks.
     pub(super) fn skip_blanks(&mut self) {
         let rest = self.rest_of_row().unwrap_or_default();
         self.skip_bytes(rest.iter().take_while(|byte| is_blank(**byte)).count());
@@ -110,15 +109,15 @@ impl<'a> Cursor<'a> {
 
     /// A comment may be an entry that is switched off, or a policy.
     fn read_comment(&mut self, row: &[u8]) -> Line {
-        let off = row.starts_with(OFF);
+        let off = row.starts_with(OFF_MARK);
         let policy = self.dialect.has_policies() && row.starts_with(b"#@");
         let mut words = Vec::new();
         if off || policy {
-            self.skip_bytes(if off { OFF.len() } else { 2 });
+            self.skip_bytes(if off { OFF_MARK.len() } else { 2 });
             words = self.words_of_row();
         }
         self.next_row();
-        // What is switched off is a comment still, and a comment in it says so twice.
+        // An entry that is switched off is a comment, and a comment in a comment is nothing.
         if off && words.first().is_some_and(|word| word.text.starts_with('#')) {
             words.clear();
         }

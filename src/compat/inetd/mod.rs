@@ -1,11 +1,11 @@
 //! Reads inetd.conf(5), in six dialects, into specifications of services.
 //!
-//! Only [`super::load`] and the import of oxinetctl(8) call [`read`]. The way of a line: [`lines`] splits it into words,
+//! Only [`super::load`] and the import of oxinetctl(8) call [`read_table`]. The way of a line: [`lines`] splits it into words,
 //! [`fields`] or [`pairs`] make an `Entry` of them, [`places`] finds out which sockets it gets beside the
 //! other entries, [`service`] turns it into a `ServiceSpec`, [`names`] gives it a name. [`doubts`] says what was surely
 //! meant. [`dialect`] holds all that differs from daemon to daemon.
 //!
-//! What the old daemon would have turned away costs the entry, with a warning. What it served and cannot be served here is
+//! An entry that the old daemon refuses is left out, with a warning. An entry that it serves and oxinetd cannot serve is
 //! a problem. Nothing here stops at either, and any bytes will do.
 
 mod dialect;
@@ -129,7 +129,12 @@ impl Reading<'_> {
                 self.old.warnings.truncate(warnings);
             }
             if let Some(spec) = spec {
-                services.push(format::Entry { name: names.give_name(entry), spec, at: entry.at.clone(), old: true });
+                services.push(format::ServiceEntry {
+                    name: names.give_name(entry),
+                    spec,
+                    at: entry.at.clone(),
+                    old: true,
+                });
             }
         }
         services.sort_by_key(|service| service.at.line_col());

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use super::entry::Entry;
 
 /// The most letters in a service's name.
-const LONGEST: usize = 64;
+const MAX_NAME_BYTES: usize = 64;
 
 /// The names given so far.
 #[derive(Default)]
@@ -56,7 +56,7 @@ fn replace_unfit(text: &str) -> String {
 
 /// The end of a name that is too long says more than its beginning.
 fn shorten_name(name: &str, end: &str) -> String {
-    let room = LONGEST - end.len();
+    let room = MAX_NAME_BYTES - end.len();
     let name = if name.len() > room { format!("_{}", &name[name.len() - room + 1..]) } else { name.to_owned() };
     name + end
 }

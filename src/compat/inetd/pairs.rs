@@ -1,6 +1,6 @@
 //! NetBSD's second notation: `SERVICE on|off KEY = VALUE…, KEY = VALUE…;` over as many lines as one likes.
 //!
-//! [`super::read`] calls [`Reading::pairs`] where the first two words say that it begins. Comments stand anywhere outside
+//! [`super::read_table`] calls [`Reading::read_pair_entry`] where the first two words say that it begins. Comments stand anywhere outside
 //! of quotation marks. A mistake that leaves open where the entry ends makes NetBSD's inetd stop reading the file; that is
 //! an error here. Any other mistake costs the entry, with a warning, as there.
 
@@ -39,7 +39,7 @@ struct Pair {
     values: Vec<Word>,
 }
 
-/// What can go wrong between words: where, and what. The rest of the file cannot be understood.
+/// A mistake after which the rest of the file cannot be read: position and message.
 type Broken = (LineCol, String);
 
 impl Reading<'_> {
@@ -59,10 +59,16 @@ impl Reading<'_> {
             }
         };
         let off = switch.text.starts_with("off");
-        Ok(self.make_entry(&Keys { pairs: &pairs, at: &at }, hosts, &service.text, off))
+        Ok(self.make_entry(&EntryPairs { pairs: &pairs, at: &at }, hosts, &service.text, off))
     }
 
-    fn make_entry(&mut self, keys: &Keys<'_>, hosts: Option<Vec<String>>, service: &str, off: bool) -> Option<Entry> {
+    fn make_entry(
+        &mut self,
+        keys: &EntryPairs<'_>,
+        hosts: Option<Vec<String>>,
+        service: &str,
+        off: bool,
+    ) -> Option<Entry> {
         let at = keys.at;
         self.check_keys(keys)?;
         let protocol = keys.find_one("protocol").map_err(|message| self.skip_entry::<()>(at, message)).ok()?;
@@ -97,7 +103,7 @@ impl Reading<'_> {
     }
 
     /// Unknown keys and those without an equivalent.
-    fn check_keys(&mut self, keys: &Keys<'_>) -> Option<()> {
+    fn check_keys(&mut self, keys: &EntryPairs<'_>) -> Option<()> {
         for Pair { key, values } in keys.pairs {
             let at = keys.at.under_key(&key.text, key.mark);
             match key.text.as_str() {
@@ -117,7 +123,7 @@ impl Reading<'_> {
         Some(())
     }
 
-    fn read_socket_type(&mut self, keys: &Keys<'_>, protocol: &str) -> Option<bool> {
+    fn read_socket_type(&mut self, keys: &EntryPairs<'_>, protocol: &str) -> Option<bool> {
         match self.read_text(keys, "socktype")? {
             Some(Spanned { value, at }) => self.plain_socket_type(&value, &at),
             None if protocol.starts_with("udp") => Some(true),
@@ -126,7 +132,7 @@ impl Reading<'_> {
         }
     }
 
-    fn read_wait_key(&mut self, keys: &Keys<'_>, datagram: bool, internal: bool) -> Option<Spanned<bool>> {
+    fn read_wait_key(&mut self, keys: &EntryPairs<'_>, datagram: bool, internal: bool) -> Option<Spanned<bool>> {
         match self.read_text(keys, "wait")? {
             Some(Spanned { value, at }) => match value.as_str() {
                 "yes" => Some(Spanned { value: true, at }),
@@ -138,7 +144,7 @@ impl Reading<'_> {
         }
     }
 
-    fn read_limits(&mut self, keys: &Keys<'_>, wait: bool, datagram: bool) -> Option<Limits> {
+    fn read_limits(&mut self, keys: &EntryPairs<'_>, wait: bool, datagram: bool) -> Option<Limits> {
         let starts = self.read_number(keys, "service_max")?;
         let source = self.read_number(keys, "ip_max")?;
         let instances = self.read_number(keys, "accept_max")?;
@@ -174,14 +180,14 @@ impl Reading<'_> {
     }
 
     /// A value, or none; the outer `None` if there are more, or the key is there twice.
-    fn read_text(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Spanned<String>>> {
+    fn read_text(&mut self, keys: &EntryPairs<'_>, key: &str) -> Option<Option<Spanned<String>>> {
         match keys.find_one(key) {
             Ok(found) => Some(found.map(|(value, at)| Spanned { value, at })),
             Err(message) => self.skip_entry(keys.at, message),
         }
     }
 
-    fn read_number(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Spanned<u64>>> {
+    fn read_number(&mut self, keys: &EntryPairs<'_>, key: &str) -> Option<Option<Spanned<u64>>> {
         let Some(Spanned { value, at }) = self.read_text(keys, key)? else { return Some(None) };
         match parse_digits(&value) {
             Some(number) => Some(Some(Spanned { value: number, at })),
@@ -189,7 +195,7 @@ impl Reading<'_> {
         }
     }
 
-    fn read_size(&mut self, keys: &Keys<'_>, key: &str) -> Option<Option<Spanned<u32>>> {
+    fn read_size(&mut self, keys: &EntryPairs<'_>, key: &str) -> Option<Option<Spanned<u32>>> {
         let Some(Spanned { value, at }) = self.read_text(keys, key)? else { return Some(None) };
         match parse_buffer_size(&value) {
             Some(size) => Some(Some(Spanned { value: size, at })),
@@ -199,12 +205,12 @@ impl Reading<'_> {
 }
 
 /// The keys of one entry.
-struct Keys<'a> {
+struct EntryPairs<'a> {
     pairs: &'a [Pair],
     at: &'a Location,
 }
 
-impl Keys<'_> {
+impl EntryPairs<'_> {
     fn find_all(&self, key: &str) -> impl Iterator<Item = &Pair> {
         self.pairs.iter().filter(move |pair| pair.key.text == key)
     }
@@ -235,7 +241,7 @@ impl Keys<'_> {
     }
 }
 
-fn read_args(keys: &Keys<'_>, program: &Spanned<String>) -> Vec<Spanned<String>> {
+fn read_args(keys: &EntryPairs<'_>, program: &Spanned<String>) -> Vec<Spanned<String>> {
     let set = |value: &Word| Spanned { value: value.text.clone(), at: keys.at.under_key("args", value.mark) };
     let mut arguments: Vec<Spanned<String>> =
         keys.find_all("args").flat_map(|pair| pair.values.iter().map(set)).collect();

@@ -4,7 +4,7 @@
 //! Three things happen in the old daemons when entries meet. A later entry of the same name, protocol and address
 //! replaces an earlier one (so Debian's `tcp6` replaces half of `tcp`). Other entries that want the same port get an
 //! error from bind(2), and are not served. And entries that differ in their socket alone are one service to us, with two
-//! sockets. [`super::read`] calls [`Reading::places`] for each entry and [`Reading::settle`] for all.
+//! sockets. [`super::read_table`] calls [`Reading::find_places`] for each entry and [`Reading::settle_entries`] for all.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -17,7 +17,7 @@ use crate::config::location::Spanned;
 use crate::config::machine::read_list;
 use crate::config::units::parse_digits;
 
-/// What makes entries of one daemon the same, but for the protocol.
+/// Entries of one daemon with an equal identity differ at most in the protocol.
 type Identity = (bool, Vec<String>, String, bool);
 
 impl Reading<'_> {
@@ -153,7 +153,7 @@ impl Reading<'_> {
         settled
     }
 
-    /// Gives each socket to the first who wants it, as bind(2) does.
+    /// Gives each socket to the first entry that wants it, as bind(2) does.
     fn bind_entries(&mut self, entries: &mut [Entry]) {
         let mut taken = Taken::default();
         for entry in entries.iter_mut().filter(|entry| !entry.off) {
@@ -180,7 +180,7 @@ impl Reading<'_> {
     }
 }
 
-/// What an entry asks of bind(2).
+/// The sockets that an entry asks bind(2) for.
 fn wanted_sockets(entry: &Entry) -> Vec<Socket> {
     let socket = |place: &Place| ((entry.datagram, entry.port, place.v6), place.address.clone());
     entry.places.iter().map(socket).collect()
@@ -221,7 +221,7 @@ struct Taken {
 }
 
 impl Taken {
-    /// Who has it, or so much of it that nobody else can.
+    /// The line of the entry that has this socket, or one that excludes it.
     fn find_holder(&self, (port, address): &Socket) -> Option<usize> {
         let some = self.some.get(port);
         let clash = match address {

@@ -1,6 +1,6 @@
 //! From an entry to a specification: which keys its fields mean.
 //!
-//! [`super::read`] calls [`Reading::spec`] for the entries that have a socket. It looks up the user, the group and the
+//! [`super::read_table`] calls [`Reading::make_spec`] for the entries that have a socket. It looks up the user, the group and the
 //! program, since an entry whose user is missing was never served, and one whose program is missing is off until it comes.
 
 use std::time::Duration;
@@ -15,11 +15,11 @@ use crate::config::location::{Location, Spanned};
 use crate::config::units::Rate;
 
 /// More in a minute is no limit.
-const MANY: u32 = 1_000_000;
+const MAX_STARTS_PER_MINUTE: u32 = 1_000_000;
 /// The window of all limits.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// What the daemons of a dialect do with every service. `at` is the file.
+/// The defaults of the daemon of a dialect. `at` is the file.
 pub(super) fn base_spec(dialect: Dialect, at: &Location) -> ServiceSpec {
     let mut base = ServiceSpec { stderr: Some(spanned_at(Stderr::Connection, at)), ..ServiceSpec::default() };
     base.instances = Some(spanned_at(None, at));
@@ -245,7 +245,8 @@ fn listen_sockets(entry: &Entry) -> Spanned<Vec<Spanned<String>>> {
 
 fn put_limits(entry: &Entry, dialect: Dialect, spec: &mut ServiceSpec) {
     let limits = &entry.limits;
-    if let Some(Spanned { value: starts, at }) = limits.starts.as_ref().filter(|set| set.value <= MANY) {
+    if let Some(Spanned { value: starts, at }) = limits.starts.as_ref().filter(|set| set.value <= MAX_STARTS_PER_MINUTE)
+    {
         spec.rate = Some(spanned_at(Rate { events: *starts, per: MINUTE }, at));
         spec.burst = Some(spanned_at(*starts, at));
     }
@@ -254,7 +255,7 @@ fn put_limits(entry: &Entry, dialect: Dialect, spec: &mut ServiceSpec) {
     let source = limits.source_starts.as_ref().or(more);
     let udp = entry.datagram && entry.protocol.base.is_some();
     if let Some(Spanned { value, at }) = source.filter(|_| udp || !entry.wait.value) {
-        spec.per_source = per_minute((*value).min(MANY), at);
+        spec.per_source = per_minute((*value).min(MAX_STARTS_PER_MINUTE), at);
     }
     if !entry.wait.value && !entry.datagram {
         spec.instances = limits.instances.as_ref().map(|limit| spanned_at(Some(limit.value), &limit.at));

@@ -1,4 +1,4 @@
-//! Who may come, what is sent to whom, and what is logged of it. Steps of [`super::service`].
+//! Access lists, banners and logs of a service. Steps of [`super::service`].
 
 use ipnet::IpNet;
 
@@ -11,10 +11,10 @@ use crate::config::location::{Location, Spanned, SpannedList};
 
 /// The address that nobody has (RFC 919): a list of it alone admits nobody.
 const NOBODY: &str = "255.255.255.255/32";
-/// The most that is sent to whom is turned away.
-const REFUSE_TEXT: usize = 512;
-/// The most that is sent as a banner, which has to fit into a fresh connection's buffer.
-const BANNER: usize = 16 << 10;
+/// The most bytes that are sent to a client that is refused.
+const MAX_REFUSE_BYTES: usize = 512;
+/// The most bytes of a banner, which has to fit into a fresh connection's buffer.
+const MAX_BANNER_BYTES: usize = 16 << 10;
 
 /// `only_from` and `no_access`, and limits of 0.
 pub(super) fn put_access(maker: &mut Maker<'_, '_>) -> Step {
@@ -139,7 +139,7 @@ fn put_log_type(maker: &mut Maker<'_, '_>) {
     }
 }
 
-/// The banners, read now: before everything, to whom is admitted, to whom is turned away.
+/// Reads the banners: for all clients, for admitted ones, for refused ones.
 pub(super) fn put_banners(maker: &mut Maker<'_, '_>) {
     let always = read_banner(maker, "banner", |draft| &draft.banner);
     let success = read_banner(maker, "banner_success", |draft| &draft.banner_success);
@@ -153,9 +153,12 @@ pub(super) fn put_banners(maker: &mut Maker<'_, '_>) {
     };
     maker.spec.banner = joined(success).map(|(at, text)| Spanned { value: text, at });
     if let Some((at, mut text)) = joined(fail) {
-        if text.len() > REFUSE_TEXT {
-            maker.add_note(&at, format!("whoever is turned away gets the first {REFUSE_TEXT} of {} bytes", text.len()));
-            let end = (0..=REFUSE_TEXT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+        if text.len() > MAX_REFUSE_BYTES {
+            maker.add_note(
+                &at,
+                format!("whoever is turned away gets the first {MAX_REFUSE_BYTES} of {} bytes", text.len()),
+            );
+            let end = (0..=MAX_REFUSE_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
             text.truncate(end);
         }
         maker.spec.refuse = Some(Spanned { value: Refuse::Text(text.into_bytes()), at });
@@ -181,10 +184,11 @@ fn read_banner(
             return None;
         }
     };
-    if bytes.len() > BANNER {
-        maker.add_note(&at, format!("{path} has {} bytes, and only the first {BANNER} are sent", bytes.len()));
+    if bytes.len() > MAX_BANNER_BYTES {
+        maker
+            .add_note(&at, format!("{path} has {} bytes, and only the first {MAX_BANNER_BYTES} are sent", bytes.len()));
     }
-    let bytes = &bytes[..bytes.len().min(BANNER)];
+    let bytes = &bytes[..bytes.len().min(MAX_BANNER_BYTES)];
     if std::str::from_utf8(bytes).is_err() {
         maker.add_note(&at, format!("{path} is not UTF-8; what is not is sent as U+FFFD"));
     }

@@ -8,11 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// What a word means.
+/// The meaning of a word.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// Networks, and those that were perhaps meant if xinetd reads the word otherwise than people do.
-    Networks { networks: Vec<IpNet>, doubt: Option<Doubt> },
+    Networks { networks: Vec<IpNet>, doubt: Option<Suspicion> },
     /// A name of a host, a domain or a network.
     Name,
     /// Nothing that xinetd could read: it does not start the service.
@@ -21,10 +21,10 @@ pub(super) enum Form {
 
 /// A word that xinetd reads otherwise than people do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Doubt {
-    /// What was surely meant.
+pub(super) struct Suspicion {
+    /// The networks that were probably meant.
     pub meant: Vec<IpNet>,
-    /// What xinetd does.
+    /// How xinetd reads it.
     pub xinetd: String,
 }
 
@@ -65,7 +65,7 @@ fn parse_numeric(word: &str) -> Option<Form> {
             // xinetd compares this with addresses that it has as IPv4 by then.
             let xinetd = "never matches this, as an IPv4 client has an IPv4 address".to_owned();
             let meant = v4_network(address, 32).into_iter().collect();
-            return Some(Form::Networks { networks: Vec::new(), doubt: Some(Doubt { meant, xinetd }) });
+            return Some(Form::Networks { networks: Vec::new(), doubt: Some(Suspicion { meant, xinetd }) });
         }
         return v6_network(address, if address.is_unspecified() { 0 } else { 128 }).map(certain_network);
     }
@@ -75,7 +75,7 @@ fn parse_numeric(word: &str) -> Option<Form> {
         return Some(certain_network(read));
     }
     let xinetd = format!("reads this as {read}");
-    let doubt = Some(Doubt { meant: as_written(word).into_iter().collect(), xinetd });
+    let doubt = Some(Suspicion { meant: as_written(word).into_iter().collect(), xinetd });
     Some(Form::Networks { networks: vec![read], doubt })
 }
 
@@ -133,7 +133,7 @@ fn parse_masked(address: &str, prefix: &str) -> Option<Form> {
         if length < 128 {
             return Some(certain_network(meant));
         }
-        let doubt = Doubt { meant: vec![meant], xinetd: "never matches an IPv6 address with /128".to_owned() };
+        let doubt = Suspicion { meant: vec![meant], xinetd: "never matches an IPv6 address with /128".to_owned() };
         return Some(Form::Networks { networks: Vec::new(), doubt: Some(doubt) });
     }
     let address = parse_aton(address)?;
@@ -143,7 +143,7 @@ fn parse_masked(address: &str, prefix: &str) -> Option<Form> {
     }
     let mask: Option<Ipv4Addr> = prefix.parse().ok();
     let meant = mask.and_then(|mask| Ipv4Net::with_netmask(address, mask).ok()).map(|network| network.trunc().into());
-    let doubt = Doubt { meant: meant.into_iter().collect(), xinetd: format!("reads this as {read}") };
+    let doubt = Suspicion { meant: meant.into_iter().collect(), xinetd: format!("reads this as {read}") };
     Some(Form::Networks { networks: vec![read], doubt: Some(doubt) })
 }
 

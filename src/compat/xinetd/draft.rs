@@ -15,7 +15,7 @@ use crate::config::problem::Problem;
 use crate::config::units::Rate;
 use crate::limits::access::Span;
 
-/// What is wrong with an attribute.
+/// A mistake in an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// xinetd goes on as if the line was not there.
@@ -77,7 +77,7 @@ pub(super) enum LogItem {
     Attempt,
 }
 
-/// What `log_type` says.
+/// The value of `log_type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LogType {
     /// By the number of the facility.
@@ -99,7 +99,7 @@ impl PartialEq for Member {
     }
 }
 
-/// What an address of `bind` may be.
+/// The value of `bind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Bind {
     Address(IpAddr),
@@ -128,7 +128,6 @@ const HARMLESS: [&str; 15] = [
     "rpc_number",
 ];
 
-/// An entry.
 #[derive(Default)]
 pub(super) struct Draft {
     /// Behind `service`.
@@ -139,9 +138,9 @@ pub(super) struct Draft {
     pub state: State,
     /// Broken by something that may open the service further: `disable = no` further down does not switch it on.
     harmful: bool,
-    /// What to say although it is no fault.
+    /// Warnings that are no fault.
     pub notes: Vec<Problem>,
-    /// What this daemon cannot do, of which nobody need know while the service is off.
+    /// Features that oxinetd does not have; reported only while the service is on.
     pub refused: Vec<Problem>,
     pub id: Option<String>,
     pub kinds: BTreeSet<Kind>,
@@ -192,7 +191,7 @@ impl Draft {
         Self { name, at, ..Self::default() }
     }
 
-    /// What it is called in `enabled`, `disabled` and logs.
+    /// The name in `enabled`, `disabled` and logs.
     pub(super) fn id(&self) -> &str {
         self.id.as_deref().unwrap_or(&self.name)
     }

@@ -129,7 +129,7 @@ impl Line {
     }
 }
 
-/// What isspace(3) calls a space.
+/// A space as in isspace(3).
 pub(super) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\u{b}' | '\u{c}' | '\r')
 }

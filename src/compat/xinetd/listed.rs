@@ -5,7 +5,7 @@
 //! name is a rule that cannot be kept, and so a problem; in `no_access` every name is, since the same host may have
 //! other addresses.
 
-use super::addresses::{self, Doubt, Form};
+use super::addresses::{self, Form, Suspicion};
 use super::draft::{Draft, Fault, Member};
 use super::values::{Done, Given};
 use super::world::World;
@@ -45,7 +45,7 @@ fn read_members(
             Form::Networks { networks, doubt: None } => members.push(member(networks)),
             Form::Networks { networks, doubt: Some(doubt) } => {
                 draft.add_note(&at, suspicion_text(&word.text, &doubt, list));
-                // Whatever was meant, it stays out.
+                // Both meanings are refused.
                 let more = if list == List::NoAccess { doubt.meant } else { Vec::new() };
                 members.push(member(networks.into_iter().chain(more).collect()));
             }
@@ -63,7 +63,7 @@ fn read_members(
     Ok(members)
 }
 
-fn suspicion_text(word: &str, Doubt { meant, xinetd }: &Doubt, list: List) -> String {
+fn suspicion_text(word: &str, Suspicion { meant, xinetd }: &Suspicion, list: List) -> String {
     let meant: Vec<String> = meant.iter().map(ToString::to_string).collect();
     let meant = match meant.as_slice() {
         [] => String::new(),

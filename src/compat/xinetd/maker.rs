@@ -19,7 +19,7 @@ pub(super) struct Maker<'a, 'w> {
     pub lends: bool,
 }
 
-/// What ends the making: where, and why.
+/// The end of the making at a fault, with its location.
 pub(super) type Step = Result<(), (Location, Fault)>;
 
 impl Maker<'_, '_> {

@@ -1,6 +1,6 @@
 //! Reads xinetd.conf(5), with everything that it includes, into specifications of services.
 //!
-//! Only [`super::load`] calls [`read`]. The language is read with the meaning that xinetd 2.3.15 gives it, also where
+//! Only [`super::load`] calls [`read_table`]. The language is read with the meaning that xinetd 2.3.15 gives it, also where
 //! that surprises; what xinetd would have complained about is a warning at the same line, and a service that it would
 //! not have started is left out with one. Three things differ on purpose, and oxinetd.yaml(5), COMPATIBILITY, tells
 //! them: what opens a hole in xinetd is read in the safe way, with a warning; what has no equivalent here is a problem,
@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::config::files::Files;
-use crate::config::format::{Entry, OldTable};
+use crate::config::format::{OldTable, ServiceEntry};
 use crate::config::location::{Location, Spanned};
 use crate::config::machine::Machine;
 use crate::config::problem::{LineCol, Problem};
@@ -61,7 +61,7 @@ pub(super) fn read_table(
     reader.make_services()
 }
 
-/// Why a line stops a file from being read on as an entry.
+/// A line that ends the entry that is being read.
 struct Broken;
 
 struct Reader<'a, 'w> {
@@ -325,7 +325,7 @@ impl Reader<'_, '_> {
                 continue;
             }
             let name = service::unique_name(&draft, &spec, &mut names);
-            let entry = Entry { name, spec, at: draft.at, old: true };
+            let entry = ServiceEntry { name, spec, at: draft.at, old: true };
             self.old.services.push(entry);
         }
         self.old

@@ -1,4 +1,4 @@
-//! What a service runs: a program with its arguments, a builtin, or a redirection. Steps of [`super::service`].
+//! The program of a service with its arguments, its builtin, or its redirection. Steps of [`super::service`].
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::config::location::Spanned;
 use crate::config::program::base_name;
 
 /// For ever: nobody will wait for its end.
-const FOREVER: Duration = Duration::from_secs(3650 * 86_400);
+const ENDLESS_PENALTY: Duration = Duration::from_secs(3650 * 86_400);
 /// Something, where it is never asked for.
-const FREE: Duration = Duration::from_secs(1);
+const UNUSED_PENALTY: Duration = Duration::from_secs(1);
 /// The debt that has no effect; as short as it may be.
-const LEAST: Duration = Duration::from_secs(1);
+const MIN_PENALTY: Duration = Duration::from_secs(1);
 
 /// The services that xinetd serves itself, over streams and datagrams.
 const INTERNAL: [&str; 5] = ["echo", "discard", "daytime", "time", "chargen"];
 
-/// Is everything there that a service needs?
+/// Reports attributes that a service must have and lacks.
 pub(super) fn check_required(maker: &Maker<'_, '_>) -> Step {
     let draft = maker.draft;
     let internal = draft.has_kind(Kind::Internal) || draft.has_flag(Flag::Sensor);
@@ -45,7 +45,6 @@ pub(super) fn check_required(maker: &Maker<'_, '_>) -> Step {
     Ok(())
 }
 
-/// What to run.
 pub(super) fn put_program(maker: &mut Maker<'_, '_>) -> Step {
     let draft = maker.draft;
     for (attribute, belongs, to) in [
@@ -84,7 +83,7 @@ fn put_builtin(maker: &mut Maker<'_, '_>, attribute: &str, name: &str) {
     maker.spec.builtin = maker.placed_at(attribute, name.to_owned());
 }
 
-/// A port that nobody honest comes to: all services turn away who did, for `deny_time`.
+/// A port without honest clients: for `deny_time`, all services refuse a client that has connected to it.
 fn put_sensor(maker: &mut Maker<'_, '_>) -> Step {
     if maker.draft.socket_type.as_deref() == Some("dgram") {
         let message =
@@ -94,9 +93,9 @@ fn put_sensor(maker: &mut Maker<'_, '_>) -> Step {
     let minutes = maker.draft.deny_time.unwrap_or(Some(0));
     let place = if maker.draft.deny_time.is_some() { "deny_time" } else { "flags" };
     let cost = match minutes {
-        Some(0) => FREE,
+        Some(0) => UNUSED_PENALTY,
         Some(minutes) => Duration::from_secs(60 * u64::from(minutes)),
-        None => FOREVER,
+        None => ENDLESS_PENALTY,
     };
     if minutes == Some(0) {
         let at = maker.draft.place_of(place);
@@ -105,7 +104,7 @@ fn put_sensor(maker: &mut Maker<'_, '_>) -> Step {
     }
     let set = |value| Some(Spanned { value, at: maker.draft.place_of(place) });
     let penalties = &mut maker.spec.penalties;
-    (penalties.trap, penalties.min, penalties.max) = (set(cost), set(LEAST), set(cost.max(2 * LEAST)));
+    (penalties.trap, penalties.min, penalties.max) = (set(cost), set(MIN_PENALTY), set(cost.max(2 * MIN_PENALTY)));
     Ok(())
 }
 
@@ -133,7 +132,7 @@ fn put_external(maker: &mut Maker<'_, '_>) -> Step {
     let arguments = draft.server_args.clone().unwrap_or_default();
     let name = base_name(server).to_owned();
     let mut argv = if draft.has_flag(Flag::NameInArgs) { arguments } else { [vec![name], arguments].concat() };
-    if let Some(Doubt { message, meant }) = lint_arguments(server, &argv) {
+    if let Some(Suspicion { message, meant }) = lint_arguments(server, &argv) {
         let at = draft.place_of("server_args");
         maker.add_note(&at, message);
         argv = meant.unwrap_or(argv);
@@ -154,13 +153,13 @@ fn put_external(maker: &mut Maker<'_, '_>) -> Step {
 }
 
 /// Arguments that are surely not meant as they stand.
-struct Doubt {
+struct Suspicion {
     message: String,
-    /// What the program gets in their place, where they are dangerous.
+    /// The arguments that the program gets in place of dangerous ones.
     meant: Option<Vec<String>>,
 }
 
-fn lint_arguments(path: &str, argv: &[String]) -> Option<Doubt> {
+fn lint_arguments(path: &str, argv: &[String]) -> Option<Suspicion> {
     let base = base_name(path);
     let [name, rest @ ..] = argv else { return None };
     if let ("tcpd", "tcpd", [program, ..]) = (base, base_name(name), rest) {
@@ -168,14 +167,14 @@ fn lint_arguments(path: &str, argv: &[String]) -> Option<Doubt> {
             "xinetd calls tcpd by its own name, so that it runs itself for ever; here it runs {program}, as was surely meant: \
              add flags = NAMEINARGS"
         );
-        return Some(Doubt { message, meant: Some(rest.to_vec()) });
+        return Some(Suspicion { message, meant: Some(rest.to_vec()) });
     }
     if is_interpreter(path) && name.starts_with('/') && base_name(name) != base {
         let message = format!(
             "with NAMEINARGS the first of server_args is the program's own name, so {base} gets no script and runs whatever the \
              client sends; here it runs {name}, as was surely meant: write {base} {name}"
         );
-        return Some(Doubt { message, meant: Some([&[base.to_owned()], argv].concat()) });
+        return Some(Suspicion { message, meant: Some([&[base.to_owned()], argv].concat()) });
     }
     if name.starts_with('-') && name.trim_start_matches('-') != base {
         let message = format!(
@@ -183,7 +182,7 @@ fn lint_arguments(path: &str, argv: &[String]) -> Option<Doubt> {
              argument(s), as it does here; surely its name was forgotten: write {base} {name}",
             rest.len()
         );
-        return Some(Doubt { message, meant: None });
+        return Some(Suspicion { message, meant: None });
     }
     None
 }

@@ -1,6 +1,6 @@
 //! Makes the specification of a service: a draft, the defaults where they apply, and what xinetd derives from both.
 //!
-//! [`make`] asks the questions that xinetd asks when all files are read: what is missing, what does not go together,
+//! [`make_spec`] asks the questions that xinetd asks when all files are read: what is missing, what does not go together,
 //! which port. It notes what differs here, and ends with a fault where xinetd, or this daemon, can't serve.
 
 use std::collections::{HashMap, HashSet};
@@ -19,12 +19,12 @@ use crate::config::values::Groups;
 use crate::config::{Refuse, Stderr, WhenFull};
 
 /// Connections per second if nobody says how many.
-const RATE: u32 = 50;
+const DEFAULT_RATE_PER_SECOND: u32 = 50;
 
 /// A service that came out of a draft.
 pub(super) struct Made {
     pub spec: Result<ServiceSpec, (Location, Fault)>,
-    /// What to say of it if it is on.
+    /// Warnings if it is on.
     pub notes: Vec<Problem>,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn make_spec(draft: &Draft, defaults: &Draft, world: &mut World<'_>, 
     Made { spec: result.map(|()| maker.spec), notes: maker.notes }
 }
 
-/// What xinetd does where a file says nothing.
+/// The defaults of xinetd.
 pub(super) fn base_spec() -> ServiceSpec {
     let nowhere = Location::in_file(&std::path::Path::new("").into(), Default::default());
     fn set<T>(value: T, at: &Location) -> Option<Spanned<T>> {
@@ -159,8 +159,10 @@ impl Maker<'_, '_> {
                 "this has no effect: a service that waits has one handler, which sees the clients itself",
             );
         }
-        let usual =
-            || Spanned { value: Some(Rate { events: RATE, per: Duration::from_secs(1) }), at: self.draft.at.clone() };
+        let usual = || Spanned {
+            value: Some(Rate { events: DEFAULT_RATE_PER_SECOND, per: Duration::from_secs(1) }),
+            at: self.draft.at.clone(),
+        };
         // No default of a YAML file can say that there is no rate, so this one does not lie below those.
         if let Spanned { value: Some(rate), at } =
             self.inherited_value("cps", |draft| &draft.rate).unwrap_or_else(usual)
@@ -174,7 +176,7 @@ impl Maker<'_, '_> {
     }
 }
 
-/// What the defaults say of the daemon: where its log goes.
+/// The daemon's settings in `defaults`: its log.
 pub(super) fn daemon_spec(defaults: &Draft, warnings: &mut Vec<Problem>) -> Option<Spanned<DaemonSpec>> {
     let at = defaults.place_of("log_type");
     match log_place(defaults.log_type.as_ref()?, &at) {

@@ -20,7 +20,6 @@ pub(super) struct Given<'a> {
     pub at: &'a Location,
 }
 
-/// What a reader gives.
 pub(super) type Done = Result<(), Fault>;
 
 pub(super) fn broken_fault<T>(message: impl Into<String>) -> Result<T, Fault> {

@@ -1,4 +1,4 @@
-//! What the reader looks up: accounts, ports, hosts, and the rules of the TCP wrappers, each list read once when needed.
+//! Looks up accounts, ports, hosts and the rules of the TCP wrappers; each list is read once, when needed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -16,22 +16,22 @@ use crate::builtin::{Builtin, BuiltinContext, BuiltinKind, RedirectTarget};
 /// The executable of the process that looks (proc(5)); after the fork that is a child of the daemon.
 const SELF: &str = "/proc/self/exe";
 
-/// Whom a builtin runs as, and his number where there is no such account (that of all distributions, and of the
+/// The user of a builtin, and its number where there is no such account (that of all distributions, and of the
 /// kernel's own `overflowuid`).
 const NOBODY: (&str, &str) = ("nobody", "65534");
 
 /// How long a redirected connection may be idle by default: no shorter than translators of addresses must allow
 /// (RFC 5382, REQ-5).
-const IDLE_REDIRECT: Duration = Duration::from_secs((2 * 60 + 4) * 60);
+const REDIRECT_IDLE_TIMEOUT: Duration = Duration::from_secs((2 * 60 + 4) * 60);
 /// The same for the small services, which nobody leaves open for a purpose.
-const IDLE_STREAM: Duration = Duration::from_secs(5 * 60);
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// How long a client of `tcpmux` has to name a service, and how long a handler of datagrams waits for one more.
-const IDLE_SHORT: Duration = Duration::from_secs(10);
+const SHORT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long each address of a `redirect` has to answer.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest name that clients of `tcpmux` can ask for: that of a service.
-const LONGEST_NAME: usize = 64;
+const MAX_MUX_NAME_BYTES: usize = 64;
 
 impl Checker<'_> {
     /// The names by which a service can be asked for.
@@ -66,7 +66,7 @@ impl Checker<'_> {
         self.muxes.names.entry(name.name.clone()).or_insert_with(|| at.clone());
     }
 
-    /// What becomes of `builtin` and the keys that belong to it.
+    /// Makes a program of `builtin` and the keys that belong to it.
     pub(crate) fn check_builtin(
         &mut self,
         spec: &ServiceSpec,
@@ -90,7 +90,7 @@ impl Checker<'_> {
         }
         let what = match &spec.to {
             Some(Spanned { value: (host, port), .. }) if name == "redirect" => {
-                let connect_timeout = value_or(&spec.connect_timeout, CONNECT);
+                let connect_timeout = value_or(&spec.connect_timeout, CONNECT_TIMEOUT);
                 Some(BuiltinKind::Redirect(RedirectTarget { host: host.clone(), port: *port, connect_timeout }))
             }
             _ => BuiltinKind::without_target(name),
@@ -211,14 +211,14 @@ impl Checker<'_> {
 
 fn idle_timeout(what: &BuiltinKind, datagrams: bool) -> Duration {
     match what {
-        BuiltinKind::Redirect(_) => IDLE_REDIRECT,
-        BuiltinKind::Tcpmux => IDLE_SHORT,
-        _ if datagrams => IDLE_SHORT,
-        _ => IDLE_STREAM,
+        BuiltinKind::Redirect(_) => REDIRECT_IDLE_TIMEOUT,
+        BuiltinKind::Tcpmux => SHORT_IDLE_TIMEOUT,
+        _ if datagrams => SHORT_IDLE_TIMEOUT,
+        _ => STREAM_IDLE_TIMEOUT,
     }
 }
 
-/// Does it make a difference to a service who sends a datagram?
+/// Does a service treat datagrams of different senders differently?
 fn asks_who(service: &Service) -> bool {
     let lists = !service.allow.is_empty() || !service.deny.is_empty();
     let network = service.per_network.as_ref();
@@ -243,9 +243,9 @@ fn high_datagram_port(endpoint: &Endpoint) -> Option<u16> {
 fn mux_name(text: &str) -> Result<MuxName, String> {
     let (plus, name) = text.strip_prefix('+').map_or((false, text), |name| (true, name));
     let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
-    if !(1..=LONGEST_NAME).contains(&name.len()) || !name.bytes().all(fits) || name.starts_with(['+', '-']) {
+    if !(1..=MAX_MUX_NAME_BYTES).contains(&name.len()) || !name.bytes().all(fits) || name.starts_with(['+', '-']) {
         return Err(format!(
-            "expected a name of 1 to {LONGEST_NAME} letters, digits or signs, as in tcpmux/NAME or tcpmux/+NAME, not {text:?}"
+            "expected a name of 1 to {MAX_MUX_NAME_BYTES} letters, digits or signs, as in tcpmux/NAME or tcpmux/+NAME, not {text:?}"
         ));
     }
     if name.eq_ignore_ascii_case("help") {

@@ -12,20 +12,20 @@ use super::checker::Checker;
 use crate::limits::rate::Rate;
 use crate::net::Prefixes;
 
-/// The most that may come at once where nobody has said how many, at a rate for more than a second.
-const BURST: u32 = 20;
+/// The default of `burst` at a rate for more than a second.
+const DEFAULT_BURST: u32 = 20;
 
-/// Why a service that lends sockets other than those for UDP can't be told who may come.
+/// The message for access lists of a service that lends sockets other than those for UDP.
 const UNSEEN: &str = "a service with wait does not see its clients, its program does";
 
-/// Why handlers of a source can't be counted where they are lent sockets.
+/// The message for `instances` of a source where sockets are lent.
 const ONE_FOR_ALL: &str = "a socket for datagrams is lent to one handler, whoever sends them";
 
-/// Why nobody is charged for a datagram.
+/// The message for penalties of a service with datagrams.
 const FORGED: &str = "the source of a datagram can be forged, so nobody is charged for one";
 
-/// The most that a source can owe; as sshd(8) has it.
-const PENALTY_MAX: Duration = Duration::from_secs(600);
+/// The default of the longest penalty, as in sshd(8).
+const DEFAULT_MAX_PENALTY: Duration = Duration::from_secs(600);
 
 impl Checker<'_> {
     /// `rate` and `burst`.
@@ -121,7 +121,7 @@ impl Checker<'_> {
             refused: written_value(refused),
             trap: written_value(trap),
             min: spec.penalties.min(),
-            max: value_or(max, PENALTY_MAX.max(dearest)),
+            max: value_or(max, DEFAULT_MAX_PENALTY.max(dearest)),
             exempt: written_elements(exempt),
         };
         for cost in costs.into_iter().flatten().filter(|cost| cost.value > penalties.max) {
@@ -135,7 +135,7 @@ impl Checker<'_> {
         penalties
     }
 
-    /// What makes no sense in `allow` and `deny`. That they have no effect would be a hole, so it is an error even
+    /// Reports `allow` and `deny` that have no effect. That would be a hole, so it is an error even
     /// where they are defaults.
     pub(crate) fn check_access(
         &mut self,
@@ -160,7 +160,7 @@ impl Checker<'_> {
     }
 }
 
-/// Which of its clients the daemon sees before a handler does.
+/// The clients that the daemon sees before a handler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientVisibility {
     /// Each.
@@ -214,7 +214,7 @@ fn written_at<T>(key: &Option<Spanned<T>>) -> Option<&Location> {
 
 /// As many as the rate has in a second, or as it has in all if these are few.
 fn default_burst(events: u32, seconds: u64) -> u32 {
-    if seconds <= 1 { events } else { events.min(BURST) }
+    if seconds <= 1 { events } else { events.min(DEFAULT_BURST) }
 }
 
 /// Where the keys of a level stand that were written.

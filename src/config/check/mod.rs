@@ -1,6 +1,6 @@
 //! From what was written to what the daemon works with: looks up users, groups, ports and programs.
 //!
-//! [`super::load::load`] keeps one [`Checker`] for all services of a table. Each step notes every problem and goes on; a
+//! [`super::load::load_table`] keeps one [`Checker`] for all services of a table. Each step notes every problem and goes on; a
 //! service comes out only if all steps could do their part. Nothing is opened, bound or run.
 
 mod builtins;
@@ -24,9 +24,9 @@ use limits::limit_origins;
 use crate::limits::rate::PerFamily;
 
 /// `daemon` of syslog(3).
-const FACILITY: u8 = 3;
+const DEFAULT_FACILITY: u8 = 3;
 /// Fewer descriptors than this break programs that were never tried with less.
-const FEW_FILES: u64 = 1024;
+const MIN_USUAL_FILES: u64 = 1024;
 
 impl Checker<'_> {
     /// Makes a service of what was written at `at`, and the places of its endpoints in `listen`.
@@ -94,7 +94,7 @@ impl Checker<'_> {
         Some((service, places))
     }
 
-    /// Names stand in logs, metrics and on command lines, unquoted.
+    /// Names stand unquoted in logs, metrics and on command lines.
     fn check_name(&mut self, name: &str, at: &Location) {
         let fits = |c: char| c.is_ascii_alphanumeric() || "._-+@:/".contains(c);
         if !(1..=64).contains(&name.len()) || !name.chars().all(fits) || name.starts_with('-') {
@@ -189,7 +189,7 @@ impl Checker<'_> {
         }
     }
 
-    /// What can be used, but perhaps not as meant; and what cannot be used together.
+    /// Warns of values that may not be meant, and reports keys that exclude each other.
     fn check_banner_and_limits(&mut self, spec: &ServiceSpec, wait: bool) {
         if let Some(Spanned { value, at }) = &spec.banner {
             if wait && !value.is_empty() {
@@ -198,8 +198,8 @@ impl Checker<'_> {
             }
         }
         for Spanned { value: (_, limit), at } in &spec.rlimits {
-            if limit.resource == Resource::Nofile && limit.soft < FEW_FILES {
-                let message = format!("{} files are few for a program; most expect {FEW_FILES}", limit.soft);
+            if limit.resource == Resource::Nofile && limit.soft < MIN_USUAL_FILES {
+                let message = format!("{} files are few for a program; most expect {MIN_USUAL_FILES}", limit.soft);
                 self.warnings.push(at.problem(message));
             }
         }
@@ -218,7 +218,7 @@ impl Checker<'_> {
         let PlaceSpec { to, facility, format } = &spec.log.place;
         let place = LogPlace {
             to: value_or(to, LogTarget::Syslog),
-            facility: value_or(facility, FACILITY),
+            facility: value_or(facility, DEFAULT_FACILITY),
             format: value_or(format, LogFormat::Text),
         };
         Settings {

@@ -8,7 +8,7 @@ use crate::config::{ControlPlace, DropBanned};
 use crate::log::Level;
 
 /// Sources of each family whose rates are kept: 2 MiB.
-const SOURCES: u32 = 65_536;
+const DEFAULT_SOURCES: u32 = 65_536;
 const MAX_SOURCES: i64 = 1 << 28;
 
 /// The names of the levels, as syslog(3) and logs have them.
@@ -65,9 +65,9 @@ section! {
     /// `sources`.
     pub(crate) struct SourcesSpec {
         /// Entries for IPv4.
-        ipv4: Option<Spanned<u32>> = Whole(1, MAX_SOURCES) => SOURCES;
+        ipv4: Option<Spanned<u32>> = Whole(1, MAX_SOURCES) => DEFAULT_SOURCES;
         /// Entries for IPv6.
-        ipv6: Option<Spanned<u32>> = Whole(1, MAX_SOURCES) => SOURCES;
+        ipv6: Option<Spanned<u32>> = Whole(1, MAX_SOURCES) => DEFAULT_SOURCES;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a key may hold: one value, a list, a map, a section, and sections laid out in other ways.
+//! The kinds of keys: one value, a list, a map, a section, and sections laid out in other ways.
 //!
 //! Each is a [`Key`], which the macro [`section!`](super) calls for every key of a section. Reading notes problems and
 //! goes on; nothing here fails.
@@ -14,7 +14,7 @@ use crate::config::reader::{Expected, ValueReader};
 use crate::config::section::{Scope, Section};
 use crate::config::values::Notation;
 
-/// What may be laid over a default: maps merge key by key, everything else is replaced as a whole.
+/// A value that can be laid over a default: maps merge key by key, everything else is replaced as a whole.
 pub(crate) trait Merge {
     /// Fills in what is absent from what lies below.
     fn merge(&mut self, below: &Self);
@@ -28,7 +28,7 @@ impl<T: Clone> Merge for Option<T> {
     }
 }
 
-/// What is below comes before what is there.
+/// The entries below come first.
 impl<T: Clone> Merge for SpannedMap<T> {
     fn merge(&mut self, below: &Self) {
         if below.is_empty() {
@@ -111,7 +111,7 @@ fn one_line(value: &Yaml) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// What is declared of a key besides what it holds.
+/// The description of a key in the JSON Schema.
 pub(crate) struct About {
     pub name: &'static str,
     /// Its doc comment.
@@ -119,12 +119,12 @@ pub(crate) struct About {
     pub default: Option<Yaml>,
 }
 
-/// Where a key may stand, if not in every place where its section may.
+/// A restriction of the sections in which a key may stand.
 #[derive(Default)]
 pub(crate) struct Rule {
-    /// Why it has no place in `defaults`, if so.
+    /// The message if the key stands in `defaults`, where it may not.
     pub service_only: Option<&'static str>,
-    /// What is said where a service lacks it, if it must not.
+    /// The message if a service lacks the key, which it must have.
     pub missing: Option<&'static str>,
 }
 
@@ -141,14 +141,13 @@ pub(crate) fn admit_key(section: &mut Section<'_>, key: &'static str, rule: Opti
     true
 }
 
-/// What a key holds in a field of type `F` of its section, and how that is read, written and described.
+/// A key whose value is a field of type `F` of its section: how it is read, written and described.
 pub(crate) trait Key<F> {
     fn read_key(&self, name: &'static str, section: &mut Section<'_>) -> F;
     fn write_key(&self, field: &F, name: &'static str, map: &mut Mapping);
     fn describe_key(&self, about: &About, object: &mut Object);
 }
 
-/// One value.
 impl<T, N: Notation<T>> Key<Option<Spanned<T>>> for N {
     fn read_key(&self, name: &'static str, section: &mut Section<'_>) -> Option<Spanned<T>> {
         section.read_value(name, |reader| self.read(reader))

@@ -28,13 +28,13 @@ const BUILTINS: [&str; 7] = ["echo", "discard", "chargen", "daytime", "time", "t
 const STDERR: &[(&str, Stderr)] =
     &[("daemon", Stderr::Daemon), ("connection", Stderr::Connection), ("null", Stderr::Null)];
 /// The most bytes of text that fit into one packet that nobody waits for.
-const MAX_REFUSE_LEN: usize = 512;
+const MAX_REFUSE_BYTES: usize = 512;
 const REFUSAL: &str = "reset, close or { text: \"…\" }";
 const WHEN_FULL: &[(&str, WhenFull)] = &[("queue", WhenFull::Queue), ("refuse", WhenFull::Refuse)];
 /// The mask that nearly every system gives its users.
-const UMASK: u32 = 0o022;
+const DEFAULT_UMASK: u32 = 0o022;
 
-/// What makes a service.
+/// Rule for the keys that only a service has.
 const OWN: Rule = Rule { service_only: Some("this belongs to one service and cannot be a default"), missing: None };
 const LISTEN: Rule =
     Rule { missing: Some("listen is missing; it says where clients come in, such as listen: 9418"), ..OWN };
@@ -90,7 +90,7 @@ section! {
         /// The root directory of handlers.
         chroot: Option<Spanned<String>> = absolute_path();
         /// The file mode mask of handlers.
-        umask: Option<Spanned<u32>> = Octal("022") => UMASK;
+        umask: Option<Spanned<u32>> = Octal("022") => DEFAULT_UMASK;
         /// The priority of handlers, as nice(1) counts it.
         nice: Option<Spanned<i32>> = Whole(-20, 19);
         /// Resource limits of handlers.
@@ -214,9 +214,9 @@ fn read_refusal(reader: &ValueReader<'_>) -> Result<Refuse, Expected> {
     match (reader.value.as_str(), map.and_then(|map| map.get("text")?.as_str())) {
         (Some("reset"), _) => Ok(Refuse::Reset),
         (Some("close"), _) => Ok(Refuse::Close),
-        (_, Some(text)) if text.len() <= MAX_REFUSE_LEN => Ok(Refuse::Text(text.into())),
+        (_, Some(text)) if text.len() <= MAX_REFUSE_BYTES => Ok(Refuse::Text(text.into())),
         (_, Some(text)) => {
-            Err(format!("the text has {} bytes; at most {MAX_REFUSE_LEN} can be sent", text.len()).into())
+            Err(format!("the text has {} bytes; at most {MAX_REFUSE_BYTES} can be sent", text.len()).into())
         }
         _ => Err(reader.expected_error(REFUSAL)),
     }
@@ -234,7 +234,7 @@ fn write_refusal(refuse: &Refuse) -> Yaml {
 }
 
 fn refusal_schema() -> Json {
-    let text = json!({ "type": "string", "maxLength": MAX_REFUSE_LEN, "description": "What the client is sent." });
+    let text = json!({ "type": "string", "maxLength": MAX_REFUSE_BYTES, "description": "What the client is sent." });
     let keys = json!({ "text": text });
     let map = json!({ "type": "object", "properties": keys, "required": ["text"], "additionalProperties": false });
     json!({ "anyOf": [{ "enum": ["reset", "close"] }, map], "description": REFUSAL })

@@ -7,7 +7,7 @@ use crate::config::units;
 use crate::config::values::{Form, Octal, Whole, Word, boolean_form, word_notation, word_schema};
 
 /// IFNAMSIZ is 16, the NUL included.
-const MAX_INTERFACE_LEN: usize = 15;
+const MAX_INTERFACE_BYTES: usize = 15;
 
 /// A duration in whole seconds.
 fn whole_seconds() -> Word<Duration> {
@@ -21,18 +21,18 @@ fn whole_seconds() -> Word<Duration> {
 
 /// The name of a network interface.
 fn interface_name() -> Word<String> {
-    let parse = |text: &str| (1..=MAX_INTERFACE_LEN).contains(&text.len()).then(|| text.to_owned());
+    let parse = |text: &str| (1..=MAX_INTERFACE_BYTES).contains(&text.len()).then(|| text.to_owned());
     Word { parse, ..word_notation("the name of a network interface, such as eth0") }
 }
 
 /// A size in bytes, with or without a suffix; written as a number.
 fn buffer_size() -> Form<u32> {
     const EXPECTED: &str = "a size in bytes, such as 64k";
-    const MAX: u64 = 1 << 30;
+    const MAX_BUFFER_BYTES: u64 = 1 << 30;
     Form {
         read: |reader| {
             reader.parse(EXPECTED, |text| {
-                let size = units::parse_size(text).filter(|size| (1..=MAX).contains(size))?;
+                let size = units::parse_size(text).filter(|size| (1..=MAX_BUFFER_BYTES).contains(size))?;
                 u32::try_from(size).ok()
             })
         },
