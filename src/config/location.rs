@@ -229,6 +229,11 @@ impl Location {
         Origin::new(&self.file_name(), self.line_col())
     }
 
+    /// A value that was written here.
+    pub(crate) fn spanned<T>(&self, value: T) -> Spanned<T> {
+        Spanned { value, at: self.clone() }
+    }
+
     /// A problem at this place.
     pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
         Problem { origin: self.origin(), path: self.key_path(), message: message.into() }

@@ -33,8 +33,8 @@ use common::extract_common;
 use hopeful::Hopeful;
 use written::Written;
 
-#[derive(Clone, Debug)]
 /// A translated table.
+#[derive(Clone, Debug)]
 pub struct Imported {
     /// The table.
     pub yaml: String,

@@ -90,14 +90,14 @@ impl Reading<'_> {
     fn check_encoding(&mut self, words: &[Word], at: &Location) -> Option<()> {
         let Some(word) = words.iter().find(|word| !word.clean) else { return Some(()) };
         let message = "this is not UTF-8, and a table is; write it in ASCII, or rename the file that it means";
-        self.refuse_entry(&at.moved_to(word.mark), message)
+        self.refuse(&at.moved_to(word.mark), message)
     }
 
     fn too_short<T>(&mut self, at: &Location, words: usize) -> Option<T> {
         let message = format!("there are {} fields, and an entry has six: {FIELDS}", words + 1);
         match self.dialect {
-            Dialect::Freebsd => self.refuse_entry(at, format!("{message}; inetd would not start with this file")),
-            _ => self.skip_entry(at, message),
+            Dialect::Freebsd => self.refuse(at, format!("{message}; inetd would not start with this file")),
+            _ => self.skip(at, message),
         }
     }
 
@@ -115,7 +115,7 @@ impl Reading<'_> {
     fn netbsd_stream(&mut self, text: &str, at: &Location) -> Option<bool> {
         match text.split_once(':') {
             Some((_, filter)) => {
-                self.refuse_entry(at, format!("there are no accept filters on Linux; {filter} cannot be kept"))
+                self.refuse(at, format!("there are no accept filters on Linux; {filter} cannot be kept"))
             }
             None => Some(false),
         }
@@ -126,8 +126,8 @@ impl Reading<'_> {
         match text {
             "stream" => Some(false),
             "dgram" => Some(true),
-            "raw" | "rdm" | "seqpacket" => self.refuse_entry(at, format!("sockets of type {text} are not supported")),
-            _ => self.skip_entry(at, format!("expected stream or dgram, not {text:?}")),
+            "raw" | "rdm" | "seqpacket" => self.refuse(at, format!("sockets of type {text} are not supported")),
+            _ => self.skip(at, format!("expected stream or dgram, not {text:?}")),
         }
     }
 
@@ -145,7 +145,7 @@ impl Reading<'_> {
                 Buffers::default()
             }
             Some(_) => {
-                return self.skip_entry(&place, format!("{:?} is no protocol to {}", word.text, self.daemon_name()));
+                return self.skip(&place, format!("{:?} is no protocol to {}", word.text, self.daemon_name()));
             }
         };
         Some((protocol, buffers))
@@ -159,7 +159,7 @@ impl Reading<'_> {
         }
         for (prefix, reason) in UNSUPPORTED {
             if name.starts_with(prefix) || prefix.starts_with('/') && name.ends_with(prefix) {
-                return self.refuse_entry(at, reason);
+                return self.refuse(at, reason);
             }
         }
         let known = ["tcp", "udp"].into_iter().find_map(|base| {
@@ -167,12 +167,12 @@ impl Reading<'_> {
             Some(Protocol { name: name.to_owned(), base: Some(base), families })
         });
         let Some(protocol) = known else {
-            return self.skip_entry(at, format!("{name:?} is no protocol to {}", self.daemon_name()));
+            return self.skip(at, format!("{name:?} is no protocol to {}", self.daemon_name()));
         };
         if (protocol.base == Some("udp")) != datagram {
             let (kind, meant) = if datagram { ("dgram", "udp") } else { ("stream", "tcp") };
             if self.dialect == Dialect::Busybox {
-                return self.skip_entry(at, format!("{kind} and {name} do not go together; {kind} is {meant}"));
+                return self.skip(at, format!("{kind} and {name} do not go together; {kind} is {meant}"));
             }
             let message =
                 format!("inetd goes by the type, {kind}, and serves {meant}; surely {meant} was meant here too");
@@ -187,20 +187,18 @@ impl Reading<'_> {
         for option in options.split(',') {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
             let Some(size) = parse_buffer_size(value) else {
-                return self.skip_entry(
-                    at,
-                    format!("{option:?} is no buffer; expected sndbuf=SIZE or rcvbuf=SIZE, such as 64k"),
-                );
+                return self
+                    .skip(at, format!("{option:?} is no buffer; expected sndbuf=SIZE or rcvbuf=SIZE, such as 64k"));
             };
-            let size = Some(Spanned { value: size, at: at.clone() });
+            let size = Some(at.spanned(size));
             match name {
                 "sndbuf" => found.send = size,
                 "rcvbuf" => found.receive = size,
-                _ => return self.skip_entry(at, format!("{name:?} is no buffer; expected sndbuf or rcvbuf")),
+                _ => return self.skip(at, format!("{name:?} is no buffer; expected sndbuf or rcvbuf")),
             }
         }
         if options.matches(',').count() > 1 {
-            return self.skip_entry(at, "there are more than two buffers");
+            return self.skip(at, "there are more than two buffers");
         }
         Some(found)
     }
@@ -232,7 +230,7 @@ impl Reading<'_> {
         if let Some(class) = field.class {
             let message =
                 format!("Linux knows no login classes, and {class:?} cannot be kept; write its limits as rlimits");
-            return self.refuse_entry(&place, message);
+            return self.refuse(&place, message);
         }
         let group = field.group.map(|group| Spanned { value: group.to_owned(), at: at.under_key("group", word.mark) });
         Some((Spanned { value: field.user.to_owned(), at: place }, group))
@@ -244,7 +242,7 @@ impl Reading<'_> {
         if let Some(word) = words.get(most) {
             let place = at.under_key("arguments", word.mark);
             if self.dialect == Dialect::Freebsd {
-                return self.skip_entry(&place, format!("there are more than {most} arguments"));
+                return self.skip(&place, format!("there are more than {most} arguments"));
             }
             let message = format!(
                 "{} passes {most} arguments and drops this and what follows, and so does oxinetd",

@@ -33,9 +33,7 @@ impl Reading<'_> {
         match word {
             "wait" => Some(true),
             "nowait" => Some(false),
-            _ if self.dialect == Dialect::Busybox => {
-                self.skip_entry(at, format!("expected wait or nowait, not {word:?}"))
-            }
+            _ if self.dialect == Dialect::Busybox => self.skip(at, format!("expected wait or nowait, not {word:?}")),
             _ => {
                 let hint = match word.contains('/') {
                     true => "limits behind a slash are FreeBSD's; see --dialect",
@@ -66,9 +64,9 @@ impl Reading<'_> {
                 Some(part.and_then(|number| nonzero_limit(number, at)))
             }
             (Dialect::Netbsd, None | Some(0)) => {
-                self.skip_entry(at, format!("with {text:?} starts a minute, NetBSD's inetd serves nobody"))
+                self.skip(at, format!("with {text:?} starts a minute, NetBSD's inetd serves nobody"))
             }
-            (_, None) => self.skip_entry(at, format!("{text:?} is no number")),
+            (_, None) => self.skip(at, format!("{text:?} is no number")),
             (_, Some(number)) => Some(nonzero_limit(number, at)),
         }
     }
@@ -80,7 +78,7 @@ impl Reading<'_> {
         let wait = match word {
             _ if word.starts_with("wait") => true,
             _ if word.starts_with("nowait") => false,
-            _ => return self.skip_entry(at, format!("expected wait or nowait, not {word:?}")),
+            _ => return self.skip(at, format!("expected wait or nowait, not {word:?}")),
         };
         if word != "wait" && word != "nowait" {
             let message =
@@ -89,7 +87,7 @@ impl Reading<'_> {
         }
         let Some(instances) = parts.next() else { return Some((wait, Limits::default())) };
         let Some(instances) = parse_digits(instances).filter(|number| *number <= 32_767) else {
-            return self.skip_entry(at, format!("{instances:?} is no number of handlers, which is 0 to 32767"));
+            return self.skip(at, format!("{instances:?} is no number of handlers, which is 0 to 32767"));
         };
         let mut limits = Limits { instances: nonzero_limit(instances, at), ..Limits::default() };
         for place in [&mut limits.source_starts, &mut limits.source_instances] {
@@ -120,7 +118,7 @@ impl Reading<'_> {
 /// 0 is no limit.
 pub(super) fn nonzero_limit(number: u64, at: &Location) -> Option<Spanned<u32>> {
     let number = u32::try_from(number).unwrap_or(u32::MAX);
-    (number > 0).then(|| Spanned { value: number, at: at.clone() })
+    (number > 0).then(|| at.spanned(number))
 }
 
 /// As strtoul(3) with base 0: `0x10` is 16, `010` is 8.

@@ -109,7 +109,7 @@ impl Reading<'_> {
     /// An entry under an IPsec policy would be open without it.
     fn check_policy(&mut self, entry: Entry) -> Option<Entry> {
         match self.policy {
-            Some(mark) => self.refuse_entry(&entry.at.moved_to(mark), POLICY),
+            Some(mark) => self.refuse(&entry.at.moved_to(mark), POLICY),
             None => Some(entry),
         }
     }

@@ -54,7 +54,7 @@ impl Reading<'_> {
             Ok(pairs) => pairs,
             Err((mark, message)) => {
                 let _: Option<()> =
-                    self.refuse_entry(&at.moved_to(mark), format!("{message}; inetd reads no further in this file"));
+                    self.refuse(&at.moved_to(mark), format!("{message}; inetd reads no further in this file"));
                 return Err(());
             }
         };
@@ -71,14 +71,13 @@ impl Reading<'_> {
     ) -> Option<Entry> {
         let at = keys.at;
         self.check_keys(keys)?;
-        let protocol = keys.find_one("protocol").map_err(|message| self.skip_entry::<()>(at, message)).ok()?;
-        let Some((protocol, place)) = protocol else { return self.skip_entry(at, "protocol is missing") };
+        let protocol = keys.find_one("protocol").map_err(|message| self.skip::<()>(at, message)).ok()?;
+        let Some((protocol, place)) = protocol else { return self.skip(at, "protocol is missing") };
         let datagram = self.read_socket_type(keys, &protocol)?;
         let protocol = self.protocol_name(&protocol, datagram, &place)?;
-        let program =
-            self.read_text(keys, "exec")?.unwrap_or_else(|| Spanned { value: "internal".to_owned(), at: at.clone() });
+        let program = self.read_text(keys, "exec")?.unwrap_or_else(|| at.spanned("internal".to_owned()));
         let wait = self.read_wait_key(keys, datagram, program.value == "internal")?;
-        let Some(user) = self.read_text(keys, "user")? else { return self.skip_entry(at, "user is missing") };
+        let Some(user) = self.read_text(keys, "user")? else { return self.skip(at, "user is missing") };
         let bind = self.read_text(keys, "bind")?.map(|set| host_list(&set.value));
         let entry = Entry {
             off,
@@ -108,16 +107,16 @@ impl Reading<'_> {
             let at = keys.at.under_key(&key.text, key.mark);
             match key.text.as_str() {
                 "acceptfilter" => {
-                    return self.refuse_entry(&at, "there are no accept filters on Linux; it cannot be kept");
+                    return self.refuse(&at, "there are no accept filters on Linux; it cannot be kept");
                 }
-                "ipsec" if !values.is_empty() => return self.refuse_entry(&at, POLICY),
+                "ipsec" if !values.is_empty() => return self.refuse(&at, POLICY),
                 name if !KEYS.contains(&name) => {
-                    return self.skip_entry(&at, format!("unknown key; inetd knows {}", KEYS.join(", ")));
+                    return self.skip(&at, format!("unknown key; inetd knows {}", KEYS.join(", ")));
                 }
                 _ => {}
             }
             if let Some(value) = values.iter().find(|value| !value.clean) {
-                return self.refuse_entry(&at.moved_to(value.mark), "this is not UTF-8, and a table is");
+                return self.refuse(&at.moved_to(value.mark), "this is not UTF-8, and a table is");
             }
         }
         Some(())
@@ -128,7 +127,7 @@ impl Reading<'_> {
             Some(Spanned { value, at }) => self.plain_socket_type(&value, &at),
             None if protocol.starts_with("udp") => Some(true),
             None if protocol.starts_with("tcp") => Some(false),
-            None => self.skip_entry(keys.at, "socktype is missing"),
+            None => self.skip(keys.at, "socktype is missing"),
         }
     }
 
@@ -137,10 +136,10 @@ impl Reading<'_> {
             Some(Spanned { value, at }) => match value.as_str() {
                 "yes" => Some(Spanned { value: true, at }),
                 "no" => Some(Spanned { value: false, at }),
-                _ => self.skip_entry(&at, format!("expected yes or no, not {value:?}")),
+                _ => self.skip(&at, format!("expected yes or no, not {value:?}")),
             },
-            None if internal => Some(Spanned { value: datagram, at: keys.at.clone() }),
-            None => self.skip_entry(keys.at, "wait is missing"),
+            None if internal => Some(keys.at.spanned(datagram)),
+            None => self.skip(keys.at, "wait is missing"),
         }
     }
 
@@ -149,11 +148,11 @@ impl Reading<'_> {
         let source = self.read_number(keys, "ip_max")?;
         let instances = self.read_number(keys, "accept_max")?;
         if let Some(zero) = [&starts, &source].into_iter().flatten().find(|set| set.value == 0) {
-            return self.skip_entry(&zero.at, "NetBSD's inetd serves nobody with 0; write off");
+            return self.skip(&zero.at, "NetBSD's inetd serves nobody with 0; write off");
         }
         if let Some(Spanned { at, .. }) = source.as_ref().filter(|_| wait && !datagram) {
             let message = "a service with wait does not see its clients, its program does; it cannot limit them";
-            return self.refuse_entry(at, message);
+            return self.refuse(at, message);
         }
         let some = |set: Option<Spanned<u64>>| set.and_then(|Spanned { value, at }| nonzero_limit(value, &at));
         let instances = some(instances).filter(|_| !wait && !datagram);
@@ -171,8 +170,7 @@ impl Reading<'_> {
             Ok(_) => "6",
             Err(_) => {
                 let name = &entry.protocol.name;
-                return self
-                    .skip_entry(&entry.at, format!("the address says not whether {name} is {name}4 or {name}6"));
+                return self.skip(&entry.at, format!("the address says not whether {name} is {name}4 or {name}6"));
             }
         };
         entry.protocol.families = Dialect::Netbsd.find_families(suffix)?;
@@ -183,7 +181,7 @@ impl Reading<'_> {
     fn read_text(&mut self, keys: &EntryPairs<'_>, key: &str) -> Option<Option<Spanned<String>>> {
         match keys.find_one(key) {
             Ok(found) => Some(found.map(|(value, at)| Spanned { value, at })),
-            Err(message) => self.skip_entry(keys.at, message),
+            Err(message) => self.skip(keys.at, message),
         }
     }
 
@@ -191,7 +189,7 @@ impl Reading<'_> {
         let Some(Spanned { value, at }) = self.read_text(keys, key)? else { return Some(None) };
         match parse_digits(&value) {
             Some(number) => Some(Some(Spanned { value: number, at })),
-            None => self.skip_entry(&at, format!("{value:?} is no number")),
+            None => self.skip(&at, format!("{value:?} is no number")),
         }
     }
 
@@ -199,7 +197,7 @@ impl Reading<'_> {
         let Some(Spanned { value, at }) = self.read_text(keys, key)? else { return Some(None) };
         match parse_buffer_size(&value) {
             Some(size) => Some(Some(Spanned { value: size, at })),
-            None => self.skip_entry(&at, format!("{value:?} is no size, such as 64k")),
+            None => self.skip(&at, format!("{value:?} is no size, such as 64k")),
         }
     }
 }
@@ -247,7 +245,7 @@ fn read_args(keys: &EntryPairs<'_>, program: &Spanned<String>) -> Vec<Spanned<St
         keys.find_all("args").flat_map(|pair| pair.values.iter().map(set)).collect();
     if arguments.is_empty() && program.value != "internal" {
         let name = program.value.rsplit('/').next().unwrap_or_default();
-        arguments.push(Spanned { value: name.to_owned(), at: program.at.clone() });
+        arguments.push(program.at.spanned(name.to_owned()));
     }
     arguments
 }

@@ -41,7 +41,7 @@ impl Reading<'_> {
             }
         }
         if entry.places.is_empty() {
-            return self.skip_entry(&entry.at, "there is no address to listen on");
+            return self.skip(&entry.at, "there is no address to listen on");
         }
         Some(())
     }
@@ -53,7 +53,7 @@ impl Reading<'_> {
 
     fn place_behind_tcpmux(&mut self, entry: &mut Entry, name: String) -> Option<()> {
         if entry.datagram {
-            return self.skip_entry(&entry.at, "tcpmux hands over connections, and these are datagrams");
+            return self.skip(&entry.at, "tcpmux hands over connections, and these are datagrams");
         }
         entry.wait.value = false;
         entry.places.push(Place { v6: false, address: Some(name), key: "tcpmux".to_owned(), joined: false });
@@ -74,7 +74,7 @@ impl Reading<'_> {
             number if parse_digits(number).is_some() => format!("{number} is no port; expected 1 to 65535"),
             name => format!("there is no port {name:?} for {base} in /etc/services"),
         };
-        self.skip_entry(&entry.at, message)
+        self.skip(&entry.at, message)
     }
 
     /// The places of one host, as far as the protocol has addresses of their kind.

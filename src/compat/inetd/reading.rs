@@ -58,14 +58,14 @@ impl Reading<'_> {
     }
 
     /// The old daemon does without this entry, and so does oxinetd.
-    pub(super) fn skip_entry<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
+    pub(super) fn skip<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
         let message = format!("{}; the entry is left out, as inetd leaves it out", message.into());
         self.old.warnings.push(at.problem(message));
         None
     }
 
     /// The old daemon serves this, and oxinetd can't.
-    pub(super) fn refuse_entry<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
+    pub(super) fn refuse<T>(&mut self, at: &Location, message: impl Into<String>) -> Option<T> {
         let problem: Problem = at.problem(message);
         self.old.problems.push(problem);
         None

@@ -21,19 +21,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// The defaults of the daemon of a dialect. `at` is the file.
 pub(super) fn base_spec(dialect: Dialect, at: &Location) -> ServiceSpec {
-    let mut base = ServiceSpec { stderr: Some(spanned_at(Stderr::Connection, at)), ..ServiceSpec::default() };
-    base.instances = Some(spanned_at(None, at));
+    let mut base = ServiceSpec { stderr: Some(at.spanned(Stderr::Connection)), ..ServiceSpec::default() };
+    base.instances = Some(at.spanned(None));
     base.per_source = dialect.starts_per_minute().map_or_else(SourceSpec::default, |number| per_minute(number, at));
     base
 }
 
-fn spanned_at<T>(value: T, at: &Location) -> Spanned<T> {
-    Spanned { value, at: at.clone() }
-}
-
 fn per_minute(number: u32, at: &Location) -> SourceSpec {
     let rate = Rate { events: number, per: MINUTE };
-    SourceSpec { rate: Some(spanned_at(rate, at)), burst: Some(spanned_at(number, at)), ..SourceSpec::default() }
+    SourceSpec { rate: Some(at.spanned(rate)), burst: Some(at.spanned(number)), ..SourceSpec::default() }
 }
 
 impl Reading<'_> {
@@ -41,7 +37,7 @@ impl Reading<'_> {
     pub(super) fn make_spec(&mut self, entry: &Entry) -> Option<ServiceSpec> {
         let mut spec = ServiceSpec { listen: Some(listen_sockets(entry)), ..ServiceSpec::default() };
         if entry.program.value == "internal" {
-            spec.builtin = Some(spanned_at(entry.service.clone(), &entry.program.at));
+            spec.builtin = Some(entry.program.at.spanned(entry.service.clone()));
         } else {
             self.put_program(entry, &mut spec)?;
         }
@@ -57,7 +53,7 @@ impl Reading<'_> {
         spec.socket.receive_buffer.clone_from(&entry.receive_buffer);
         self.put_unix_socket(entry, &mut spec)?;
         if entry.off {
-            spec.enabled = Some(spanned_at(false, &entry.at));
+            spec.enabled = Some(entry.at.spanned(false));
         }
         Some(spec)
     }
@@ -70,11 +66,11 @@ impl Reading<'_> {
         }
         if !self.dialect.has_internal(name, entry.datagram) {
             let kind = if entry.datagram { "datagrams" } else { "streams" };
-            return self.skip_entry(at, format!("{} has no internal service {name:?} for {kind}", self.daemon_name()));
+            return self.skip(at, format!("{} has no internal service {name:?} for {kind}", self.daemon_name()));
         }
         if name == "auth" {
             return self
-                .refuse_entry(at, "there is no internal auth service here; run an ident daemon such as nullidentd(8)");
+                .refuse(at, "there is no internal auth service here; run an ident daemon such as nullidentd(8)");
         }
         Some(())
     }
@@ -86,23 +82,21 @@ impl Reading<'_> {
             path => self.find_relative(path, at)?,
         };
         if is_tcpd_of_itself(entry) {
-            return self.skip_entry(
-                at,
-                "tcpd is told to run tcpd, and would start itself for ever; name the program behind it",
-            );
+            return self
+                .skip(at, "tcpd is told to run tcpd, and would start itself for ever; name the program behind it");
         }
         if self.machine.program_fault(None, &path).is_some() {
             let message = format!("there is no program {path}; the service is off until there is");
             self.warn(at, message);
-            spec.enabled = Some(spanned_at(false, at));
+            spec.enabled = Some(at.spanned(false));
         }
         let meant = self.lint_arguments(entry);
         let arguments = meant.unwrap_or_else(|| entry.arguments.iter().map(|set| set.value.clone()).collect());
         if let Some((name, rest)) = arguments.split_first() {
             let name_differs = crate::config::program::base_name(&path) != name;
-            spec.argv0 = name_differs.then(|| spanned_at(name.clone(), at));
+            spec.argv0 = name_differs.then(|| at.spanned(name.clone()));
             let words = std::iter::once(path).chain(rest.iter().cloned()).collect();
-            spec.program = Some(spanned_at(words, at));
+            spec.program = Some(at.spanned(words));
         }
         Some(())
     }
@@ -110,7 +104,7 @@ impl Reading<'_> {
     /// Where the daemon looks for a program without a path: BusyBox in `PATH`, the others where they are, in `/`.
     fn find_relative(&mut self, path: &str, at: &Location) -> Option<String> {
         if path.is_empty() {
-            return self.skip_entry(at, "the program is missing");
+            return self.skip(at, "the program is missing");
         }
         let root = format!("/{path}");
         if self.dialect != Dialect::Busybox {
@@ -120,7 +114,7 @@ impl Reading<'_> {
         let folders = ["/sbin", "/usr/sbin", "/bin", "/usr/bin"];
         let mut paths = folders.iter().map(|folder| format!("{folder}/{path}"));
         let found = paths.find(|path| self.machine.program_fault(None, path).is_none());
-        found.or_else(|| self.skip_entry(at, format!("there is no program {path:?} in {}", folders.join(", "))))
+        found.or_else(|| self.skip(at, format!("there is no program {path:?} in {}", folders.join(", "))))
     }
 
     /// Entries of unknown users are turned away, by GNU when they are read, by the others when a client comes.
@@ -135,9 +129,9 @@ impl Reading<'_> {
             match known {
                 Ok(true) => {}
                 Ok(false) => {
-                    return self.skip_entry(at, format!("there is no {kind} {name:?}{}", self.dotted_user_hint(entry)));
+                    return self.skip(at, format!("there is no {kind} {name:?}{}", self.dotted_user_hint(entry)));
                 }
-                Err(message) => return self.refuse_entry(at, message),
+                Err(message) => return self.refuse(at, message),
             }
         }
         Some(())
@@ -161,13 +155,13 @@ impl Reading<'_> {
             (false, true) if internal => {
                 self.warn(at, "internal services for streams do not wait, whatever the entry says");
             }
-            (false, true) => spec.wait = Some(spanned_at(true, at)),
+            (false, true) => spec.wait = Some(at.spanned(true)),
             (true, false) if internal => {}
             (true, false) if self.dialect == Dialect::Busybox => {
                 let message = "BusyBox connects the socket to the client for whom it starts a program, with what others \
                                have sent to it meanwhile, and no datagram can be moved to a socket of his own; write \
                                wait if the program takes datagrams itself";
-                return self.refuse_entry(at, message);
+                return self.refuse(at, message);
             }
             (true, false) => {
                 let message = "without waiting, inetd starts program after program until one has taken the datagram; \
@@ -198,19 +192,19 @@ impl Reading<'_> {
             let mut next = || fields.next().unwrap_or_default();
             let (user, group, written, file) = (next(), next(), next(), next());
             let Some(bits) = u32::from_str_radix(written, 8).ok().filter(|bits| *bits <= 0o777) else {
-                return self.skip_entry(&entry.at, "expected :USER:GROUP:MODE:/PATH");
+                return self.skip(&entry.at, "expected :USER:GROUP:MODE:/PATH");
             };
             let group = if group.is_empty() { user } else { group };
-            let owner = if user.is_empty() { None } else { Some(spanned_at(format!("{user}:{group}"), &entry.at)) };
+            let owner = if user.is_empty() { None } else { Some(entry.at.spanned(format!("{user}:{group}"))) };
             (spec.socket.owner, mode, path) = (owner, Some(bits), file);
         }
         if !path.starts_with('/') {
-            return self.skip_entry(&entry.at, format!("expected the absolute path of a Unix socket, not {path:?}"));
+            return self.skip(&entry.at, format!("expected the absolute path of a Unix socket, not {path:?}"));
         }
         let kind = if entry.datagram { "unix-dgram" } else { "unix" };
-        let listen = spanned_at(format!("{kind}:{path}"), &entry.at);
-        spec.listen = Some(spanned_at(vec![listen], &entry.at));
-        spec.socket.mode = mode.map(|mode| spanned_at(mode, &entry.at));
+        let listen = entry.at.spanned(format!("{kind}:{path}"));
+        spec.listen = Some(entry.at.spanned(vec![listen]));
+        spec.socket.mode = mode.map(|mode| entry.at.spanned(mode));
         Some(())
     }
 }
@@ -220,7 +214,7 @@ fn listen_sockets(entry: &Entry) -> Spanned<Vec<Spanned<String>>> {
     let at = &entry.at;
     if let [Place { key, address: Some(name), .. }] = &entry.places[..] {
         if key == "tcpmux" {
-            return spanned_at(vec![spanned_at(name.clone(), at)], at);
+            return at.spanned(vec![at.spanned(name.clone())]);
         }
     }
     let kind = if entry.datagram { "udp" } else { "tcp" };
@@ -240,15 +234,15 @@ fn listen_sockets(entry: &Entry) -> Spanned<Vec<Spanned<String>>> {
         Some(if place.v6 { format!("{kind}/[{address}]:{port}") } else { format!("{kind}/{address}:{port}") })
     };
     texts.extend(entry.places.iter().filter_map(one));
-    spanned_at(texts.into_iter().map(|text| spanned_at(text, at)).collect(), at)
+    at.spanned(texts.into_iter().map(|text| at.spanned(text)).collect())
 }
 
 fn put_limits(entry: &Entry, dialect: Dialect, spec: &mut ServiceSpec) {
     let limits = &entry.limits;
     if let Some(Spanned { value: starts, at }) = limits.starts.as_ref().filter(|set| set.value <= MAX_STARTS_PER_MINUTE)
     {
-        spec.rate = Some(spanned_at(Rate { events: *starts, per: MINUTE }, at));
-        spec.burst = Some(spanned_at(*starts, at));
+        spec.rate = Some(at.spanned(Rate { events: *starts, per: MINUTE }));
+        spec.burst = Some(at.spanned(*starts));
     }
     // Where a service may be started more often, so may one source start it.
     let more = limits.starts.as_ref().filter(|set| dialect.starts_per_minute().is_some_and(|usual| set.value > usual));
@@ -258,8 +252,7 @@ fn put_limits(entry: &Entry, dialect: Dialect, spec: &mut ServiceSpec) {
         spec.per_source = per_minute((*value).min(MAX_STARTS_PER_MINUTE), at);
     }
     if !entry.wait.value && !entry.datagram {
-        spec.instances = limits.instances.as_ref().map(|limit| spanned_at(Some(limit.value), &limit.at));
-        spec.per_source.instances =
-            limits.source_instances.as_ref().map(|limit| spanned_at(Some(limit.value), &limit.at));
+        spec.instances = limits.instances.as_ref().map(|limit| limit.at.spanned(Some(limit.value)));
+        spec.per_source.instances = limits.source_instances.as_ref().map(|limit| limit.at.spanned(Some(limit.value)));
     }
 }

@@ -84,7 +84,7 @@ fn put_zero_limits(maker: &mut Maker<'_, '_>) {
 /// Admits nobody.
 pub(super) fn admit_nobody(maker: &mut Maker<'_, '_>, at: Location) {
     let network = NOBODY.parse::<IpNet>().ok();
-    let value = network.map(|value| Spanned { value, at: at.clone() }).into_iter().collect();
+    let value = network.map(|value| at.spanned(value)).into_iter().collect();
     maker.spec.allow = Some(Spanned { value, at });
 }
 
@@ -92,9 +92,7 @@ fn address_list(maker: &Maker<'_, '_>, attribute: &str, of: fn(&Draft) -> &Edits
     let members = of(maker.draft).apply_to(of(maker.defaults))?;
     let value = members
         .into_iter()
-        .flat_map(|Spanned { value, at }| {
-            value.networks.into_iter().map(move |value| Spanned { value, at: at.clone() })
-        })
+        .flat_map(|Spanned { value, at }| value.networks.into_iter().map(move |value| at.spanned(value)))
         .collect();
     Some(Spanned { value, at: maker.place_of(attribute) })
 }
@@ -119,7 +117,7 @@ pub(super) fn put_logs(maker: &mut Maker<'_, '_>) -> Step {
     if let Some(items) = &success {
         let at = maker.place_of("log_on_success");
         let exit = has(LogItem::Exit) || has(LogItem::Duration);
-        maker.spec.log.accept = Some(Spanned { value: !items.is_empty(), at: at.clone() });
+        maker.spec.log.accept = Some(at.spanned(!items.is_empty()));
         maker.spec.log.exit = Some(Spanned { value: exit, at });
     }
     if let Some(items) = failure {

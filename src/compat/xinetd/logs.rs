@@ -87,10 +87,10 @@ fn note_userid(draft: &mut Draft, given: &Given<'_>, items: &[Spanned<LogItem>])
 
 /// Where `log_type` sends lines; not to a file relative to wherever xinetd was started.
 pub(super) fn log_place(log_type: &LogType, at: &Location) -> Result<PlaceSpec, String> {
-    let set = |value| Some(Spanned { value, at: at.clone() });
+    let set = |value| Some(at.spanned(value));
     match log_type {
         LogType::Syslog(facility) => {
-            let facility = Some(Spanned { value: *facility, at: at.clone() });
+            let facility = Some(at.spanned(*facility));
             Ok(PlaceSpec { to: set(LogTarget::Syslog), facility, ..PlaceSpec::default() })
         }
         LogType::File(path) if path.starts_with('/') => {

@@ -39,7 +39,7 @@ pub(super) fn make_spec(draft: &Draft, defaults: &Draft, world: &mut World<'_>, 
 pub(super) fn base_spec() -> ServiceSpec {
     let nowhere = Location::in_file(&std::path::Path::new("").into(), Default::default());
     fn set<T>(value: T, at: &Location) -> Option<Spanned<T>> {
-        Some(Spanned { value, at: at.clone() })
+        Some(at.spanned(value))
     }
     let at = &nowhere;
     let mut spec = ServiceSpec {
@@ -167,7 +167,7 @@ impl Maker<'_, '_> {
         if let Spanned { value: Some(rate), at } =
             self.inherited_value("cps", |draft| &draft.rate).unwrap_or_else(usual)
         {
-            self.spec.burst = Some(Spanned { value: rate.events, at: at.clone() });
+            self.spec.burst = Some(at.spanned(rate.events));
             self.spec.rate = Some(Spanned { value: rate, at });
         }
         self.spec.max_load = self.inherited_value("max_load", |draft| &draft.max_load);

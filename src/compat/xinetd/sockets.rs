@@ -66,7 +66,7 @@ impl Maker<'_, '_> {
         let plus = if self.draft.has_kind(Kind::TcpmuxPlus) { "+" } else { "" };
         let at = self.draft.place_of("type");
         let text = format!("tcpmux/{plus}{}", self.draft.name);
-        self.spec.listen = Some(Spanned { value: vec![Spanned { value: text, at: at.clone() }], at });
+        self.spec.listen = Some(Spanned { value: vec![at.spanned(text)], at });
         Ok(())
     }
 
@@ -97,7 +97,7 @@ impl Maker<'_, '_> {
             None => format!("{protocol}/{port}"),
         };
         let at = bind.map_or_else(|| self.draft.place_of("port"), |bind| bind.at);
-        self.spec.listen = Some(Spanned { value: vec![Spanned { value: text, at: at.clone() }], at });
+        self.spec.listen = Some(Spanned { value: vec![at.spanned(text)], at });
         Ok(())
     }
 

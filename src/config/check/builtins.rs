@@ -173,7 +173,7 @@ impl Checker<'_> {
             return None;
         }
         let known = matches!(self.machine.user(NOBODY.0), Ok(Some(_)));
-        let set = |value: &str| Some(Spanned { value: value.to_owned(), at: at.clone() });
+        let set = |value: &str| Some(at.spanned(value.to_owned()));
         let user = set(if known { NOBODY.0 } else { NOBODY.1 });
         let group = spec.group.clone().or_else(|| set(NOBODY.1).filter(|_| !known));
         Some(ServiceSpec { user, group, ..spec.clone() })
