@@ -2,7 +2,6 @@
 //!
 //! The readers of a table ask for each file that the command line or an `include` names.
 
-/// The formats of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Yaml,

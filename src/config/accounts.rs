@@ -23,7 +23,6 @@ pub(crate) struct Accounts<'a> {
 }
 
 impl<'a> Accounts<'a> {
-    /// Knows nobody yet.
     pub(crate) fn new(machine: &'a dyn Machine) -> Self {
         Self { machine, daemon: machine.daemon(), users: HashMap::new(), groups: HashMap::new(), lists: HashMap::new() }
     }
@@ -92,7 +91,6 @@ impl<'a> Accounts<'a> {
         known.or_insert_with(|| self.machine.groups(&account.name, gid)).clone()
     }
 
-    /// A user by name or number.
     pub(crate) fn look_up_user(&mut self, name: &str) -> Result<Account, String> {
         if let Some(known) = self.users.get(name) {
             return known.clone();
@@ -128,7 +126,6 @@ impl<'a> Accounts<'a> {
         parse_id(name).ok_or_else(|| format!("there is no group {name:?}"))
     }
 
-    /// The daemon itself.
     fn daemon_account(&self) -> Account {
         let uid = self.daemon.uid;
         self.machine.user_of(uid).ok().flatten().unwrap_or_else(|| unknown_account(uid))

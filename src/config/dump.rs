@@ -35,34 +35,30 @@ pub fn dump(table: &Table) -> String {
 }
 
 /// A value that stands nowhere.
-fn some_value<T>(value: T) -> Option<Spanned<T>> {
+fn set_to<T>(value: T) -> Option<Spanned<T>> {
     Some(Spanned { value, at: Location::default() })
 }
 
-fn optional_value<T>(value: Option<T>) -> Option<Spanned<T>> {
-    value.and_then(some_value)
+fn set_if<T>(value: Option<T>) -> Option<Spanned<T>> {
+    value.and_then(set_to)
 }
 
 /// A list, unless it is empty.
-fn nonempty_list<T: Clone>(values: &[T]) -> SpannedList<T> {
-    let values: Vec<_> = values.iter().cloned().filter_map(some_value).collect();
-    (!values.is_empty()).then(|| some_value(values)).flatten()
+fn set_list<T: Clone>(values: &[T]) -> SpannedList<T> {
+    let values: Vec<_> = values.iter().cloned().filter_map(set_to).collect();
+    (!values.is_empty()).then(|| set_to(values)).flatten()
 }
 
 fn daemon_map(daemon: &Settings) -> Mapping {
     let LogPlace { to, facility, format } = &daemon.log.place;
     let spec = DaemonSpec {
-        instances: some_value(daemon.instances),
-        sources: SourcesSpec { ipv4: some_value(daemon.sources.ipv4), ipv6: some_value(daemon.sources.ipv6) },
-        control: ControlSpec { path: some_value(daemon.control.place.clone()), group: None },
-        drop_banned: some_value(daemon.drop_banned),
+        instances: set_to(daemon.instances),
+        sources: SourcesSpec { ipv4: set_to(daemon.sources.ipv4), ipv6: set_to(daemon.sources.ipv6) },
+        control: ControlSpec { path: set_to(daemon.control.place.clone()), group: None },
+        drop_banned: set_to(daemon.drop_banned),
         log: DaemonLogSpec {
-            place: PlaceSpec {
-                to: some_value(to.clone()),
-                facility: some_value(*facility),
-                format: some_value(*format),
-            },
-            level: some_value(daemon.log.level),
+            place: PlaceSpec { to: set_to(to.clone()), facility: set_to(*facility), format: set_to(*format) },
+            level: set_to(daemon.log.level),
         },
     };
     let mut map = write_section(&spec);
@@ -99,46 +95,46 @@ fn service_spec(service: &Service) -> ServiceSpec {
     let (rate, burst) = rate_and_burst(service.rate);
     let credentials = service.credentials.as_ref();
     let mut spec = ServiceSpec {
-        enabled: some_value(service.enabled),
-        listen: some_value(sockets.chain(names).filter_map(some_value).collect()),
-        wait: some_value(service.wait),
+        enabled: set_to(service.enabled),
+        listen: set_to(sockets.chain(names).filter_map(set_to).collect()),
+        wait: set_to(service.wait),
         program: None,
         argv0: None,
         builtin: None,
         to: None,
         connect_timeout: None,
         idle_timeout: None,
-        user: credentials.and_then(|credentials| some_value(credentials.user.clone())),
+        user: credentials.and_then(|credentials| set_to(credentials.user.clone())),
         // Put in their places here, and replaced by numbers.
-        group: credentials.and_then(|_| some_value(String::new())),
-        groups: credentials.and_then(|_| some_value(Groups::All)),
-        directory: some_value(c_text(&service.directory)),
-        chroot: optional_value(service.chroot.as_deref().map(c_text)),
-        umask: some_value(service.umask),
-        nice: optional_value(service.nice),
+        group: credentials.and_then(|_| set_to(String::new())),
+        groups: credentials.and_then(|_| set_to(Groups::All)),
+        directory: set_to(c_text(&service.directory)),
+        chroot: set_if(service.chroot.as_deref().map(c_text)),
+        umask: set_to(service.umask),
+        nice: set_if(service.nice),
         rlimits: service
             .rlimits
             .iter()
-            .filter_map(|limit| some_value((resource_name(limit.resource).to_owned(), *limit)))
+            .filter_map(|limit| set_to((resource_name(limit.resource).to_owned(), *limit)))
             .collect(),
-        env: service.env.iter().cloned().filter_map(some_value).collect(),
-        pass_env: nonempty_list(&service.pass_env),
-        stderr: some_value(service.stderr),
-        instances: some_value(service.instances),
-        when_full: some_value(service.when_full),
+        env: service.env.iter().cloned().filter_map(set_to).collect(),
+        pass_env: set_list(&service.pass_env),
+        stderr: set_to(service.stderr),
+        instances: set_to(service.instances),
+        when_full: set_to(service.when_full),
         rate,
         burst,
         per_source: SourceSpec::default(),
         per_network: SourceSpec::default(),
-        max_load: optional_value(service.max_load),
+        max_load: set_if(service.max_load),
         penalties: penalty_spec(&service.penalties),
-        lifetime: optional_value(service.lifetime),
-        allow: nonempty_list(&service.allow),
-        deny: nonempty_list(&service.deny),
-        times: nonempty_list(&service.times),
-        dry_run: some_value(service.dry_run),
-        refuse: some_value(service.refuse.clone()),
-        banner: some_value(String::from_utf8_lossy(&service.banner).into_owned()),
+        lifetime: set_if(service.lifetime),
+        allow: set_list(&service.allow),
+        deny: set_list(&service.deny),
+        times: set_list(&service.times),
+        dry_run: set_to(service.dry_run),
+        refuse: set_to(service.refuse.clone()),
+        banner: set_to(String::from_utf8_lossy(&service.banner).into_owned()),
         socket: socket_spec(&service.socket),
         log: log_spec(&service.log),
     };
@@ -149,17 +145,17 @@ fn service_spec(service: &Service) -> ServiceSpec {
 
 fn put_handler(spec: &mut ServiceSpec, service: &Service) {
     if let Some(builtin) = &service.program.builtin {
-        spec.builtin = some_value(builtin.kind.name().to_owned());
-        spec.idle_timeout = some_value(builtin.idle_timeout);
+        spec.builtin = set_to(builtin.kind.name().to_owned());
+        spec.idle_timeout = set_to(builtin.idle_timeout);
         if let BuiltinKind::Redirect(target) = &builtin.kind {
-            spec.to = some_value((target.host.clone(), target.port));
-            spec.connect_timeout = some_value(target.connect_timeout);
+            spec.to = set_to((target.host.clone(), target.port));
+            spec.connect_timeout = set_to(target.connect_timeout);
         }
     } else if !service.program.is_none() {
         let path = c_text(&service.program.path);
         let mut words = service.program.argv.iter().map(|word| c_text(word));
-        spec.argv0 = words.next().filter(|argv0| argv0 != base_name(&path)).and_then(some_value);
-        spec.program = some_value(std::iter::once(path).chain(words).collect());
+        spec.argv0 = words.next().filter(|argv0| argv0 != base_name(&path)).and_then(set_to);
+        spec.program = set_to(std::iter::once(path).chain(words).collect());
     }
 }
 
@@ -175,59 +171,55 @@ fn put_levels(spec: &mut ServiceSpec, service: &Service) {
 fn source_spec(limits: &PerSource) -> SourceSpec {
     let (rate, burst) = rate_and_burst(limits.rate);
     SourceSpec {
-        instances: some_value(limits.instances),
+        instances: set_to(limits.instances),
         rate,
         burst,
-        prefix: PrefixSpec { ipv4: some_value(limits.prefix.ipv4), ipv6: some_value(limits.prefix.ipv6) },
-        exempt: nonempty_list(&limits.exempt),
+        prefix: PrefixSpec { ipv4: set_to(limits.prefix.ipv4), ipv6: set_to(limits.prefix.ipv6) },
+        exempt: set_list(&limits.exempt),
     }
 }
 
 fn rate_and_burst(limit: Option<RateLimit>) -> (Option<Spanned<Rate>>, Option<Spanned<u32>>) {
     let Some(RateLimit { events, per, burst, .. }) = limit else { return (None, None) };
-    (some_value(Rate { events, per }), some_value(burst))
+    (set_to(Rate { events, per }), set_to(burst))
 }
 
 fn penalty_spec(penalties: &Penalties) -> PenaltySpec {
     let any = penalties.has_any();
     PenaltySpec {
-        crash: optional_value(penalties.crash),
-        exit: optional_value(penalties.exit),
-        refused: optional_value(penalties.refused),
-        trap: optional_value(penalties.trap),
-        min: optional_value(any.then_some(penalties.min)),
-        max: optional_value(any.then_some(penalties.max)),
-        exempt: nonempty_list(&penalties.exempt),
+        crash: set_if(penalties.crash),
+        exit: set_if(penalties.exit),
+        refused: set_if(penalties.refused),
+        trap: set_if(penalties.trap),
+        min: set_if(any.then_some(penalties.min)),
+        max: set_if(any.then_some(penalties.max)),
+        exempt: set_list(&penalties.exempt),
     }
 }
 
 fn socket_spec(options: &SocketOptions) -> SocketSpec {
     SocketSpec {
-        backlog: optional_value(options.backlog),
-        nodelay: optional_value(options.nodelay.then_some(true)),
-        keepalive: optional_value(options.keepalive.then_some(true)),
-        defer_accept: optional_value(options.defer_accept),
-        freebind: optional_value(options.freebind.then_some(true)),
-        device: optional_value(options.device.clone()),
-        mark: optional_value(options.mark),
-        send_buffer: optional_value(options.send_buffer),
-        receive_buffer: optional_value(options.receive_buffer),
-        owner: optional_value(options.owner.map(|(uid, gid)| format!("{uid}:{gid}"))),
-        mode: optional_value(options.mode),
+        backlog: set_if(options.backlog),
+        nodelay: set_if(options.nodelay.then_some(true)),
+        keepalive: set_if(options.keepalive.then_some(true)),
+        defer_accept: set_if(options.defer_accept),
+        freebind: set_if(options.freebind.then_some(true)),
+        device: set_if(options.device.clone()),
+        mark: set_if(options.mark),
+        send_buffer: set_if(options.send_buffer),
+        receive_buffer: set_if(options.receive_buffer),
+        owner: set_if(options.owner.map(|(uid, gid)| format!("{uid}:{gid}"))),
+        mode: set_if(options.mode),
     }
 }
 
 fn log_spec(choice: &LogChoice) -> LogSpec {
     let OwnLog { to, facility, format } = &choice.own;
     LogSpec {
-        accept: some_value(choice.accept),
-        exit: some_value(choice.exit),
-        refuse: some_value(choice.refuse),
-        place: PlaceSpec {
-            to: optional_value(to.clone()),
-            facility: optional_value(*facility),
-            format: optional_value(*format),
-        },
+        accept: set_to(choice.accept),
+        exit: set_to(choice.exit),
+        refuse: set_to(choice.refuse),
+        place: PlaceSpec { to: set_if(to.clone()), facility: set_if(*facility), format: set_if(*format) },
     }
 }
 

@@ -30,12 +30,10 @@ pub(crate) struct Ports<'a> {
 }
 
 impl<'a> Ports<'a> {
-    /// Has read nothing yet.
     pub(crate) fn new(machine: &'a dyn Machine) -> Self {
         Self { machine, services: None }
     }
 
-    /// The endpoints of one entry of `listen`.
     pub(crate) fn parse_endpoints(&mut self, text: &str) -> Result<Vec<Endpoint>, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(vec![Endpoint::UnixStream(unix_path(path)?)]);

@@ -78,7 +78,6 @@ impl Node {
 
 #[derive(Debug)]
 pub(crate) struct Index {
-    /// The whole document.
     pub root: Rc<Node>,
     /// Is there a merge key anywhere?
     pub merges: bool,

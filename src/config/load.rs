@@ -90,7 +90,6 @@ pub(crate) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Has read nothing yet.
     pub(crate) fn new(options: Options<'a>) -> Self {
         let (sources, problems, warnings) = (Vec::new(), Vec::new(), Vec::new());
         Self { options, files: Files::default(), sources, problems, warnings, daemon: None, entries: Vec::new() }

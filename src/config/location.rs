@@ -124,17 +124,14 @@ impl Location {
         self.child_at(key.to_owned(), Spot::Known(at))
     }
 
-    /// A key of this map.
     pub(crate) fn of_key(&self, key: impl Into<Cow<'static, str>>) -> Self {
         self.child_at(key, Spot::Key)
     }
 
-    /// The value of a key of this map.
     pub(crate) fn of_value(&self, key: impl Into<Cow<'static, str>>) -> Self {
         self.child_at(key, Spot::Value)
     }
 
-    /// An element of this list.
     pub(crate) fn of_element(&self, index: usize) -> Self {
         self.with_spot(Spot::Element(index))
     }
@@ -144,7 +141,6 @@ impl Location {
         self.with_spot(Spot::Known(at))
     }
 
-    /// Line and column.
     pub(crate) fn line_col(&self) -> LineCol {
         let Some(place) = self.as_place() else { return LineCol::default() };
         match place.spot {
@@ -190,7 +186,6 @@ impl Location {
         }
     }
 
-    /// The node under the keys.
     fn find_node<'a>(&self, index: &'a Index) -> Option<&'a Node> {
         self.as_place()?;
         match self.parent_map() {
@@ -234,7 +229,6 @@ impl Location {
         Spanned { value, at: self.clone() }
     }
 
-    /// A problem at this place.
     pub(crate) fn problem(&self, message: impl Into<String>) -> Problem {
         Problem { origin: self.origin(), path: self.key_path(), message: message.into() }
     }

@@ -5,6 +5,7 @@
 //! gives a [`Machine`] of its own. Answers may be slow, as a name service may be remote. Errors are messages for the
 //! place that named the thing.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::Path;
 
@@ -103,6 +104,24 @@ pub trait Machine {
 /// A list of names in /etc as text; an empty one if it cannot be read.
 pub(crate) fn read_list(machine: &dyn Machine, path: &str) -> String {
     String::from_utf8_lossy(&machine.content(path).unwrap_or_default()).into_owned()
+}
+
+/// The hosts of /etc/hosts (hosts(5)) by name in lower case, each with the addresses that `parse` reads.
+pub(crate) fn read_hosts<T: PartialEq>(
+    machine: &dyn Machine,
+    parse: impl Fn(&str) -> Option<T>,
+) -> HashMap<String, Vec<T>> {
+    let mut hosts: HashMap<String, Vec<T>> = HashMap::new();
+    for line in read_list(machine, "/etc/hosts").lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+        let Some(address) = words.next() else { continue };
+        for name in words {
+            let known = hosts.entry(name.to_ascii_lowercase()).or_default();
+            known.extend(parse(address).filter(|address| !known.contains(address)));
+        }
+    }
+    hosts.retain(|_, addresses| !addresses.is_empty());
+    hosts
 }
 
 /// The machine that this runs on.

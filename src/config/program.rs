@@ -37,7 +37,6 @@ pub(crate) fn directory_fault(root: Option<&str>, path: &str) -> Option<String> 
     }
 }
 
-/// The type and permissions of a file.
 fn file_mode(root: Option<&str>, path: &str) -> nix::Result<u32> {
     let fd = match root {
         None => open_path(path)?,

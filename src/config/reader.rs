@@ -17,7 +17,6 @@ impl From<String> for Expected {
     }
 }
 
-/// A value about to be read.
 #[derive(Clone, Copy)]
 pub(crate) struct ValueReader<'a> {
     pub value: &'a Value,
@@ -31,7 +30,6 @@ impl<'a> ValueReader<'a> {
         Self { value, at, element: None }
     }
 
-    /// The elements, if it is a list.
     pub(crate) fn list_elements(&self) -> Option<impl Iterator<Item = ValueReader<'a>>> {
         let (list, at) = (self.value.as_sequence()?, self.at);
         Some(list.iter().enumerate().map(move |(index, value)| ValueReader { value, at, element: Some(index) }))
@@ -96,7 +94,6 @@ impl<'a> ValueReader<'a> {
         Expected(format!("expected {expected}, not {found}"))
     }
 
-    /// The scalar as written.
     fn raw_scalar(&self) -> Option<Box<str>> {
         self.element.map_or_else(|| self.at.raw_scalar(), |index| self.at.of_element(index).raw_scalar())
     }

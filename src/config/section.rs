@@ -18,7 +18,6 @@ pub(crate) enum Scope {
     Defaults,
 }
 
-/// A map that is being read.
 pub(crate) struct Section<'a> {
     entries: Mapping,
     at: Location,
@@ -124,7 +123,6 @@ impl<'a> Section<'a> {
         self.entries.contains_key(key)
     }
 
-    /// Is there a map under a key?
     pub(crate) fn has_map(&self, key: &str) -> bool {
         self.entries.get(key).is_some_and(Value::is_mapping)
     }

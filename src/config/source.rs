@@ -16,7 +16,6 @@ use std::rc::Rc;
 use super::index::{Index, MAX_NESTING_LEVELS, build_index};
 use super::problem::Problem;
 
-/// A file's name and text.
 #[derive(Debug)]
 pub(crate) struct SourceText {
     pub(crate) file: Rc<Path>,

@@ -43,7 +43,6 @@ impl<T> Notation<T> for Form<T> {
     }
 }
 
-/// `true` or `false`.
 pub(crate) fn boolean_form() -> Form<bool> {
     Form {
         read: |reader| reader.value.as_bool().ok_or_else(|| reader.expected_error("true or false")),
@@ -135,7 +134,7 @@ pub(crate) fn absolute_path() -> Word<String> {
 }
 
 /// A duration above 0.
-pub(crate) fn positive_duration() -> Word<Duration> {
+pub(crate) fn above_zero() -> Word<Duration> {
     Word {
         expected: "a duration, such as 90s or 1h30m",
         pattern: Some("^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"),

@@ -35,7 +35,6 @@ pub(crate) fn write_entries(map: &Mapping, indent: usize, comment: &dyn Fn(&str)
     }
 }
 
-/// A value on one line.
 fn flow_text(value: &Value) -> String {
     match value {
         Value::String(text) => scalar_text(text),

@@ -6,7 +6,6 @@ use std::rc::Rc;
 
 use crate::config::format::ServiceEntry;
 
-/// The comments of the old files.
 #[derive(Default)]
 pub(super) struct Comments {
     lines: HashMap<Rc<Path>, Vec<Vec<u8>>>,

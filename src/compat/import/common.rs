@@ -36,7 +36,6 @@ fn key_name(key: &Value) -> Option<String> {
     key.as_str().map(str::to_owned)
 }
 
-/// Takes out what all maps have under a key.
 fn take_alike(maps: &mut [&mut Mapping], key: &str) -> Option<Value> {
     let first = maps.first()?.get(key)?.clone();
     if maps.iter().all(|map| map.get(key) == Some(&first)) {

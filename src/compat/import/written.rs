@@ -55,7 +55,6 @@ impl<'a> Written<'a> {
 }
 
 impl Written<'_> {
-    /// The service with its comments.
     pub(super) fn service_text(&self, comments: &mut Comments) -> String {
         let mut out = String::new();
         for line in comments.comments_before(self.entry) {

@@ -31,9 +31,7 @@ pub(super) enum Continuation {
 /// Which addresses a protocol takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Families {
-    /// IPv4.
     pub v4: bool,
-    /// IPv6.
     pub v6: bool,
     /// Both on one socket, so that no other entry can have one of them.
     pub one_socket: bool,
@@ -119,7 +117,6 @@ impl Dialect {
         matches!(self, Self::Debian | Self::Openbsd | Self::Netbsd)
     }
 
-    /// Takes the user's field apart.
     pub(super) fn user_field(self, text: &str) -> UserField<'_> {
         let (text, class) = match (self, text.rsplit_once('/')) {
             (Self::Freebsd, Some((user, class))) => (user, Some(class)),

@@ -37,7 +37,6 @@ pub(super) struct Entry {
     pub places: Vec<Place>,
 }
 
-/// The third field.
 #[derive(Debug)]
 pub(super) struct Protocol {
     /// As written, without buffers.
@@ -52,7 +51,6 @@ pub(super) struct Protocol {
 pub(super) struct Limits {
     /// Starts in a minute.
     pub starts: Option<Spanned<u32>>,
-    /// Live handlers.
     pub instances: Option<Spanned<u32>>,
     /// Connections of one source in a minute.
     pub source_starts: Option<Spanned<u32>>,
@@ -73,7 +71,6 @@ pub(super) struct Place {
 }
 
 impl Entry {
-    /// The place of a field.
     pub(super) fn field_location(&self, name: &str, word: &Word) -> Location {
         self.at.under_key(name, word.mark)
     }

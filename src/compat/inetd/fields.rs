@@ -101,7 +101,6 @@ impl Reading<'_> {
         }
     }
 
-    /// Datagrams, or streams.
     fn socket_type(&mut self, word: &Word, at: &Location) -> Option<bool> {
         let at = at.under_key("type", word.mark);
         let text = match self.dialect {

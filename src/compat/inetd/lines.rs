@@ -11,7 +11,6 @@ use crate::config::problem::LineCol;
 /// The mark that update-inetd(8) puts before an entry to switch it off.
 const OFF_MARK: &[u8] = b"#<off>#";
 
-/// A word and where it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     /// With U+FFFD in place of what is not UTF-8.
@@ -73,7 +72,6 @@ impl<'a> Cursor<'a> {
         self.column += bytes;
     }
 
-    /// Moves to the next row.
     pub(super) fn next_row(&mut self) {
         self.row += 1;
         self.column = 0;
@@ -192,7 +190,6 @@ impl<'a> Cursor<'a> {
         make_word(rest[..end].trim_ascii_end().to_vec(), mark, false)
     }
 
-    /// The word that begins here.
     fn read_word(&mut self, continues: bool) -> Word {
         let (mark, rest) = (self.line_col(), self.rest_of_row().unwrap_or_default());
         let (bytes, length) = match (self.dialect.quote_style(), rest) {
@@ -235,12 +232,10 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// A space or a tab.
 pub(super) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
-/// A word of these bytes.
 pub(super) fn make_word(bytes: Vec<u8>, mark: LineCol, continues: bool) -> Word {
     let clean = !bytes.contains(&0);
     match String::from_utf8(bytes) {

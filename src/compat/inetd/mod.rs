@@ -27,7 +27,7 @@ use std::rc::Rc;
 
 use crate::config::endpoint::Ports;
 use crate::config::files::{Files, expand_pattern};
-use crate::config::format::{self, OldTable};
+use crate::config::format::{OldTable, ServiceEntry};
 use crate::config::location::Location;
 use crate::config::machine::Machine;
 use crate::config::problem::LineCol;
@@ -65,7 +65,6 @@ pub(super) fn read_table(
 }
 
 impl Reading<'_> {
-    /// Reads the entries of one file.
     fn read_file(&mut self, bytes: &[u8], depth: usize, files: &mut Files, entries: &mut Vec<Entry>) {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut cursor = Cursor::new(bytes, self.dialect);
@@ -114,7 +113,6 @@ impl Reading<'_> {
         }
     }
 
-    /// Turns the entries into services.
     fn make_services(&mut self, entries: Vec<Entry>) {
         let mut names = Names::default();
         let mut entries = self.settle_entries(entries);
@@ -129,12 +127,8 @@ impl Reading<'_> {
                 self.old.warnings.truncate(warnings);
             }
             if let Some(spec) = spec {
-                services.push(format::ServiceEntry {
-                    name: names.give_name(entry),
-                    spec,
-                    at: entry.at.clone(),
-                    old: true,
-                });
+                let name = names.give_name(entry);
+                services.push(ServiceEntry { name, spec, at: entry.at.clone(), old: true });
             }
         }
         services.sort_by_key(|service| service.at.line_col());

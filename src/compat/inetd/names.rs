@@ -11,12 +11,10 @@ use super::entry::Entry;
 /// The most letters in a service's name.
 const MAX_NAME_BYTES: usize = 64;
 
-/// The names given so far.
 #[derive(Default)]
 pub(super) struct Names(HashSet<String>);
 
 impl Names {
-    /// A name for an entry.
     pub(super) fn give_name(&mut self, entry: &Entry) -> String {
         let base = base_name(entry);
         let mut name = shorten_name(&base, "");

@@ -33,7 +33,6 @@ const KEYS: [&str; 15] = [
     "ipsec",
 ];
 
-/// A key with its values.
 struct Pair {
     key: Word,
     values: Vec<Word>,
@@ -202,7 +201,6 @@ impl Reading<'_> {
     }
 }
 
-/// The keys of one entry.
 struct EntryPairs<'a> {
     pairs: &'a [Pair],
     at: &'a Location,
@@ -213,7 +211,6 @@ impl EntryPairs<'_> {
         self.pairs.iter().filter(move |pair| pair.key.text == key)
     }
 
-    /// The one value of a key.
     fn find_one(&self, key: &str) -> Result<Option<(String, Location)>, String> {
         let mut found = self.find_all(key);
         let Some(pair) = found.next() else { return Ok(None) };

@@ -14,7 +14,7 @@ use super::entry::{Entry, Place};
 use super::reading::Reading;
 use crate::config::dialect::Dialect;
 use crate::config::location::Spanned;
-use crate::config::machine::read_list;
+use crate::config::machine::read_hosts;
 use crate::config::units::parse_digits;
 
 /// Entries of one daemon with an equal identity differ at most in the protocol.
@@ -124,7 +124,8 @@ impl Reading<'_> {
         let itself = address_family(host).map(|v6| vec![(v6, host.to_owned())]);
         itself.unwrap_or_else(|| {
             let machine = self.machine;
-            let list = self.names.get_or_insert_with(|| hosts_file(&read_list(machine, "/etc/hosts")));
+            let parse = |address: &str| address_family(address).map(|v6| (v6, address.to_owned()));
+            let list = self.names.get_or_insert_with(|| read_hosts(machine, parse));
             list.get(&host.to_ascii_lowercase()).cloned().unwrap_or_default()
         })
     }
@@ -246,21 +247,4 @@ fn address_family(host: &str) -> Option<bool> {
         return Some(false);
     }
     address.parse::<Ipv6Addr>().is_ok().then_some(true)
-}
-
-/// Reads hosts(5): `ADDRESS NAME…  # comment`; names without regard to case.
-fn hosts_file(text: &str) -> HashMap<String, Vec<(bool, String)>> {
-    let mut hosts: HashMap<String, Vec<(bool, String)>> = HashMap::new();
-    for line in text.lines() {
-        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
-        let Some(address) = words.next() else { continue };
-        let Some(v6) = address_family(address) else { continue };
-        for name in words {
-            let known = hosts.entry(name.to_ascii_lowercase()).or_default();
-            if !known.iter().any(|(_, other)| other == address) {
-                known.push((v6, address.to_owned()));
-            }
-        }
-    }
-    hosts
 }

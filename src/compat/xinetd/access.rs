@@ -68,7 +68,6 @@ fn refuse_unseen(maker: &Maker<'_, '_>, list: &SpannedList<IpNet>) -> Step {
     Err((place.clone(), Fault::Refused(message)))
 }
 
-/// A limit of 0.
 fn put_zero_limits(maker: &mut Maker<'_, '_>) {
     for limit in 0..2 {
         let spec = &mut maker.spec;
@@ -81,7 +80,6 @@ fn put_zero_limits(maker: &mut Maker<'_, '_>) {
     }
 }
 
-/// Admits nobody.
 pub(super) fn admit_nobody(maker: &mut Maker<'_, '_>, at: Location) {
     let network = NOBODY.parse::<IpNet>().ok();
     let value = network.map(|value| at.spanned(value)).into_iter().collect();

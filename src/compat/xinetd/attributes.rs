@@ -18,7 +18,6 @@ pub(super) enum Place {
     Defaults,
 }
 
-/// How many values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Count {
     /// Exactly these, once, with `=`.
@@ -35,7 +34,6 @@ pub(super) struct Attribute {
     pub name: &'static str,
     /// In a service; `None` if it may not stand there.
     service: Option<Count>,
-    /// In `defaults`.
     defaults: Option<Count>,
     read: Read,
 }
@@ -62,10 +60,10 @@ pub(super) const ATTRIBUTES: [Attribute; 47] = [
     of_service("flags", Any, values::read_flags),
     of_service("socket_type", Exactly(1), values::read_socket_type),
     of_service("protocol", Exactly(1), values::read_protocol),
-    of_service("wait", Exactly(1), values::read_wait),
+    of_service("wait", Exactly(1), |draft, given, _| given.put_bool(&mut draft.wait)),
     of_service("user", Exactly(1), values::read_user),
     of_service("group", Exactly(1), values::read_group),
-    of_both("groups", Exactly(1), values::read_groups),
+    of_both("groups", Exactly(1), |draft, given, _| given.put_bool(&mut draft.groups)),
     of_both("umask", Exactly(1), values::read_umask),
     of_service("nice", Exactly(1), values::read_nice),
     of_service("server", Exactly(1), handler::read_server),
@@ -75,20 +73,20 @@ pub(super) const ATTRIBUTES: [Attribute; 47] = [
     of_service("port", Exactly(1), values::read_port),
     of_both("bind", Exactly(1), values::read_bind),
     of_both("interface", Exactly(1), values::read_bind),
-    of_both("v6only", Exactly(1), values::read_v6only),
+    of_both("v6only", Exactly(1), |draft, given, _| given.put_bool(&mut draft.v6only)),
     of_service("redirect", Exactly(2), values::read_redirect),
-    of_both("instances", Exactly(1), limits::read_instances),
-    of_both("per_source", Exactly(1), limits::read_per_source),
+    of_both("instances", Exactly(1), |draft, given, _| limits::put_limit(&mut draft.instances, given)),
+    of_both("per_source", Exactly(1), |draft, given, _| limits::put_limit(&mut draft.per_source, given)),
     of_both("cps", Exactly(2), limits::read_cps),
     of_both("max_load", Exactly(1), limits::read_max_load),
     of_service("access_times", Any, limits::read_access_times),
     of_both("only_from", List, listed::read_only_from),
     of_both("no_access", List, listed::read_no_access),
-    of_service("libwrap", Exactly(1), values::read_libwrap),
+    of_service("libwrap", Exactly(1), |draft, given, _| given.put_word(&mut draft.libwrap)),
     of_service("deny_time", Exactly(1), limits::read_deny_time),
-    of_both("banner", Exactly(1), values::read_banner),
-    of_both("banner_success", Exactly(1), values::read_banner_success),
-    of_both("banner_fail", Exactly(1), values::read_banner_fail),
+    of_both("banner", Exactly(1), |draft, given, _| given.put_word(&mut draft.banner)),
+    of_both("banner_success", Exactly(1), |draft, given, _| given.put_word(&mut draft.banner_success)),
+    of_both("banner_fail", Exactly(1), |draft, given, _| given.put_word(&mut draft.banner_fail)),
     Attribute { name: "log_type", service: Some(Any), defaults: Some(List), read: logs::read_log_type },
     of_both("log_on_success", List, logs::read_log_on_success),
     of_both("log_on_failure", List, logs::read_log_on_failure),

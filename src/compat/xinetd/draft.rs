@@ -172,7 +172,6 @@ pub(super) struct Draft {
     pub libwrap: Option<String>,
     /// Minutes; `None` for ever.
     pub deny_time: Option<Option<u32>>,
-    /// Paths.
     pub banner: Option<String>,
     pub banner_success: Option<String>,
     pub banner_fail: Option<String>,
@@ -186,7 +185,6 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// An entry without attributes.
     pub(super) fn new(name: String, at: Location) -> Self {
         Self { name, at, ..Self::default() }
     }
@@ -243,7 +241,6 @@ impl Draft {
         self.enabled.as_deref().is_none_or(named) && !named(&self.disabled)
     }
 
-    /// Something to say of an attribute.
     pub(super) fn add_note(&mut self, at: &Location, message: impl Into<String>) {
         self.notes.push(at.problem(message));
     }

@@ -5,7 +5,6 @@
 use super::lines::Op;
 use crate::config::location::Spanned;
 
-/// The lines of one attribute.
 #[derive(Clone, Debug)]
 pub(super) struct Edits<T> {
     lines: Vec<(Op, Vec<Spanned<T>>)>,
@@ -18,7 +17,6 @@ impl<T> Default for Edits<T> {
 }
 
 impl<T: Clone + PartialEq> Edits<T> {
-    /// Notes a line.
     pub(super) fn add_line(&mut self, op: Op, values: Vec<Spanned<T>>) {
         self.lines.push((op, values));
     }

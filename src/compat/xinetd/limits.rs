@@ -14,21 +14,14 @@ use crate::config::units::{Rate, parse_digits};
 use crate::config::{Resource, Rlimit};
 use crate::limits::access::Span;
 
-fn parse_limit(given: &Given<'_>) -> Result<Option<u32>, Fault> {
-    if given.first_word().eq_ignore_ascii_case("UNLIMITED") {
-        return Ok(None);
-    }
-    let number = parse_number(given.first_word()).and_then(|number| u32::try_from(number).ok());
-    number.map(Some).ok_or_else(|| given.expected_fault("a number from 0, or UNLIMITED"))
-}
-
-pub(super) fn read_instances(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.instances = Some(parse_limit(given)?);
-    Ok(())
-}
-
-pub(super) fn read_per_source(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.per_source = Some(parse_limit(given)?);
+/// Puts a limit on handlers into a field of the draft.
+pub(super) fn put_limit(field: &mut Option<Option<u32>>, given: &Given<'_>) -> Done {
+    *field = Some(if given.first_word().eq_ignore_ascii_case("UNLIMITED") {
+        None
+    } else {
+        let number = parse_number(given.first_word()).and_then(|number| u32::try_from(number).ok());
+        Some(number.ok_or_else(|| given.expected_fault("a number from 0, or UNLIMITED"))?)
+    });
     Ok(())
 }
 

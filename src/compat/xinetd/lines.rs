@@ -6,7 +6,6 @@
 
 use crate::config::problem::LineCol;
 
-/// A word and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub text: String,
@@ -51,7 +50,6 @@ impl<'a> Lines<'a> {
         Self { rest: bytes.strip_suffix(b"\n").unwrap_or(bytes).split(|byte| *byte == b'\n'), number: 0 }
     }
 
-    /// The number of the last line given.
     pub(super) fn number(&self) -> usize {
         self.number
     }
@@ -81,7 +79,6 @@ impl Line {
         self.text.trim_matches(is_space).chars().eq([character])
     }
 
-    /// The words of the line.
     pub(super) fn all_words(&self) -> Vec<Word> {
         self.words_from(0)
     }

@@ -11,7 +11,6 @@ use super::values::{Done, Given};
 use super::world::World;
 use crate::config::location::Spanned;
 
-/// Which of the two lists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum List {
     OnlyFrom,
@@ -30,7 +29,6 @@ pub(super) fn read_no_access(draft: &mut Draft, given: &Given<'_>, world: &mut W
     Ok(())
 }
 
-/// Reads the words of a line.
 fn read_members(
     draft: &mut Draft,
     given: &Given<'_>,

@@ -87,14 +87,13 @@ fn note_userid(draft: &mut Draft, given: &Given<'_>, items: &[Spanned<LogItem>])
 
 /// Where `log_type` sends lines; not to a file relative to wherever xinetd was started.
 pub(super) fn log_place(log_type: &LogType, at: &Location) -> Result<PlaceSpec, String> {
-    let set = |value| Some(at.spanned(value));
     match log_type {
         LogType::Syslog(facility) => {
-            let facility = Some(at.spanned(*facility));
-            Ok(PlaceSpec { to: set(LogTarget::Syslog), facility, ..PlaceSpec::default() })
+            let (to, facility) = (Some(at.spanned(LogTarget::Syslog)), Some(at.spanned(*facility)));
+            Ok(PlaceSpec { to, facility, ..PlaceSpec::default() })
         }
         LogType::File(path) if path.starts_with('/') => {
-            Ok(PlaceSpec { to: set(LogTarget::File(path.into())), ..PlaceSpec::default() })
+            Ok(PlaceSpec { to: Some(at.spanned(LogTarget::File(path.into()))), ..PlaceSpec::default() })
         }
         LogType::File(path) => Err(format!("{path} is not an absolute path")),
     }

@@ -289,7 +289,6 @@ impl Reader<'_, '_> {
         }
     }
 
-    /// Makes services of the drafts.
     fn make_services(mut self) -> OldTable {
         let drafts = std::mem::take(&mut self.drafts);
         self.old.daemon = service::daemon_spec(&self.defaults, &mut self.old.warnings);
@@ -358,7 +357,6 @@ const BELOW: [&str; 8] = [
     "banner_fail",
 ];
 
-/// A name for messages.
 fn printable_name(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

@@ -125,7 +125,6 @@ fn put_redirect(maker: &mut Maker<'_, '_>) -> Step {
     Ok(())
 }
 
-/// A program of its own.
 fn put_external(maker: &mut Maker<'_, '_>) -> Step {
     let draft = maker.draft;
     let Some(server) = &draft.server else { return Ok(()) };

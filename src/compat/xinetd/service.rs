@@ -28,7 +28,6 @@ pub(super) struct Made {
     pub notes: Vec<Problem>,
 }
 
-/// Makes a specification.
 pub(super) fn make_spec(draft: &Draft, defaults: &Draft, world: &mut World<'_>, on: bool) -> Made {
     let mut maker = Maker { draft, defaults, world, notes: Vec::new(), spec: ServiceSpec::default(), lends: false };
     let result = maker.run_steps(on);
@@ -37,21 +36,17 @@ pub(super) fn make_spec(draft: &Draft, defaults: &Draft, world: &mut World<'_>, 
 
 /// The defaults of xinetd.
 pub(super) fn base_spec() -> ServiceSpec {
-    let nowhere = Location::in_file(&std::path::Path::new("").into(), Default::default());
-    fn set<T>(value: T, at: &Location) -> Option<Spanned<T>> {
-        Some(at.spanned(value))
-    }
-    let at = &nowhere;
+    let at = Location::in_file(&std::path::Path::new("").into(), Default::default());
     let mut spec = ServiceSpec {
-        groups: set(Groups::These(Vec::new()), at),
-        stderr: set(Stderr::Connection, at),
-        instances: set(None, at),
-        when_full: set(WhenFull::Refuse, at),
-        refuse: set(Refuse::Close, at),
+        groups: Some(at.spanned(Groups::These(Vec::new()))),
+        stderr: Some(at.spanned(Stderr::Connection)),
+        instances: Some(at.spanned(None)),
+        when_full: Some(at.spanned(WhenFull::Refuse)),
+        refuse: Some(at.spanned(Refuse::Close)),
         ..ServiceSpec::default()
     };
     for choice in [&mut spec.log.accept, &mut spec.log.exit, &mut spec.log.refuse] {
-        *choice = set(false, at);
+        *choice = Some(at.spanned(false));
     }
     spec
 }
@@ -80,7 +75,6 @@ impl Maker<'_, '_> {
         Ok(())
     }
 
-    /// Turns away what has no equivalent.
     fn check_supported(&mut self) -> Step {
         if self.draft.has_kind(Kind::Rpc) {
             return self

@@ -13,7 +13,6 @@ use crate::config::units::parse_digits;
 
 /// The values of one line.
 pub(super) struct Given<'a> {
-    /// Of the attribute.
     pub name: &'static str,
     pub words: &'a [Word],
     pub op: Op,
@@ -50,6 +49,18 @@ impl<'a> Given<'a> {
             no if no.eq_ignore_ascii_case("no") => Ok(false),
             _ => Err(self.expected_fault("yes or no")),
         }
+    }
+
+    /// Puts a value of `yes` or `no` into a field of the draft.
+    pub(super) fn put_bool(&self, field: &mut Option<bool>) -> Done {
+        *field = Some(self.yes_or_no()?);
+        Ok(())
+    }
+
+    /// Puts a value that may be any word into a field of the draft.
+    pub(super) fn put_word(&self, field: &mut Option<String>) -> Done {
+        *field = Some(self.first_word().to_owned());
+        Ok(())
     }
 
     /// The words up to one that begins with `#`, which people mean as a comment.
@@ -152,11 +163,6 @@ pub(super) fn read_protocol(draft: &mut Draft, given: &Given<'_>, world: &mut Wo
     Ok(())
 }
 
-pub(super) fn read_wait(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.wait = Some(given.yes_or_no()?);
-    Ok(())
-}
-
 pub(super) fn read_user(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
     world.accounts.look_up_user(given.first_word()).map_err(Fault::Broken)?;
     draft.user = Some(given.first_word().to_owned());
@@ -166,11 +172,6 @@ pub(super) fn read_user(draft: &mut Draft, given: &Given<'_>, world: &mut World<
 pub(super) fn read_group(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
     world.accounts.look_up_group(given.first_word()).map_err(Fault::Broken)?;
     draft.group = Some(given.first_word().to_owned());
-    Ok(())
-}
-
-pub(super) fn read_groups(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.groups = Some(given.yes_or_no()?);
     Ok(())
 }
 
@@ -217,11 +218,6 @@ pub(super) fn read_bind(draft: &mut Draft, given: &Given<'_>, world: &mut World<
     Ok(())
 }
 
-pub(super) fn read_v6only(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.v6only = Some(given.yes_or_no()?);
-    Ok(())
-}
-
 pub(super) fn read_redirect(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
     let [host, port] = given.words else { return broken_fault("expected a host and a port") };
     let number = parse_number(&port.text).filter(|number| *number > 0);
@@ -244,26 +240,6 @@ pub(super) fn read_redirect(draft: &mut Draft, given: &Given<'_>, world: &mut Wo
         draft.add_note(given.at, message);
     }
     draft.redirect = Some((host.text.clone(), port));
-    Ok(())
-}
-
-pub(super) fn read_libwrap(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.libwrap = Some(given.first_word().to_owned());
-    Ok(())
-}
-
-pub(super) fn read_banner(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.banner = Some(given.first_word().to_owned());
-    Ok(())
-}
-
-pub(super) fn read_banner_success(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.banner_success = Some(given.first_word().to_owned());
-    Ok(())
-}
-
-pub(super) fn read_banner_fail(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.banner_fail = Some(given.first_word().to_owned());
     Ok(())
 }
 

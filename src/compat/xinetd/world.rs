@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::wrappers::Rules;
 use crate::config::accounts::Accounts;
 use crate::config::endpoint::Ports;
-use crate::config::machine::{Machine, read_list};
+use crate::config::machine::{Machine, read_hosts, read_list};
 
 /// The machine with what it has said so far.
 pub(super) struct World<'a> {
@@ -19,7 +19,6 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Has asked nothing yet.
     pub(super) fn new(machine: &'a dyn Machine) -> Self {
         let (accounts, ports) = (Accounts::new(machine), Ports::new(machine));
         Self { machine, accounts, ports, hosts: None, protocols: None, wrappers: None }
@@ -28,7 +27,7 @@ impl<'a> World<'a> {
     /// The addresses of a host in /etc/hosts, if it is there.
     pub(super) fn find_host(&mut self, name: &str) -> Option<Vec<IpAddr>> {
         let machine = self.machine;
-        let hosts = self.hosts.get_or_insert_with(|| parse_hosts(&read_list(machine, "/etc/hosts")));
+        let hosts = self.hosts.get_or_insert_with(|| read_hosts(machine, |address| address.parse().ok()));
         hosts.get(&name.to_ascii_lowercase()).cloned()
     }
 
@@ -52,22 +51,6 @@ impl<'a> World<'a> {
         });
         rules.rule_about(program)
     }
-}
-
-/// Reads hosts(5): `ADDRESS NAME ALIAS…  # comment`.
-fn parse_hosts(text: &str) -> HashMap<String, Vec<IpAddr>> {
-    let mut hosts: HashMap<String, Vec<IpAddr>> = HashMap::new();
-    for line in text.lines() {
-        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
-        let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
-        for name in words {
-            let addresses = hosts.entry(name.to_ascii_lowercase()).or_default();
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-    }
-    hosts
 }
 
 #[cfg(test)]

@@ -34,7 +34,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_MUX_NAME_BYTES: usize = 64;
 
 impl Checker<'_> {
-    /// The names by which a service can be asked for.
     pub(crate) fn mux_names(&mut self, spec: &ServiceSpec, listen: &[Endpoint]) -> Vec<MuxName> {
         let entries = spec.listen.iter().flat_map(|set| &set.value);
         let mut found = Vec::new();

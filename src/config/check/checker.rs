@@ -21,7 +21,6 @@ pub(crate) struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    /// Has seen nothing yet.
     pub(crate) fn new(machine: &'a dyn Machine) -> Self {
         Self {
             machine,

@@ -57,7 +57,6 @@ pub(crate) fn write_section<S: Keys>(spec: &S) -> Mapping {
     map
 }
 
-/// A section as a JSON Schema.
 pub(crate) fn schema_of<S: Keys>(scope: Scope) -> Json {
     let mut object = Object { scope, properties: JsonMap::new(), required: Vec::new() };
     S::describe(&mut object);
@@ -72,7 +71,6 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// May a key stand here?
     pub(crate) fn admits_key(&mut self, key: &'static str, rule: Option<&Rule>) -> bool {
         let Some(Rule { service_only, missing }) = rule else { return true };
         if self.scope == Scope::Defaults && service_only.is_some() {
@@ -106,7 +104,6 @@ impl Object {
     }
 }
 
-/// A default in one line.
 fn one_line(value: &Yaml) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -18,8 +18,8 @@ use crate::config::reader::{Expected, ValueReader};
 use crate::config::section::Section;
 use crate::config::units::{self, Rate};
 use crate::config::values::{
-    Form, Groups, Octal, OneOf, Whole, Word, absolute_path, boolean_form, groups_form, limit_form, network_form,
-    positive_duration, rate_notation, text_form, word_notation,
+    Form, Groups, Octal, OneOf, Whole, Word, above_zero, absolute_path, boolean_form, groups_form, limit_form,
+    network_form, rate_notation, text_form, word_notation,
 };
 use crate::config::{Refuse, Rlimit, Stderr, WhenFull};
 use crate::limits::access::Span;
@@ -76,9 +76,9 @@ section! {
         /// Where redirect leads.
         [OWN] to: Option<Spanned<(String, u16)>> = redirect_target();
         /// How long redirect waits for its connection.
-        [OWN] connect_timeout: Option<Spanned<Duration>> = positive_duration();
+        [OWN] connect_timeout: Option<Spanned<Duration>> = above_zero();
         /// After how long without a byte redirect ends.
-        [OWN] idle_timeout: Option<Spanned<Duration>> = positive_duration();
+        [OWN] idle_timeout: Option<Spanned<Duration>> = above_zero();
         /// The user that handlers run as; the daemon's own unless given.
         user: Option<Spanned<String>> = word_notation("a user's name or number");
         /// The group of handlers; the user's unless given.
@@ -118,7 +118,7 @@ section! {
         /// How much penalty time each event adds for a source.
         penalties: PenaltySpec = Sub::Here;
         /// How long a handler may live.
-        lifetime: Option<Spanned<Duration>> = positive_duration();
+        lifetime: Option<Spanned<Duration>> = above_zero();
         /// Networks whose clients are accepted; all unless given.
         allow: SpannedList<IpNet> = List(network_form());
         /// Networks whose clients are refused; the more specific of allow and deny decides.
