@@ -9,8 +9,8 @@ pub(crate) enum Format {
     Inetd,
 }
 
-/// The format of a file. The first line that tells it decides; a file that says nothing is YAML, and what is wrong with
-/// it is said there.
+/// The format of a file. The first line that tells it decides; a file that says nothing is YAML, and what is wrong
+/// with it is said there.
 pub(crate) fn recognise_format(bytes: &[u8]) -> Format {
     let lines = bytes.split(|byte| *byte == b'\n');
     lines.filter_map(|line| line_format(&String::from_utf8_lossy(line))).next().unwrap_or(Format::Yaml)

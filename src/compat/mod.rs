@@ -1,7 +1,7 @@
 //! The old formats: inetd.conf in six dialects and xinetd.conf, read into the same table, and translated into YAML.
 //!
-//! [`load`] is the door for every table, whatever its format; the YAML itself is [`crate::config`]'s. Nothing here keeps
-//! state, and any bytes will do.
+//! [`load`] is the door for every table, whatever its format; the YAML itself is [`crate::config`]'s. Nothing here
+//! keeps state, and any bytes will do.
 
 mod format;
 pub mod import;

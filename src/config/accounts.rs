@@ -1,7 +1,7 @@
 //! Users and groups by name or number, each looked up once.
 //!
-//! [`super::check`] keeps one [`Accounts`] while a table is loaded, so that a thousand services of one user cost one
-//! look-up of the [`Machine`]. Errors are messages for the key that named the account.
+//! [`super::check`] keeps one [`Accounts`] while a table is loaded, so that a thousand services of one user cost
+//! one look-up of the [`Machine`]. Errors are messages for the key that named the account.
 
 use std::collections::{BTreeSet, HashMap};
 

@@ -1,7 +1,7 @@
 //! Finds endpoints that cannot both be bound: the kernel would refuse the second with "address in use".
 //!
-//! [`super::load::load_table`] calls [`find_clashes`] once for all services that are on. It is given endpoints in reading order and gives
-//! pairs; the time is that of sorting.
+//! [`super::load::load_table`] calls [`find_clashes`] once for all services that are on. It is given endpoints in
+//! reading order and gives pairs; the time is that of sorting.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -41,7 +41,8 @@ fn specific_address(endpoint: &Endpoint) -> Option<SocketAddr> {
     }
 }
 
-/// Pairs of claims that clash, as the numbers of the earlier and the later; each claim is the later of one pair at most.
+/// Pairs of claims that clash, as the numbers of the earlier and the later; each claim is the later of one pair at
+/// most.
 pub(crate) fn find_clashes(claims: &[Claim<'_>]) -> Vec<(usize, usize)> {
     let mut sorted: Vec<&Claim<'_>> = claims.iter().collect();
     // In each place those for all addresses come first, then equal addresses side by side.

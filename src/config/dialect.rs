@@ -1,5 +1,5 @@
-//! The names of the dialects of inetd.conf, which `include` and `--dialect` take. What differs between them is for the reader of
-//! that format.
+//! The names of the dialects of inetd.conf, which `include` and `--dialect` take. What differs between them is for
+//! the reader of that format.
 
 use std::fmt;
 use std::str::FromStr;

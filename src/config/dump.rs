@@ -1,9 +1,9 @@
-//! Writes a table as YAML that reads back to the same table, with every default filled in and nothing looked up again
-//! but what the file itself names.
+//! Writes a table as YAML that reads back to the same table, with every default filled in and nothing looked up
+//! again but what the file itself names.
 //!
 //! `oxinetd --dump` calls [`dump`]; so may anything that shows the table. It goes from checked services back to
-//! specifications, which write themselves (`super::keys`). What it writes stands alone: no `include`, no `defaults`.
-//! Dumping what was read from a dump gives the same bytes. It cannot fail: a table holds only text.
+//! specifications, which write themselves (`super::keys`). What it writes stands alone: no `include`, no
+//! `defaults`. Dumping what was read from a dump gives the same bytes. It cannot fail: a table holds only text.
 
 use std::ffi::CStr;
 
@@ -159,7 +159,7 @@ fn put_handler(spec: &mut ServiceSpec, service: &Service) {
     }
 }
 
-/// A service whose clients nobody sees has no limits of a source.
+/// A service whose clients the daemon does not see has no limits of a source.
 fn put_levels(spec: &mut ServiceSpec, service: &Service) {
     let visibility = ClientVisibility::of_sockets(&service.listen, service.wait);
     if visibility != ClientVisibility::Hidden {

@@ -1,7 +1,8 @@
 //! The grammar of `listen`: `[tcp|tcp4|tcp6|mptcp|udp|udp4|udp6/][ADDRESS:]PORT`, `unix:/path`, `unix-dgram:/path`.
 //!
-//! [`super::check`] calls [`Ports::parse_endpoints`]. Names of ports come from the machine's /etc/services, read once when first needed;
-//! names of interfaces from the kernel; names of hosts are never looked up. Errors say what would be right.
+//! [`super::check`] calls [`Ports::parse_endpoints`]. Names of ports come from the machine's /etc/services, read
+//! once when first needed; names of interfaces from the kernel; names of hosts are never looked up. Errors say what
+//! would be right.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};

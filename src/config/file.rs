@@ -1,7 +1,7 @@
 //! Brings a file into memory, and the text of a YAML file as values, or says why not.
 //!
-//! Only [`super::files`] opens and [`super::load::load_table`] reads YAML. It never blocks on a FIFO or a device, never reads more than
-//! [`MAX_FILE_BYTES`], and never gives serde_yaml a text that it could trip over.
+//! Only [`super::files`] opens and [`super::load::load_table`] reads YAML. It never blocks on a FIFO or a device,
+//! never reads more than [`MAX_FILE_BYTES`], and never gives serde_yaml a text that it could trip over.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -68,8 +68,8 @@ pub(crate) fn decode_source(bytes: Vec<u8>, name: &Rc<Path>) -> Result<Rc<Source
     Ok(Rc::new(SourceText::new(name, text.strip_prefix('\u{feff}').unwrap_or(&text))))
 }
 
-/// The values of a text that has nothing wrong with it, as far as serde_yaml can tell. Not every text is for it alone
-/// to judge.
+/// The values of a text that has nothing wrong with it, as far as serde_yaml can tell. Not every text is for it
+/// alone to judge.
 pub(crate) fn plain_values(source: &SourceText) -> Option<Value> {
     if source.index_first() {
         return None;
@@ -77,8 +77,8 @@ pub(crate) fn plain_values(source: &SourceText) -> Option<Value> {
     serde_yaml::from_str(source.text()).ok()
 }
 
-/// The values of any text, unless it is so wrong that there are none; what is wrong goes to `problems`. Does the text
-/// hold merge keys, which change the order of keys?
+/// The values of any text, unless it is so wrong that there are none; what is wrong goes to `problems`. Does the
+/// text hold merge keys, which change the order of keys?
 pub(crate) fn any_values(source: &SourceText, problems: &mut Vec<Problem>) -> Option<(Value, bool)> {
     let indexed = source.index_for(None);
     problems.extend_from_slice(&indexed.problems);
@@ -113,7 +113,8 @@ fn position_after(before: &str) -> LineCol {
 }
 
 fn parse_values(text: &str, duplicates: bool, merges: bool) -> serde_yaml::Result<Value> {
-    // The duplicates are already problems; the rest of the file is read all the same, so that all problems are seen.
+    // The duplicates are already problems; the rest of the file is read all the same, so that all problems are
+    // seen.
     let mut value: Value =
         if duplicates { serde_yaml::from_str::<FirstWins>(text)?.0 } else { serde_yaml::from_str(text)? };
     for _ in 0..if merges { MAX_MERGE_LEVELS } else { 0 } {

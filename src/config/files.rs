@@ -1,7 +1,7 @@
 //! The files that one table is read from: each of them once, and in which order they were named.
 //!
-//! [`super::load::load_table`] keeps one [`Files`], and lends it to a reader whose format has files that name others. It opens
-//! and reads, and knows nothing of formats.
+//! [`super::load::load_table`] keeps one [`Files`], and lends it to a reader whose format has files that name
+//! others. It opens and reads, and knows nothing of formats.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -49,8 +49,8 @@ impl Files {
     }
 }
 
-/// The files that a name or pattern means, relative to the file that it stands in; those of a pattern in the order of
-/// their bytes.
+/// The files that a name or pattern means, relative to the file that it stands in; those of a pattern in the order
+/// of their bytes.
 pub(crate) fn expand_pattern(pattern: &str, at: &Location, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
     let base = at.base_directory();
     if !pattern.contains(['*', '?', '[']) {

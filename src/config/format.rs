@@ -1,7 +1,8 @@
 //! The interface between the table's reader and the readers of other formats.
 //!
-//! A reader of an old format turns the bytes of a file into an [`OldTable`]: services as [`ServiceSpec`], every value with its
-//! place, and what is to be said about them. It never stops at a problem, and never panics, whatever the bytes are.
+//! A reader of an old format turns the bytes of a file into an [`OldTable`]: services as [`ServiceSpec`], every
+//! value with its place, and what is to be said about them. It never stops at a problem, and never panics, whatever
+//! the bytes are.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -15,8 +16,8 @@ use super::problem::Problem;
 
 /// The readers of formats other than YAML. The caller that loads a table provides them.
 pub(crate) trait OldFormats {
-    /// Reads a file, and what it includes, if its format is not YAML. Where a dialect is given it is an inetd.conf, whatever
-    /// it looks like.
+    /// Reads a file, and what it includes, if its format is not YAML. Where a dialect is given it is an inetd.conf,
+    /// whatever it looks like.
     fn read_old(
         &self,
         bytes: &[u8],
@@ -40,8 +41,8 @@ pub(crate) struct ServiceEntry {
 /// The result of reading a file of an old format, with the files that it includes.
 #[derive(Default)]
 pub(crate) struct OldTable {
-    /// The services, whether on or off. A service that the old daemon does not start for a mistake is not among them,
-    /// but among the warnings.
+    /// The services, whether on or off. A service that the old daemon does not start for a mistake is not among
+    /// them, but among the warnings.
     pub services: Vec<ServiceEntry>,
     /// The defaults of the old daemon. They lie under everything, also under the `defaults` of a
     /// YAML file that includes this one.

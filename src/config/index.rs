@@ -1,9 +1,10 @@
 //! The positions in a YAML file: a tree of them beside the tree of values.
 //!
-//! serde_yaml forgets positions, so a second reading by saphyr-parser's events gives every key and value its line and
-//! column, and says at exact positions what serde_yaml would refuse without one or must not see: duplicate keys, nesting
-//! too deep for a recursive reader, NUL characters, a second document. Only [`super::source`] calls this, when something
-//! has to be said. It never interprets a value. It fails with problems; the tree it then gives, if any, is whole.
+//! serde_yaml forgets positions, so a second reading by saphyr-parser's events gives every key and value its line
+//! and column, and says at exact positions what serde_yaml would refuse without one or must not see: duplicate
+//! keys, nesting too deep for a recursive reader, NUL characters, a second document. Only [`super::source`] calls
+//! this, when something has to be said. It never interprets a value. It fails with problems; the tree it then
+//! gives, if any, is whole.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as MapEntry;
@@ -85,8 +86,8 @@ pub(crate) struct Index {
     pub duplicates: bool,
 }
 
-/// Reads `text`; everything found wrong goes to `problems`. `None` if serde_yaml must not see the text. Where `only` names
-/// a service, the other services are left out, to save memory.
+/// Reads `text`; everything found wrong goes to `problems`. `None` if serde_yaml must not see the text. Where
+/// `only` names a service, the other services are left out, to save memory.
 pub(crate) fn build_index(
     file: &Rc<Path>,
     text: &str,
@@ -255,7 +256,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Is the node that was finished last a service that nobody asks for?
+    /// Is the node that was finished last a service other than the wanted one?
     fn is_other_service(&self) -> bool {
         let [Frame { key: Some((section, _)), .. }, Frame { key: Some((name, _)), .. }] = &self.frames[..] else {
             return false;

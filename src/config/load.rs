@@ -1,13 +1,13 @@
 //! Reads the files of a table and everything that they include, and gives the table or all that is wrong.
 //!
-//! [`load_table`] is the only entry. It reads files and asks the name service, so it belongs before the daemon's loop or in a
-//! reload, never between two connections. It keeps nothing.
+//! [`load_table`] is the only entry. It reads files and asks the name service, so it belongs before the daemon's
+//! loop or in a reload, never between two connections. It keeps nothing.
 //!
-//! A file may hold `include`, `daemon`, `defaults` and `services`. `include` names files or patterns, relative to the
-//! file that it stands in; what a pattern finds is read in the order of its bytes, and may be nothing. `daemon` may
-//! stand in one file. `defaults` hold for the services of their own file and, with that file's own `defaults` laid
-//! over them, for those that it includes; files named side by side on the command line know nothing of each other's.
-//! A file's own services come before those it includes.
+//! A file may hold `include`, `daemon`, `defaults` and `services`. `include` names files or patterns, relative to
+//! the file that it stands in; what a pattern finds is read in the order of its bytes, and may be nothing. `daemon`
+//! may stand in one file. `defaults` hold for the services of their own file and, with that file's own `defaults`
+//! laid over them, for those that it includes; files named side by side on the command line know nothing of each
+//! other's. A file's own services come before those it includes.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -95,8 +95,8 @@ impl<'a> Reader<'a> {
         Self { options, files: Files::default(), sources, problems, warnings, daemon: None, entries: Vec::new() }
     }
 
-    /// Reads a file, whatever its format, and what it includes. `from` is the place that names it, and gives the dialect
-    /// if it is known.
+    /// Reads a file, whatever its format, and what it includes. `from` is the place that names it, and gives the
+    /// dialect if it is known.
     pub(crate) fn read_file(
         &mut self,
         path: &Path,
@@ -273,7 +273,7 @@ fn report_clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Prob
     for (earlier, later) in clash::find_clashes(&claims) {
         let ((first, taken, place), (_, endpoint, at)) = (wanted[earlier], wanted[later]);
         let (name, place) = (&first.name, place);
-        problems.push(at.problem(format!("{endpoint} cannot be had beside {taken} of service {name}, at {place}")));
+        problems.push(at.problem(format!("{endpoint} cannot be bound beside {taken} of service {name}, at {place}")));
     }
 }
 
@@ -342,8 +342,8 @@ mod tests {
     }
 
     proptest! {
-        /// Where serde_yaml alone finds nothing wrong, the index finds nothing either but its own stricter grammar, and
-        /// the values are the same.
+        /// Where serde_yaml alone finds nothing wrong, the index finds nothing either but its own stricter grammar,
+        /// and the values are the same.
         #[test]
         fn both_ways_give_the_same(at in 0..GOOD.len(), length in 0..4_usize, pieces in prop::collection::vec(piece(), 0..3)) {
             let mut text = GOOD.to_owned();

@@ -1,9 +1,9 @@
 //! The location of a value: its file, the keys that lead to it, and on request its line and column.
 //!
-//! A [`Location`] is made for every value of a table and is one pointer, since a thousand services have many values. In
-//! a YAML file it holds the path of keys and looks line and column up in the [`SourceText`] when it is printed; a reader
-//! of an old format gives them at once. Asking never fails: where the position is unknown it is that of what stands
-//! around it.
+//! A [`Location`] is made for every value of a table and is one pointer, since a thousand services have many
+//! values. In a YAML file it holds the path of keys and looks line and column up in the [`SourceText`] when it is
+//! printed; a reader of an old format gives them at once. Asking never fails: where the position is unknown it is
+//! that of what stands around it.
 
 use std::borrow::Cow;
 use std::fmt;

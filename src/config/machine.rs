@@ -2,8 +2,8 @@
 //! in /etc.
 //!
 //! `load_table` is given the machine that it runs on, [`Local`]. A caller that checks a table for another machine
-//! gives a [`Machine`] of its own. Answers may be slow, as a name service may be remote. Errors are messages for the
-//! place that named the thing.
+//! gives a [`Machine`] of its own. Answers may be slow, as a name service may be remote. Errors are messages for
+//! the place that named the thing.
 
 use std::collections::HashMap;
 use std::ffi::CString;
@@ -26,7 +26,7 @@ pub struct Account {
     pub gid: Option<u32>,
 }
 
-/// As whom the daemon runs.
+/// User and groups of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Effective user id.
@@ -46,7 +46,7 @@ impl Identity {
         Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), groups }
     }
 
-    /// Can it run handlers as somebody else? Miri's user is not root, and does.
+    /// Can it run handlers as other users? Miri's user is not root, and can.
     #[must_use]
     pub fn is_root(&self) -> bool {
         cfg!(miri) || self.uid == 0
@@ -69,7 +69,7 @@ pub trait Machine {
     /// The reason why the user database could not be read.
     fn user_of(&self, uid: u32) -> Result<Option<Account>, String>;
 
-    /// As whom the daemon runs that the table is for.
+    /// User and groups of the daemon that the table is for.
     fn daemon(&self) -> Identity {
         Identity::of_process()
     }

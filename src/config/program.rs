@@ -1,8 +1,8 @@
 //! Looks for programs when the table is loaded, so that a misspelt path is an error with a line number and not
 //! a failure at the first connection.
 //!
-//! [`super::machine::Local`] asks it. A path is looked up as the handler will see it: inside `chroot`, symbolic links
-//! included (openat2(2), `RESOLVE_IN_ROOT`). Nothing is read or run.
+//! [`super::machine::Local`] asks it. A path is looked up as the handler will see it: inside `chroot`, symbolic
+//! links included (openat2(2), `RESOLVE_IN_ROOT`). Nothing is read or run.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Reads one value of a YAML file: the few ways that all notations of values are made of.
 //!
-//! Only [`super::section`] makes a [`ValueReader`], and only [`super::values`] reads with it. It looks at nothing but the
-//! value. What does not fit is [`Expected`], in words for the administrator.
+//! Only [`super::section`] makes a [`ValueReader`], and only [`super::values`] reads with it. It looks at nothing
+//! but the value. What does not fit is [`Expected`], in words for the administrator.
 
 use serde_yaml::Value;
 

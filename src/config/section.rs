@@ -1,7 +1,8 @@
 //! Reads a map key after key: each key is taken once with a reader for its value, each bad one becomes a problem at
-//! its exact place, and what nobody took is unknown.
+//! its exact place, and a key without a reader is unknown.
 //!
-//! Only [`super::keys`] and [`super::load::load_table`] use this. It knows no key itself, and never stops at a problem.
+//! Only [`super::keys`] and [`super::load::load_table`] use this. It knows no key itself, and never stops at a
+//! problem.
 
 use serde_yaml::{Mapping, Value};
 
@@ -65,7 +66,7 @@ impl<'a> Section<'a> {
         };
         let element = |(index, value)| self.read_with(value, at.of_element(index), &read);
         let values: Vec<Spanned<T>> = elements.iter().enumerate().filter_map(element).collect();
-        // If every element was wrong, this is not the empty list that somebody wrote.
+        // If every element was wrong, this is not a list that was written empty.
         (elements.is_empty() || !values.is_empty()).then_some(Spanned { value: values, at })
     }
 

@@ -1,13 +1,13 @@
-//! The text of a YAML file, and where things stand in it, which is found out only when somebody asks.
+//! The text of a YAML file, and the positions in it, which are found only on request.
 //!
 //! serde_yaml reads the values and forgets positions. Positions are needed where something is wrong and where
-//! `oxinetctl explain` names a line, so the index of a text ([`super::index`]) is made at the first question, and kept
-//! until [`SourceText::drop_index`]: a start or a reload of a good table parses each file once. A
-//! [`super::location::Location`] keeps the text alive, so that it means the table in force, whatever becomes of the file.
-//! The index takes a multiple of the text, so once the table is loaded it holds one service at a time.
+//! `oxinetctl explain` names a line, so the index of a text ([`super::index`]) is made at the first question, and
+//! kept until [`SourceText::drop_index`]: a start or a reload of a good table parses each file once. A
+//! [`super::location::Location`] keeps the text alive, so that it means the table in force, whatever becomes of the
+//! file. The index takes a multiple of the text, so once the table is loaded it holds one service at a time.
 //!
-//! Some texts must be indexed before serde_yaml sees them; [`SourceText::index_first`] recognises them. Nothing here
-//! fails: what the index finds wrong is in it.
+//! Some texts must be indexed before serde_yaml sees them; [`SourceText::index_first`] recognises them. Nothing
+//! here fails: what the index finds wrong is in it.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -59,9 +59,10 @@ impl SourceText {
         self.plain_integers
     }
 
-    /// Must this be indexed before serde_yaml reads it? That is so if it may hold what only the index refuses: texts
-    /// with NUL characters, aliases that stand for very much, nesting so deep that libyaml takes quadratic time,
-    /// brackets over lines that are not indented; and if it may hold merge keys, which change the order of keys.
+    /// Must this be indexed before serde_yaml reads it? That is so if it may hold what only the index refuses:
+    /// texts with NUL characters, aliases that stand for very much, nesting so deep that libyaml takes quadratic
+    /// time, brackets over lines that are not indented; and if it may hold merge keys, which change the order of
+    /// keys.
     pub(crate) fn index_first(&self) -> bool {
         let signs = ["&", "<<", "\\0", "\\x00", "\\u0000", "\\U00000000"];
         signs.iter().any(|sign| self.text.contains(sign)) || has_odd_brackets(&self.text)
@@ -81,7 +82,7 @@ impl SourceText {
         Rc::clone(indexed.insert(Rc::new(Indexed { only: only.map(Into::into), index, problems })))
     }
 
-    /// Has somebody asked for a position in a text that the index refuses?
+    /// Was a position requested in a text that the index refuses?
     pub(crate) fn is_refused(&self) -> bool {
         self.indexed.borrow().as_ref().is_some_and(|indexed| indexed.index.is_none())
     }
@@ -98,8 +99,8 @@ impl SourceText {
     }
 }
 
-/// Do lists and maps in brackets nest too deep or reach over lines, or do the brackets not match? Those in texts and
-/// comments count too.
+/// Do lists and maps in brackets nest too deep or reach over lines, or do the brackets not match? Those in texts
+/// and comments count too.
 fn has_odd_brackets(text: &str) -> bool {
     let mut depth = 0_usize;
     for byte in text.bytes() {

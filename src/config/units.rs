@@ -1,7 +1,7 @@
 //! The small notations of the table: durations, sizes, rates, times of day, words with numbers behind them.
 //!
-//! Pure functions from text to a value; `None` means that the text is not in the notation, and the caller says what it
-//! expected. Only [`crate::config`] calls them. [`duration_text`] writes what [`parse_duration`] reads.
+//! Pure functions from text to a value; `None` means that the text is not in the notation, and the caller says what
+//! it expected. Only [`crate::config`] calls them. [`duration_text`] writes what [`parse_duration`] reads.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -129,8 +129,8 @@ fn parse_minute(text: &str) -> Option<u16> {
     u16::try_from(minutes).ok()
 }
 
-/// Reads a network, or an address as the network that holds nothing else. `Err` is the network that was meant, if host
-/// bits are set.
+/// Reads a network, or an address as the network that holds nothing else. `Err` is the network that was meant, if
+/// host bits are set.
 pub fn parse_network(text: &str) -> Option<Result<IpNet, IpNet>> {
     let network: IpNet = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
     Some(if network == network.trunc() { Ok(network) } else { Err(network.trunc()) })

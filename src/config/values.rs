@@ -1,8 +1,8 @@
 //! The notations of values: how each is read, how it is written, and how the JSON Schema describes it.
 //!
-//! A key names its notation where it is declared ([`super::keys`]). A notation is not a type, since many share one: a
-//! duration may have to be longer than 0, or in whole seconds. What is written reads back to the same value. Reading
-//! looks at nothing but the value, and fails with what was expected.
+//! A key names its notation where it is declared ([`super::keys`]). A notation is not a type, since many share one:
+//! a duration may have to be longer than 0, or in whole seconds. What is written reads back to the same value.
+//! Reading looks at nothing but the value, and fails with what was expected.
 
 use std::time::Duration;
 

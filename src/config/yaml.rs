@@ -1,15 +1,16 @@
-//! Writes YAML as people write it: short lists and maps on a line, words without quotation marks where they need none,
-//! comments.
+//! Writes YAML as people write it: short lists and maps on a line, words without quotation marks where they need
+//! none, comments.
 //!
-//! Only `compat::import` uses it, for values of the schema: texts, numbers, booleans, and lists and maps of them, two
-//! levels deep. What is written reads back to the same values.
+//! Only `compat::import` uses it, for values of the schema: texts, numbers, booleans, and lists and maps of them,
+//! two levels deep. What is written reads back to the same values.
 
 use serde_yaml::{Mapping, Value};
 
 /// The longest line that a list or map may make.
 const MAX_LINE_CHARS: usize = 100;
 
-/// Writes the entries of a map, `indent` blanks to the right, each with the comment that `comment` gives for its key.
+/// Writes the entries of a map, `indent` blanks to the right, each with the comment that `comment` gives for its
+/// key.
 pub(crate) fn write_entries(map: &Mapping, indent: usize, comment: &dyn Fn(&str) -> Option<String>, out: &mut String) {
     for (key, value) in map {
         let key = key.as_str().unwrap_or_default();
@@ -84,7 +85,7 @@ fn looks_numeric(text: &str) -> bool {
         && text.contains(|c: char| c.is_ascii_digit())
         && text.chars().all(|c| c.is_ascii_digit() || "+-._:eExXoO".contains(c));
     let word = ["y", "n", "yes", "no", "on", "off", "true", "false", "null", "~"];
-    // An address is none to anybody.
+    // No reader takes an address for one.
     let dots = text.matches('.').count();
     (number && dots < 2) || word.iter().any(|other| text.eq_ignore_ascii_case(other))
 }
@@ -119,7 +120,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a text holds, it comes back, alone and within a list and a map.
+        /// Any text comes back as it was, alone and within a list and a map.
         #[test]
         fn any_text_comes_back(text in any::<String>(), word in "[-a-z0-9:#,\\[{ '\"&*!|>%@`.~=/+]{0,8}") {
             for text in [text, word] {

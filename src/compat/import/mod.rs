@@ -1,9 +1,9 @@
 //! Translates tables of old formats into YAML.
 //!
-//! oxinetctl(8) calls [`import`]. What it writes gives the same table as the old files do: each service has the keys that
-//! its own file gave it, and what all have alike stands once, in `defaults`. Ports are numbers, with the name that was
-//! written as a comment; comments of the old files stay with the services that they stand before. What can't be translated
-//! is left out, and said.
+//! oxinetctl(8) calls [`import`]. What it writes gives the same table as the old files do: each service has the
+//! keys that its own file gave it, and what all have alike stands once, in `defaults`. Ports are numbers, with the
+//! name that was written as a comment; comments of the old files stay with the services that they stand before.
+//! What can't be translated is left out, and said.
 
 mod comments;
 mod common;
@@ -67,7 +67,7 @@ pub fn import(files: &[PathBuf], options: &Options<'_>) -> Result<Imported, Vec<
     Ok(Imported { yaml, problems, warnings })
 }
 
-/// Reads files that must be of an old format. What is wrong with single services is for those who load them.
+/// Reads files that must be of an old format. Problems with single services are reported when they are loaded.
 fn read_old_files(reader: &mut Reader<'_>, files: &[PathBuf]) -> Result<(), Vec<Problem>> {
     let mut wrong = Vec::new();
     for file in files {

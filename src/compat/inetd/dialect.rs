@@ -1,8 +1,8 @@
 //! The dialects of inetd.conf: the same bytes mean different things to different daemons.
 //!
-//! The answers here are all that the rest of this folder needs to know of one. They are facts of
-//! the sources of openbsd-inetd 0.20221205 (with Debian's patches, and without), GNU inetutils 2.4 (as Debian ships it),
-//! FreeBSD and NetBSD (2026) and BusyBox 1.36.
+//! The answers here are all that the rest of this folder needs to know of one. They are facts of the sources of
+//! openbsd-inetd 0.20221205 (with Debian's patches, and without), GNU inetutils 2.4 (as Debian ships it), FreeBSD
+//! and NetBSD (2026) and BusyBox 1.36.
 
 use crate::config::dialect::Dialect;
 

@@ -1,8 +1,8 @@
 //! Lints for entries: mistakes about which old daemons say nothing.
 //!
-//! Each gets a warning of its own. The program gets the same arguments as from the old daemon, unless these open a hole:
-//! an interpreter that reads its program from the client ([`is_interpreter`]), and a tcpd that runs itself for ever
-//! ([`is_tcpd_of_itself`]).
+//! Each gets a warning of its own. The program gets the same arguments as from the old daemon, unless these open a
+//! hole: an interpreter that reads its program from the client ([`is_interpreter`]), and a tcpd that runs itself
+//! for ever ([`is_tcpd_of_itself`]).
 
 use super::entry::Entry;
 use super::lines::{Line, Word};
@@ -26,7 +26,7 @@ impl Reading<'_> {
             let kind = words.get(index + 1).is_some_and(|next| ["stream", "dgram"].contains(&next.text.as_str()));
             if kind && words.len() > index + 5 {
                 let message = "this line begins with a blank, so it belongs to the entry before: its words are arguments \
-                               there, and there is no service of its own; surely it should begin at the margin";
+                               there, and there is no service of its own; did you mean to begin it at the margin?";
                 self.warn(&entry.field_location("arguments", word), message);
             }
         }
@@ -37,12 +37,12 @@ impl Reading<'_> {
         let message = if word.continues {
             format!(
                 "this is no comment to {daemon}, which knows them at the margin only: its words are arguments of the \
-                     entry before, and are so here; surely a comment was meant"
+                     entry before, and are so here; did you mean a comment?"
             )
         } else {
             format!(
-                "{daemon} knows no comments at the end of an entry: these words are arguments, and are so here; surely \
-                     a comment was meant, which has a line of its own"
+                "{daemon} knows no comments at the end of an entry: these words are arguments, and are so here; did \
+                     you mean a comment, which has a line of its own?"
             )
         };
         self.warn(&entry.field_location("arguments", word), message);
@@ -56,7 +56,7 @@ impl Reading<'_> {
         if is_interpreter(path) && name.starts_with('/') && base_name(name) != base_name(path) {
             let message = format!(
                 "the first argument is the program's own name, so {path} gets no script and runs whatever the client \
-                 sends; oxinetd runs {name}, as was surely meant: write {path} {} {name}",
+                 sends; oxinetd runs {name}; did you mean {path} {} {name}?",
                 base_name(path)
             );
             self.warn(&first.at, message);
@@ -67,7 +67,7 @@ impl Reading<'_> {
             let base = base_name(path);
             let message = format!(
                 "the first argument is the program's own name: it is called {name:?} and gets {} argument(s), and does so \
-                 here; surely its name was forgotten: write {path} {base} {name}",
+                 here; did you mean {path} {base} {name}?",
                 rest.len()
             );
             self.warn(&first.at, message);

@@ -1,8 +1,8 @@
 //! The notation that all dialects share: an entry is a line of fields.
 //!
-//! `[HOST[,HOST…]:]SERVICE TYPE PROTOCOL WAIT USER PROGRAM [ARGUMENT…]`. [`super::read_table`] calls [`Reading::read_fields`]
-//! for each line. A field that the old daemon would have turned away costs the entry, with a warning, as it did there; one
-//! that has no equivalent here is an error.
+//! `[HOST[,HOST…]:]SERVICE TYPE PROTOCOL WAIT USER PROGRAM [ARGUMENT…]`. [`super::read_table`] calls
+//! [`Reading::read_fields`] for each line. A field that the old daemon would have turned away costs the entry, with
+//! a warning, as it did there; one that has no equivalent here is an error.
 
 use super::entry::{Entry, Limits, Protocol};
 use super::lines::{Line, Word};
@@ -73,7 +73,7 @@ impl Reading<'_> {
             return Some(Head { hosts: None, service: first.clone(), rest });
         };
         let list = host_list(hosts);
-        // A blank behind the colon is none to those who look for the service in the next word.
+        // After a colon and a blank, these dialects look for the service in the next word.
         let in_next = self.dialect != Dialect::Gnu && self.dialect != Dialect::Busybox;
         let (service, rest) = match (service, rest.split_first()) {
             ("", None) => {
@@ -173,8 +173,7 @@ impl Reading<'_> {
             if self.dialect == Dialect::Busybox {
                 return self.skip(at, format!("{kind} and {name} do not go together; {kind} is {meant}"));
             }
-            let message =
-                format!("inetd goes by the type, {kind}, and serves {meant}; surely {meant} was meant here too");
+            let message = format!("inetd goes by the type, {kind}, and serves {meant}; did you mean {meant} here too?");
             self.warn(at, message);
         }
         Some(protocol)

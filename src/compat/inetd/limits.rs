@@ -37,7 +37,7 @@ impl Reading<'_> {
             _ => {
                 let hint = match word.contains('/') {
                     true => "limits behind a slash are FreeBSD's; see --dialect",
-                    false => "surely wait or nowait was meant",
+                    false => "did you mean wait or nowait?",
                 };
                 let message = format!("{} takes {word:?} for nowait, and so does oxinetd; {hint}", self.daemon_name());
                 self.warn(at, message);
@@ -71,7 +71,8 @@ impl Reading<'_> {
         }
     }
 
-    /// `wait[/HANDLERS[/PER-MINUTE-AND-SOURCE[/HANDLERS-PER-SOURCE]]]`; letters behind `wait` are not looked at there.
+    /// `wait[/HANDLERS[/PER-MINUTE-AND-SOURCE[/HANDLERS-PER-SOURCE]]]`; letters behind `wait` are not looked at
+    /// there.
     fn read_freebsd_limits(&mut self, text: &str, at: &Location) -> Option<(bool, Limits)> {
         let mut parts = text.split('/');
         let word = parts.next().unwrap_or_default();

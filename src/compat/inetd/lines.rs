@@ -1,8 +1,8 @@
 //! Lines and words of inetd.conf, as each daemon splits them: comments, continued lines, quotation marks.
 //!
-//! [`super::read_table`] takes [`Line`]s until there are no more. In NetBSD's second notation an entry ends at a semicolon and
-//! not with a line; a line that begins one is cut after its second word, and [`super::pairs`] goes on at the same
-//! [`Cursor`]. Any bytes are lines and words; nothing here fails.
+//! [`super::read_table`] takes [`Line`]s until there are no more. In NetBSD's second notation an entry ends at a
+//! semicolon and not with a line; a line that begins one is cut after its second word, and [`super::pairs`] goes on
+//! at the same [`Cursor`]. Any bytes are lines and words; nothing here fails.
 
 use super::dialect::{Continuation, Quotes};
 use crate::config::dialect::Dialect;

@@ -1,8 +1,8 @@
 //! Names for services, which inetd.conf does not have: it knows ports and protocols.
 //!
-//! A name comes from what the entry itself says, so that it stays when other entries come and go: `finger`, `echo/udp`,
-//! `874/tcp4`, `daytime@127.0.0.1`, `/run/x.sock`. Only where two entries would still have one name does the later one get
-//! `.2`.
+//! A name comes from what the entry itself says, so that it stays when other entries come and go: `finger`,
+//! `echo/udp`, `874/tcp4`, `daytime@127.0.0.1`, `/run/x.sock`. Only where two entries would still have one name
+//! does the later one get `.2`.
 
 use std::collections::HashSet;
 

@@ -1,8 +1,8 @@
 //! NetBSD's second notation: `SERVICE on|off KEY = VALUE…, KEY = VALUE…;` over as many lines as one likes.
 //!
-//! [`super::read_table`] calls [`Reading::read_pair_entry`] where the first two words say that it begins. Comments stand anywhere outside
-//! of quotation marks. A mistake that leaves open where the entry ends makes NetBSD's inetd stop reading the file; that is
-//! an error here. Any other mistake costs the entry, with a warning, as there.
+//! [`super::read_table`] calls [`Reading::read_pair_entry`] where the first two words say that it begins. Comments
+//! stand anywhere outside of quotation marks. A mistake that leaves open where the entry ends makes NetBSD's inetd
+//! stop reading the file; that is an error here. Any other mistake costs the entry, with a warning, as there.
 
 use super::entry::{Entry, Limits};
 use super::fields::{Head, host_list, parse_buffer_size};

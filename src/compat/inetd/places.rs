@@ -1,10 +1,11 @@
-//! Which sockets the entries of a file get: an entry for all addresses wants one or two, one for some addresses as many
-//! as these.
+//! Which sockets the entries of a file get: an entry for all addresses wants one or two, one for some addresses as
+//! many as these.
 //!
 //! Three things happen in the old daemons when entries meet. A later entry of the same name, protocol and address
-//! replaces an earlier one (so Debian's `tcp6` replaces half of `tcp`). Other entries that want the same port get an
-//! error from bind(2), and are not served. And entries that differ in their socket alone are one service to us, with two
-//! sockets. [`super::read_table`] calls [`Reading::find_places`] for each entry and [`Reading::settle_entries`] for all.
+//! replaces an earlier one (so Debian's `tcp6` replaces half of `tcp`). Other entries that want the same port get
+//! an error from bind(2), and are not served. And entries that differ in their socket alone are one service to us,
+//! with two sockets. [`super::read_table`] calls [`Reading::find_places`] for each entry and
+//! [`Reading::settle_entries`] for all.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -214,7 +215,7 @@ type Port = (bool, Option<u16>, bool);
 /// The address on it, or the path of a Unix socket.
 type Socket = (Port, Option<String>);
 
-/// The sockets that somebody has, and the line of the entry.
+/// The sockets that are taken, and the line of the entry that has each.
 #[derive(Default)]
 struct Taken {
     all: HashMap<Port, usize>,

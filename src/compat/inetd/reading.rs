@@ -1,7 +1,7 @@
 //! The state while an inetd.conf is read, and the ways in which its steps report a mistake.
 //!
-//! [`super::read_table`] makes one [`Reading`] for a file and those that it includes; the other files of this folder are its steps.
-//! Nothing here fails.
+//! [`super::read_table`] makes one [`Reading`] for a file and those that it includes; the other files of this
+//! folder are its steps. Nothing here fails.
 
 use std::collections::HashMap;
 use std::path::Path;

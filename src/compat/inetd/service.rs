@@ -1,7 +1,8 @@
 //! From an entry to a specification: which keys its fields mean.
 //!
-//! [`super::read_table`] calls [`Reading::make_spec`] for the entries that have a socket. It looks up the user, the group and the
-//! program, since an entry whose user is missing was never served, and one whose program is missing is off until it comes.
+//! [`super::read_table`] calls [`Reading::make_spec`] for the entries that have a socket. It looks up the user, the
+//! group and the program, since an entry whose user is missing was never served, and one whose program is missing
+//! is off until it comes.
 
 use std::time::Duration;
 

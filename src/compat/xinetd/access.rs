@@ -9,7 +9,7 @@ use super::maker::{Maker, Step};
 use crate::config::Refuse;
 use crate::config::location::{Location, Spanned, SpannedList};
 
-/// The address that nobody has (RFC 919): a list of it alone admits nobody.
+/// The address that no client has (RFC 919): a list of it alone admits none.
 const NOBODY: &str = "255.255.255.255/32";
 /// The most bytes that are sent to a client that is refused.
 const MAX_REFUSE_BYTES: usize = 512;
@@ -53,8 +53,8 @@ fn holds_everybody(maker: &Maker<'_, '_>, list: &[Spanned<IpNet>]) -> bool {
     all(true) && (only_v4 || all(false))
 }
 
-/// A service that waits for connections is lent the socket, and nobody else sees who comes. Of datagrams the sender of
-/// the first is looked at, as xinetd does.
+/// A service that waits for connections is lent the socket, and the daemon does not see its clients. Of datagrams
+/// the sender of the first is looked at, as xinetd does.
 fn refuse_unseen(maker: &Maker<'_, '_>, list: &SpannedList<IpNet>) -> Step {
     let datagrams = maker.spec.listen.iter().flat_map(|list| &list.value).all(|set| set.value.starts_with("udp"));
     let blind = maker.draft.wait == Some(true) && !datagrams;
@@ -152,7 +152,7 @@ pub(super) fn put_banners(maker: &mut Maker<'_, '_>) {
         if text.len() > MAX_REFUSE_BYTES {
             maker.add_note(
                 &at,
-                format!("whoever is turned away gets the first {MAX_REFUSE_BYTES} of {} bytes", text.len()),
+                format!("a client that is refused gets the first {MAX_REFUSE_BYTES} of {} bytes", text.len()),
             );
             let end = (0..=MAX_REFUSE_BYTES).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
             text.truncate(end);

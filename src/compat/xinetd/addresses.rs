@@ -1,8 +1,9 @@
 //! The forms that an address may have in `only_from` and `no_access`, as networks.
 //!
 //! Numbers as inet_aton(3) reads them, of which trailing zeros stand for everything below; IPv6 addresses; a prefix
-//! length behind a slash; and the factorized form, `192.0.2.{1,5}`. Names are not looked up here: what is none of these
-//! forms comes back as [`Form::Name`]. Where xinetd matches something else than one would read, a doubt says so.
+//! length behind a slash; and the factorized form, `192.0.2.{1,5}`. Names are not looked up here: what is none of
+//! these forms comes back as [`Form::Name`]. Where xinetd matches something else than one would read, a doubt says
+//! so.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -94,7 +95,8 @@ fn as_written(word: &str) -> Option<IpNet> {
     v4_network(address.into(), 8 * u8::try_from(octets.len()).ok()?)
 }
 
-/// Reads an address as inet_aton(3) does: 1 to 4 numbers, decimal, octal or hexadecimal, the last for all that is left.
+/// Reads an address as inet_aton(3) does: 1 to 4 numbers, decimal, octal or hexadecimal, the last for all that is
+/// left.
 fn parse_aton(word: &str) -> Option<Ipv4Addr> {
     let parts = word.split('.').map(c_number).collect::<Option<Vec<u32>>>()?;
     let (last, first) = parts.split_last()?;

@@ -1,7 +1,7 @@
-//! All attributes of xinetd.conf(5): how many values each takes, where it may stand, and who reads it.
+//! All attributes of xinetd.conf(5): how many values each takes, where it may stand, and its reader.
 //!
-//! [`apply_line`] holds the rules that are the same for all: an attribute is set once, unless it is a list that may be
-//! edited; it takes a fixed number of values or any. What breaks these rules xinetd ignores, with a complaint.
+//! [`apply_line`] holds the rules that are the same for all: an attribute is set once, unless it is a list that may
+//! be edited; it takes a fixed number of values or any. What breaks these rules xinetd ignores, with a complaint.
 
 use super::draft::{Draft, Fault, State};
 use super::lines::{Op, Written};
@@ -163,8 +163,8 @@ fn suggest_attribute(name: &str) -> String {
     }
 }
 
-/// The wrong number of values, for which xinetd ignores the line. Most often somebody has written a comment behind the
-/// value, and xinetd then ignores a setting that they believe to be in force.
+/// The wrong number of values, for which xinetd ignores the line. Most often people have written a comment behind
+/// the value, and xinetd then ignores a setting that they believe to be in force.
 fn wrong_count(draft: &mut Draft, name: &str, expected: usize, written: &Written, at: &Location) -> Result<(), Fault> {
     let count = written.values.len();
     let values = if expected == 1 { "value" } else { "values" };

@@ -1,7 +1,7 @@
 //! An entry of xinetd.conf(5) while it is being read: which attributes are set, and to what.
 //!
-//! [`super::values`] fills it, [`super::service`] makes a specification of it. A draft of `defaults` is one too. It knows
-//! no rule but when an entry is on.
+//! [`super::values`] fills it, [`super::service`] makes a specification of it. A draft of `defaults` is one too. It
+//! knows no rule but when an entry is on.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -215,8 +215,8 @@ impl Draft {
         self.harmful |= !HARMLESS.contains(&attribute);
     }
 
-    /// `disable = no`. xinetd forgets an earlier mistake then, and starts the service without that attribute; here only
-    /// if this opens it to nobody.
+    /// `disable = no`. xinetd forgets an earlier mistake then, and starts the service without that attribute; here
+    /// only if this opens it to no other client.
     pub(super) fn enable_again(&mut self, at: &Location) {
         if self.state != State::Broken {
             return;

@@ -1,8 +1,8 @@
 //! The lexical rules of xinetd.conf(5): lines, words, attributes with their operator.
 //!
-//! A line is blank, a comment (its first visible character is `#`), or data up to its end: there is no comment behind a
-//! value, no quoting, no escape and no continuation. Words of values are parted by spaces and tabs alone, so that a
-//! carriage return is part of the last word. The bytes need not be UTF-8; what is not becomes U+FFFD.
+//! A line is blank, a comment (its first visible character is `#`), or data up to its end: there is no comment
+//! behind a value, no quoting, no escape and no continuation. Words of values are parted by spaces and tabs alone,
+//! so that a carriage return is part of the last word. The bytes need not be UTF-8; what is not becomes U+FFFD.
 
 use crate::config::problem::LineCol;
 

@@ -1,9 +1,9 @@
 //! Address lists: the words of `only_from` and `no_access` as members.
 //!
-//! A host's name in `only_from` stands for the addresses that /etc/hosts gives it when the table is loaded. The DNS is
-//! never asked: xinetd takes whatever name the client's own name server claims, and a reload must not wait. Any other
-//! name is a rule that cannot be kept, and so a problem; in `no_access` every name is, since the same host may have
-//! other addresses.
+//! A host's name in `only_from` stands for the addresses that /etc/hosts gives it when the table is loaded. The DNS
+//! is never asked: xinetd takes whatever name the client's own name server claims, and a reload must not wait. Any
+//! other name is a rule that cannot be kept, and so a problem; in `no_access` every name is, since the same host
+//! may have other addresses.
 
 use super::addresses::{self, Form, Suspicion};
 use super::draft::{Draft, Fault, Member};

@@ -1,14 +1,15 @@
 //! Reads xinetd.conf(5), with everything that it includes, into specifications of services.
 //!
-//! Only [`super::load`] calls [`read_table`]. The language is read with the meaning that xinetd 2.3.15 gives it, also where
-//! that surprises; what xinetd would have complained about is a warning at the same line, and a service that it would
-//! not have started is left out with one. Three things differ on purpose, and oxinetd.yaml(5), COMPATIBILITY, tells
-//! them: what opens a hole in xinetd is read in the safe way, with a warning; what has no equivalent here is a problem,
-//! so that the table is not used; and a rule on who may come is kept exactly or is a problem, never a weaker rule.
+//! Only [`super::load`] calls [`read_table`]. The language is read with the meaning that xinetd 2.3.15 gives it,
+//! also where that surprises; what xinetd would have complained about is a warning at the same line, and a service
+//! that it would not have started is left out with one. Three things differ on purpose, and oxinetd.yaml(5),
+//! COMPATIBILITY, tells them: what opens a hole in xinetd is read in the safe way, with a warning; what has no
+//! equivalent here is a problem, so that the table is not used; and an access rule is kept exactly or is a problem,
+//! never a weaker rule.
 //!
-//! [`lines`] knows the lexical rules and [`attributes`] what each attribute takes; [`values`], [`handler`], [`limits`] and
-//! [`logs`] read it into a [`draft::Draft`]; [`service`], with [`sockets`], [`program`] and [`access`], makes a
-//! specification of a draft and the defaults.
+//! [`lines`] knows the lexical rules and [`attributes`] what each attribute takes; [`values`], [`handler`],
+//! [`limits`] and [`logs`] read it into a [`draft::Draft`]; [`service`], with [`sockets`], [`program`] and
+//! [`access`], makes a specification of a draft and the defaults.
 
 mod access;
 mod addresses;

@@ -9,7 +9,7 @@ use crate::compat::suspicious::is_interpreter;
 use crate::config::location::Spanned;
 use crate::config::program::base_name;
 
-/// For ever: nobody will wait for its end.
+/// For ever: longer than any client will wait.
 const ENDLESS_PENALTY: Duration = Duration::from_secs(3650 * 86_400);
 /// Something, where it is never asked for.
 const UNUSED_PENALTY: Duration = Duration::from_secs(1);
@@ -151,7 +151,7 @@ fn put_external(maker: &mut Maker<'_, '_>) -> Step {
     Ok(())
 }
 
-/// Arguments that are surely not meant as they stand.
+/// Arguments that are probably not meant as they stand.
 struct Suspicion {
     message: String,
     /// The arguments that the program gets in place of dangerous ones.
@@ -163,22 +163,22 @@ fn lint_arguments(path: &str, argv: &[String]) -> Option<Suspicion> {
     let [name, rest @ ..] = argv else { return None };
     if let ("tcpd", "tcpd", [program, ..]) = (base, base_name(name), rest) {
         let message = format!(
-            "xinetd calls tcpd by its own name, so that it runs itself for ever; here it runs {program}, as was surely meant: \
-             add flags = NAMEINARGS"
+            "xinetd calls tcpd by its own name, so that it runs itself for ever; here it runs {program}; did \
+             you mean flags = NAMEINARGS?"
         );
         return Some(Suspicion { message, meant: Some(rest.to_vec()) });
     }
     if is_interpreter(path) && name.starts_with('/') && base_name(name) != base {
         let message = format!(
             "with NAMEINARGS the first of server_args is the program's own name, so {base} gets no script and runs whatever the \
-             client sends; here it runs {name}, as was surely meant: write {base} {name}"
+             client sends; here it runs {name}; did you mean {base} {name}?"
         );
         return Some(Suspicion { message, meant: Some([&[base.to_owned()], argv].concat()) });
     }
     if name.starts_with('-') && name.trim_start_matches('-') != base {
         let message = format!(
             "with NAMEINARGS the first of server_args is the program's own name: it is called {name:?} and gets {} \
-             argument(s), as it does here; surely its name was forgotten: write {base} {name}",
+             argument(s), as it does here; did you mean {base} {name}?",
             rest.len()
         );
         return Some(Suspicion { message, meant: None });
@@ -225,7 +225,7 @@ mod tests {
         let (message, meant) = doubts("/usr/sbin/nullidentd", "-u ident").unwrap();
         assert!(message.ends_with("write nullidentd -u") && meant.is_none(), "{message}");
         let (message, meant) = doubts("/usr/sbin/tcpd", "tcpd /usr/sbin/in.ftpd -l").unwrap();
-        assert!(message.contains("it runs /usr/sbin/in.ftpd, as was surely meant"), "{message}");
+        assert!(message.contains("it runs /usr/sbin/in.ftpd; did you mean flags = NAMEINARGS?"), "{message}");
         assert_eq!(meant.as_deref(), Some("/usr/sbin/in.ftpd -l"));
     }
 

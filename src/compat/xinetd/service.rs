@@ -1,7 +1,8 @@
 //! Makes the specification of a service: a draft, the defaults where they apply, and what xinetd derives from both.
 //!
-//! [`make_spec`] asks the questions that xinetd asks when all files are read: what is missing, what does not go together,
-//! which port. It notes what differs here, and ends with a fault where xinetd, or this daemon, can't serve.
+//! [`make_spec`] asks the questions that xinetd asks when all files are read: what is missing, what does not go
+//! together, which port. It notes what differs here, and ends with a fault where xinetd, or this daemon, can't
+//! serve.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::config::units::Rate;
 use crate::config::values::Groups;
 use crate::config::{Refuse, Stderr, WhenFull};
 
-/// Connections per second if nobody says how many.
+/// Connections per second without `cps`.
 const DEFAULT_RATE_PER_SECOND: u32 = 50;
 
 /// A service that came out of a draft.

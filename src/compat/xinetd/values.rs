@@ -1,7 +1,7 @@
 //! Reads the values of each attribute into a draft, as strictly and as loosely as xinetd does.
 //!
-//! [`super::attributes`] calls these, with as many words as the attribute takes. A fault says what is wrong; what can be
-//! read but perhaps means something else than it seems is a note of the draft.
+//! [`super::attributes`] calls these, with as many words as the attribute takes. A fault says what is wrong; what
+//! can be read but perhaps means something else than it seems is a note of the draft.
 
 use super::addresses::parse_literal;
 use super::draft::{Bind, Draft, Fault, Flag, Kind, State};

@@ -1,8 +1,9 @@
 //! Services that need no program: what their keys mean, and the command line that becomes of them.
 //!
 //! Steps of [`super`]: each notes its problems and goes on. A builtin is this program itself, started by the name
-//! that the kernel has for it ([`SELF`]): the very file that the daemon runs, even if another has taken its place on
-//! the disk since. Where the daemon is root, a builtin without `user` runs as [`NOBODY`], since none needs any rights.
+//! that the kernel has for it ([`SELF`]): the very file that the daemon runs, even if another has taken its place
+//! on the disk since. Where the daemon is root, a builtin without `user` runs as [`NOBODY`], since none needs any
+//! rights.
 
 use std::ffi::CString;
 use std::time::Duration;
@@ -23,7 +24,7 @@ const NOBODY: (&str, &str) = ("nobody", "65534");
 /// How long a redirected connection may be idle by default: no shorter than translators of addresses must allow
 /// (RFC 5382, REQ-5).
 const REDIRECT_IDLE_TIMEOUT: Duration = Duration::from_secs((2 * 60 + 4) * 60);
-/// The same for the small services, which nobody leaves open for a purpose.
+/// The same for the small services, which have no use for idle connections.
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// How long a client of `tcpmux` has to name a service, and how long a handler of datagrams waits for one more.
 const SHORT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,7 +166,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The service as it is to be run: nobody's, where it would be root's for no reason.
+    /// The service with the user `nobody`, where it would run as root for no reason.
     pub(crate) fn default_unprivileged_user(&self, spec: &ServiceSpec) -> Option<ServiceSpec> {
         let at = &spec.builtin.as_ref()?.at;
         if spec.user.is_some() || self.machine.daemon().uid != 0 {

@@ -19,7 +19,7 @@ const DEFAULT_BURST: u32 = 20;
 const UNSEEN: &str = "a service with wait does not see its clients, its program does";
 
 /// The message for `instances` of a source where sockets are lent.
-const ONE_FOR_ALL: &str = "a socket for datagrams is lent to one handler, whoever sends them";
+const ONE_FOR_ALL: &str = "a socket for datagrams is lent to one handler for all senders";
 
 /// The message for penalties of a service with datagrams.
 const FORGED: &str = "the source of a datagram can be forged, so nobody is charged for one";
@@ -49,8 +49,9 @@ impl Checker<'_> {
         }
     }
 
-    /// `per_source` and `per_network` of the service that was written at `at`. One that does not see its clients has
-    /// neither, and one that sees the first of them only counts no handlers: in `defaults` they are for its neighbours.
+    /// `per_source` and `per_network` of the service that was written at `at`. One that does not see its clients
+    /// has neither, and one that sees the first of them only counts no handlers: in `defaults` they are for its
+    /// neighbours.
     pub(crate) fn per_source(
         &mut self,
         spec: &ServiceSpec,
@@ -94,7 +95,7 @@ impl Checker<'_> {
         }
     }
 
-    /// `penalties`. A service that does not see its clients, or not for certain, charges nobody: in `defaults` they are
+    /// `penalties`. A service that does not see its clients, or not for certain, has none: in `defaults` they are
     /// for its neighbours.
     pub(crate) fn check_penalties(
         &mut self,

@@ -1,7 +1,7 @@
 //! From what was written to what the daemon works with: looks up users, groups, ports and programs.
 //!
-//! [`super::load::load_table`] keeps one [`Checker`] for all services of a table. Each step notes every problem and goes on; a
-//! service comes out only if all steps could do their part. Nothing is opened, bound or run.
+//! [`super::load::load_table`] keeps one [`Checker`] for all services of a table. Each step notes every problem and
+//! goes on; a service comes out only if all steps could do their part. Nothing is opened, bound or run.
 
 mod builtins;
 mod checker;
@@ -123,14 +123,14 @@ impl Checker<'_> {
         (endpoints, places)
     }
 
-    /// Datagrams have no connections to accept, so somebody has to be lent the socket.
+    /// Datagrams have no connections to accept, so the socket is lent to a handler.
     fn check_wait(&mut self, spec: &ServiceSpec, listen: &[Endpoint]) -> bool {
         let datagrams = listen.iter().filter(|endpoint| endpoint.is_datagram()).count();
         match &spec.wait {
             Some(Spanned { value: false, at }) if datagrams > 0 => {
                 self.problems.push(at.problem(
-                    "who takes one datagram from a socket takes those of all others too, so wait: false \
-                           cannot be had; leave it out",
+                    "a handler that takes one datagram from a socket takes those of all clients, so wait: false is not \
+                           possible; leave it out",
                 ));
             }
             None if datagrams > 0 && datagrams < listen.len() => {

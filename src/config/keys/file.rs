@@ -1,4 +1,4 @@
-//! What may stand in a file: `daemon`, `defaults`, `services` and `include`.
+//! The sections of a file: `daemon`, `defaults`, `services` and `include`.
 
 use serde_json::{Value as Json, json};
 use serde_yaml::Value as Yaml;

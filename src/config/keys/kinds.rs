@@ -1,7 +1,7 @@
 //! The kinds of keys: one value, a list, a map, a section, and sections laid out in other ways.
 //!
-//! Each is a [`Key`], which the macro [`section!`](super) calls for every key of a section. Reading notes problems and
-//! goes on; nothing here fails.
+//! Each is a [`Key`], which the macro [`section!`](super) calls for every key of a section. Reading notes problems
+//! and goes on; nothing here fails.
 
 use std::collections::HashSet;
 use std::fmt::Debug;

@@ -17,19 +17,20 @@
 //!
 //! - The doc comment is the meaning of the key, and its description in the JSON Schema.
 //! - `[RULE]`, which may be absent, is a [`Rule`](kinds::Rule): where the key may stand, and whether it must.
-//! - `NAME` is the key and the name of the field. `FIELD` is the field's type: `Option<Spanned<T>>`, a [`SpannedList`], a
-//!   [`SpannedMap`] or another section.
-//! - `KIND` is a [`Key`](kinds::Key) for such a field: a notation of [`super::values`], a [`List`](kinds::List) of them,
-//!   [`Sub`](kinds::Sub) for a section, or another of [`kinds`].
-//! - `=> DEFAULT`, which may be absent, gives the struct a method of the key's name: what was written, or the default.
+//! - `NAME` is the key and the name of the field. `FIELD` is the field's type: `Option<Spanned<T>>`, a
+//!   [`SpannedList`], a [`SpannedMap`] or another section.
+//! - `KIND` is a [`Key`](kinds::Key) for such a field: a notation of [`super::values`], a [`List`](kinds::List) of
+//!   them, [`Sub`](kinds::Sub) for a section, or another of [`kinds`].
+//! - `=> DEFAULT`, which may be absent, gives the struct a method of the key's name: what was written, or the
+//!   default.
 //!
-//! From that the macro makes the struct and [`Keys`](kinds::Keys) for it: reading, with the place of every value; laying a
-//! service over `defaults`; writing back, for `import` and `--dump`; and the JSON Schema. The reader of a section
-//! ([`super::section`]) learns from it which keys are known. A new key is one declaration here, its check in
-//! [`super::check`], its field in the checked table, and its way back in [`super::dump`].
+//! From that the macro makes the struct and [`Keys`](kinds::Keys) for it: reading, with the place of every value;
+//! laying a service over `defaults`; writing back, for `import` and `--dump`; and the JSON Schema. The reader of a
+//! section ([`super::section`]) learns from it which keys are known. A new key is one declaration here, its check
+//! in [`super::check`], its field in the checked table, and its way back in [`super::dump`].
 //!
-//! [`super::load`] reads files with these, [`super::check`] turns specifications into services, readers of other formats
-//! make the same specifications. Nothing here looks at the machine.
+//! [`super::load`] reads files with these, [`super::check`] turns specifications into services, readers of other
+//! formats make the same specifications. Nothing here looks at the machine.
 //!
 //! [`SpannedList`]: super::location::SpannedList
 //! [`SpannedMap`]: super::location::SpannedMap
@@ -89,7 +90,7 @@ macro_rules! section {
 
         impl $spec {
             $($(
-                /// What was written, or the default.
+                /// The value without its location, or the default.
                 pub(crate) fn $key(&self) -> <$field as $crate::config::keys::kinds::Optional>::Value {
                     $crate::config::location::value_or(&self.$key, $default)
                 }

@@ -27,7 +27,7 @@ use crate::limits::access::Span;
 const BUILTINS: [&str; 7] = ["echo", "discard", "chargen", "daytime", "time", "tcpmux", "redirect"];
 const STDERR: &[(&str, Stderr)] =
     &[("daemon", Stderr::Daemon), ("connection", Stderr::Connection), ("null", Stderr::Null)];
-/// The most bytes of text that fit into one packet that nobody waits for.
+/// The most bytes of text that fit into one packet, so that sending it never blocks.
 const MAX_REFUSE_BYTES: usize = 512;
 const REFUSAL: &str = "reset, close or { text: \"…\" }";
 const WHEN_FULL: &[(&str, WhenFull)] = &[("queue", WhenFull::Queue), ("refuse", WhenFull::Refuse)];
