@@ -106,13 +106,10 @@ pub(crate) fn read_list(machine: &dyn Machine, path: &str) -> String {
     String::from_utf8_lossy(&machine.content(path).unwrap_or_default()).into_owned()
 }
 
-/// The hosts of /etc/hosts (hosts(5)) by name in lower case, each with the addresses that `parse` reads.
-pub(crate) fn read_hosts<T: PartialEq>(
-    machine: &dyn Machine,
-    parse: impl Fn(&str) -> Option<T>,
-) -> HashMap<String, Vec<T>> {
+/// Reads hosts(5): `ADDRESS NAME…  # comment`. Gives hosts by name in lower case, with the addresses that `parse` reads.
+pub(crate) fn parse_hosts<T: PartialEq>(text: &str, parse: impl Fn(&str) -> Option<T>) -> HashMap<String, Vec<T>> {
     let mut hosts: HashMap<String, Vec<T>> = HashMap::new();
-    for line in read_list(machine, "/etc/hosts").lines() {
+    for line in text.lines() {
         let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
         let Some(address) = words.next() else { continue };
         for name in words {

@@ -2,14 +2,14 @@
 //!
 //! Only [`super::load`] and the import of oxinetctl(8) call [`read_table`]. The way of a line: [`lines`] splits it
 //! into words, [`fields`] or [`pairs`] make an `Entry` of them, [`places`] finds out which sockets it gets beside
-//! the other entries, [`service`] turns it into a `ServiceSpec`, [`names`] gives it a name. [`doubts`] warns of
+//! the other entries, [`service`] turns it into a `ServiceSpec`, [`names`] gives it a name. [`lints`] warns of
 //! probable mistakes. [`dialect`] holds all that differs from daemon to daemon.
 //!
 //! An entry that the old daemon refuses is left out, with a warning. An entry that it serves and oxinetd cannot
 //! serve is a problem. Nothing here stops at either, and any bytes will do.
 
 mod dialect;
-mod doubts;
+mod lints;
 mod entry;
 mod fields;
 mod limits;

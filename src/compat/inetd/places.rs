@@ -15,7 +15,7 @@ use super::entry::{Entry, Place};
 use super::reading::Reading;
 use crate::config::dialect::Dialect;
 use crate::config::location::Spanned;
-use crate::config::machine::read_hosts;
+use crate::config::machine::{parse_hosts, read_list};
 use crate::config::units::parse_digits;
 
 /// Entries of one daemon with an equal identity differ at most in the protocol.
@@ -126,7 +126,7 @@ impl Reading<'_> {
         itself.unwrap_or_else(|| {
             let machine = self.machine;
             let parse = |address: &str| address_family(address).map(|v6| (v6, address.to_owned()));
-            let list = self.names.get_or_insert_with(|| read_hosts(machine, parse));
+            let list = self.names.get_or_insert_with(|| parse_hosts(&read_list(machine, "/etc/hosts"), parse));
             list.get(&host.to_ascii_lowercase()).cloned().unwrap_or_default()
         })
     }

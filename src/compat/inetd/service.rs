@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use super::doubts::is_tcpd_of_itself;
 use super::entry::{Entry, Place};
+use super::lints::is_tcpd_of_itself;
 use super::reading::Reading;
 use crate::config::Stderr;
 use crate::config::dialect::Dialect;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use super::wrappers::Rules;
 use crate::config::accounts::Accounts;
 use crate::config::endpoint::Ports;
-use crate::config::machine::{Machine, read_hosts, read_list};
+use crate::config::machine::{Machine, parse_hosts, read_list};
 
 /// The machine with what it has said so far.
 pub(super) struct World<'a> {
@@ -27,7 +27,8 @@ impl<'a> World<'a> {
     /// The addresses of a host in /etc/hosts, if it is there.
     pub(super) fn find_host(&mut self, name: &str) -> Option<Vec<IpAddr>> {
         let machine = self.machine;
-        let hosts = self.hosts.get_or_insert_with(|| read_hosts(machine, |address| address.parse().ok()));
+        let hosts =
+            self.hosts.get_or_insert_with(|| parse_hosts(&read_list(machine, "/etc/hosts"), |text| text.parse().ok()));
         hosts.get(&name.to_ascii_lowercase()).cloned()
     }
 
@@ -59,7 +60,10 @@ mod tests {
 
     #[test]
     fn a_host_has_all_its_addresses() {
-        let hosts = parse_hosts("127.0.0.1 localhost # me\n::1 LocalHost ip6-localhost\nbad line\n10.0.0.1\n");
+        let hosts =
+            parse_hosts("127.0.0.1 localhost # me\n::1 LocalHost ip6-localhost\nbad line\n10.0.0.1\n", |text| {
+                text.parse::<IpAddr>().ok()
+            });
         assert_eq!(hosts["localhost"], ["127.0.0.1".parse::<IpAddr>().unwrap(), "::1".parse().unwrap()]);
         assert_eq!(hosts["ip6-localhost"].len(), 1);
         assert_eq!(hosts.len(), 2);

@@ -1,8 +1,8 @@
 //! The TCP wrappers: does a rule of hosts_access(5) speak of a program?
 //!
 //! xinetd asks /etc/hosts.allow and /etc/hosts.deny for each connection of each service. This daemon does not, so a
-//! rule that would apply cannot be kept. Of each rule only the list of programs is read;
-//! in doubt it names every program.
+//! rule that would apply cannot be kept. Of each rule only the list of programs is read; in doubt it names every
+//! program.
 
 /// The lists of programs of all rules.
 pub(super) struct Rules {
