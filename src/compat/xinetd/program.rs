@@ -212,19 +212,19 @@ pub(super) fn check_wrappers(maker: &mut Maker<'_, '_>) -> Step {
 mod tests {
     use super::*;
 
-    fn doubts(path: &str, argv: &str) -> Option<(String, Option<String>)> {
+    fn lint(path: &str, argv: &str) -> Option<(String, Option<String>)> {
         let argv: Vec<String> = argv.split(' ').map(str::to_owned).collect();
         lint_arguments(path, &argv).map(|doubt| (doubt.message, doubt.meant.map(|argv| argv.join(" "))))
     }
 
     #[test]
     fn names_that_are_no_names_are_doubted() {
-        let (message, meant) = doubts("/usr/bin/python3", "/home/x.py -v").unwrap();
-        assert!(message.ends_with("write python3 /home/x.py"), "{message}");
+        let (message, meant) = lint("/usr/bin/python3", "/home/x.py -v").unwrap();
+        assert!(message.ends_with("did you mean python3 /home/x.py?"), "{message}");
         assert_eq!(meant.as_deref(), Some("python3 /home/x.py -v"));
-        let (message, meant) = doubts("/usr/sbin/nullidentd", "-u ident").unwrap();
-        assert!(message.ends_with("write nullidentd -u") && meant.is_none(), "{message}");
-        let (message, meant) = doubts("/usr/sbin/tcpd", "tcpd /usr/sbin/in.ftpd -l").unwrap();
+        let (message, meant) = lint("/usr/sbin/nullidentd", "-u ident").unwrap();
+        assert!(message.ends_with("did you mean nullidentd -u?") && meant.is_none(), "{message}");
+        let (message, meant) = lint("/usr/sbin/tcpd", "tcpd /usr/sbin/in.ftpd -l").unwrap();
         assert!(message.contains("it runs /usr/sbin/in.ftpd; did you mean flags = NAMEINARGS?"), "{message}");
         assert_eq!(meant.as_deref(), Some("/usr/sbin/in.ftpd -l"));
     }
@@ -238,7 +238,7 @@ mod tests {
             ("/usr/sbin/in.ftpd", "in.ftpd -l"),
             ("/usr/sbin/in.ftpd", "ftpd"),
         ] {
-            assert!(doubts(path, argv).is_none(), "{argv}");
+            assert!(lint(path, argv).is_none(), "{argv}");
         }
     }
 }
