@@ -112,7 +112,7 @@ impl Maker<'_, '_> {
                 );
             }
             (true, None) => {
-                self.add_note(&at, "xinetd does not see v6only in defaults; here it holds for all services")
+                self.add_note(&at, "xinetd does not see v6only in defaults; here it holds for all services");
             }
             _ => {}
         }
