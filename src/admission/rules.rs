@@ -135,7 +135,7 @@ impl Rules {
 
     /// What this client is charged for an event.
     pub(super) fn charge(&self, cause: Cause, peer: &Peer) -> Option<Charge> {
-        self.penalties.charge(cause).filter(|_| !self.is_exempt_from_penalties(peer))
+        self.penalties.charge_for(cause).filter(|_| !self.is_exempt_from_penalties(peer))
     }
 
     /// Evaluates the service's own rate.

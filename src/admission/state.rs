@@ -78,7 +78,7 @@ impl Admission {
         for service in services {
             let network = service.per_network.as_ref();
             have_rates |= service.per_source.rate.is_some() || network.is_some_and(|network| network.rate.is_some());
-            have_penalties |= service.penalties.any();
+            have_penalties |= service.penalties.has_any();
         }
         let rated = if have_rates { sources } else { NO_SOURCES };
         // Penalties stay in force when no event has a penalty any more.

@@ -2,7 +2,6 @@
 //!
 //! The readers of a table ask for each file that the command line or an `include` names.
 
-/// The formats of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     Yaml,
@@ -10,11 +9,11 @@ pub(crate) enum Format {
     Inetd,
 }
 
-/// The format of a file. The first line that tells it decides; a file that says nothing is YAML, and what is wrong with
-/// it is said there.
-pub(crate) fn recognise(bytes: &[u8]) -> Format {
+/// The format of a file. The first line that tells it decides; a file that says nothing is YAML, and what is wrong
+/// with it is said there.
+pub(crate) fn recognise_format(bytes: &[u8]) -> Format {
     let lines = bytes.split(|byte| *byte == b'\n');
-    lines.filter_map(|line| of_line(&String::from_utf8_lossy(line))).next().unwrap_or(Format::Yaml)
+    lines.filter_map(|line| line_format(&String::from_utf8_lossy(line))).next().unwrap_or(Format::Yaml)
 }
 
 /// Are there only blank lines and comments?
@@ -22,7 +21,7 @@ pub(crate) fn says_nothing(bytes: &[u8]) -> bool {
     bytes.split(|byte| *byte == b'\n').all(|line| matches!(line.trim_ascii(), [] | [b'#', ..]))
 }
 
-fn of_line(line: &str) -> Option<Format> {
+fn line_format(line: &str) -> Option<Format> {
     let mut words = line.split_ascii_whitespace();
     if line.starts_with("#<off>#") || line.starts_with("#:") {
         return Some(Format::Inetd);
@@ -57,14 +56,14 @@ mod tests {
         for text in
             ["", "\n# x\n", "services:\n  service a\n", "---\nservice x", "\u{feff}include: x", "{services: {}}", "x"]
         {
-            assert_eq!(recognise(text.as_bytes()), Format::Yaml, "{text:?}");
+            assert_eq!(recognise_format(text.as_bytes()), Format::Yaml, "{text:?}");
         }
         for text in
             ["service ssh\n{\n}\n", "# x\n\n\tDefaults\n{", "includedir /etc/xinetd.d", "junk\n}\nservice a\r\n{"]
         {
-            assert_eq!(recognise(text.as_bytes()), Format::Xinetd, "{text:?}");
+            assert_eq!(recognise_format(text.as_bytes()), Format::Xinetd, "{text:?}");
         }
-        assert_eq!(recognise(b"# \xa4\xff\nservice a"), Format::Xinetd);
+        assert_eq!(recognise_format(b"# \xa4\xff\nservice a"), Format::Xinetd);
         for text in [
             "ftp stream tcp",
             "127.0.0.1:\n echo\tdgram",
@@ -73,7 +72,7 @@ mod tests {
             "a on\nprotocol = tcp;",
             ".include x",
         ] {
-            assert_eq!(recognise(text.as_bytes()), Format::Inetd, "{text:?}");
+            assert_eq!(recognise_format(text.as_bytes()), Format::Inetd, "{text:?}");
         }
     }
 }

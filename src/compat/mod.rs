@@ -1,7 +1,7 @@
 //! The old formats: inetd.conf in six dialects and xinetd.conf, read into the same table, and translated into YAML.
 //!
-//! [`load`] is the door for every table, whatever its format; the YAML itself is [`crate::config`]'s. Nothing here keeps
-//! state, and any bytes will do.
+//! [`load`] is the door for every table, whatever its format; the YAML itself is [`crate::config`]'s. Nothing here
+//! keeps state, and any bytes will do.
 
 mod format;
 pub mod import;
@@ -16,9 +16,9 @@ use crate::config::files::Files;
 use crate::config::format::{OldFormats, OldTable};
 use crate::config::machine::{Local, Machine};
 use crate::config::{self, Dialect, Loaded, Problem, Reading};
-use format::{Format, recognise};
+use format::{Format, recognise_format};
 
-/// How a table is read.
+/// Options for reading a table.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
     /// The machine that the table is for.
@@ -47,7 +47,7 @@ pub fn load(files: &[PathBuf]) -> Result<Loaded, Vec<Problem>> {
 #[must_use]
 pub fn load_with(files: &[PathBuf], options: &Options<'_>) -> Reading {
     let formats = Readers { dialect: options.dialect };
-    config::load::load(files, &config::load::Options { machine: options.machine, formats: &formats })
+    config::load::load_table(files, &config::load::Options { machine: options.machine, formats: &formats })
 }
 
 /// The readers of both old formats.
@@ -57,7 +57,7 @@ struct Readers {
 }
 
 impl OldFormats for Readers {
-    fn read(
+    fn read_old(
         &self,
         bytes: &[u8],
         name: &Rc<Path>,
@@ -66,11 +66,13 @@ impl OldFormats for Readers {
         files: &mut Files,
         machine: &dyn Machine,
     ) -> Option<OldTable> {
-        let format = if dialect.is_some() { Format::Inetd } else { recognise(bytes) };
+        let format = if dialect.is_some() { Format::Inetd } else { recognise_format(bytes) };
         match format {
             Format::Yaml => None,
-            Format::Xinetd => Some(xinetd::read(bytes, name, depth, files, machine)),
-            Format::Inetd => Some(inetd::read(bytes, name, dialect.unwrap_or(self.dialect), depth, files, machine)),
+            Format::Xinetd => Some(xinetd::read_table(bytes, name, depth, files, machine)),
+            Format::Inetd => {
+                Some(inetd::read_table(bytes, name, dialect.unwrap_or(self.dialect), depth, files, machine))
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ const INTERPRETERS: [&str; 16] = [
 ];
 
 /// Does this program run scripts? Versions may follow its name, as in python3.11.
-pub(super) fn interpreter(path: &str) -> bool {
+pub(super) fn is_interpreter(path: &str) -> bool {
     let name = base_name(path).trim_end_matches(|c: char| c.is_ascii_digit() || c == '.' || c == '-');
     INTERPRETERS.contains(&name)
 }
@@ -23,10 +23,10 @@ mod tests {
         for path in
             ["/usr/bin/python3", "/usr/local/bin/python3.11", "/bin/sh", "/usr/bin/perl5.36.0", "/usr/bin/lua5.4"]
         {
-            assert!(interpreter(path), "{path}");
+            assert!(is_interpreter(path), "{path}");
         }
         for path in ["/usr/sbin/sshd", "/usr/bin/git", "/usr/bin/perldoc", "/home/sh/run"] {
-            assert!(!interpreter(path), "{path}");
+            assert!(!is_interpreter(path), "{path}");
         }
     }
 }

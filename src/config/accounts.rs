@@ -1,7 +1,7 @@
 //! Users and groups by name or number, each looked up once.
 //!
-//! [`super::check`] keeps one [`Accounts`] while a table is loaded, so that a thousand services of one user cost one
-//! look-up of the [`Machine`]. Errors are messages for the key that named the account.
+//! [`super::check`] keeps one [`Accounts`] while a table is loaded, so that a thousand services of one user cost
+//! one look-up of the [`Machine`]. Errors are messages for the key that named the account.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,7 +10,7 @@ use super::keys::ServiceSpec;
 use super::location::Spanned;
 use super::machine::{Account, Identity, Machine};
 use super::problem::Problem;
-use super::units::digits;
+use super::units::parse_digits;
 use super::values::Groups;
 
 /// The accounts asked for so far.
@@ -23,27 +23,26 @@ pub(crate) struct Accounts<'a> {
 }
 
 impl<'a> Accounts<'a> {
-    /// Knows nobody yet.
     pub(crate) fn new(machine: &'a dyn Machine) -> Self {
         Self { machine, daemon: machine.daemon(), users: HashMap::new(), groups: HashMap::new(), lists: HashMap::new() }
     }
 
-    /// As whom the handlers of a service run; `None` is the daemon's own user and groups.
+    /// User and groups of the handlers of a service; `None` is the daemon's own.
     ///
     /// Without `user` it is the daemon's own user; without `group` the user's primary group; without `groups` the
     /// groups that initgroups(3) would give. A daemon that is not root can only be itself.
-    pub(crate) fn credentials(&mut self, spec: &ServiceSpec) -> Result<Option<Credentials>, Problem> {
+    pub(crate) fn resolve_credentials(&mut self, spec: &ServiceSpec) -> Result<Option<Credentials>, Problem> {
         if spec.user.is_none() && spec.group.is_none() && spec.groups.is_none() {
             return Ok(None);
         }
-        let mut account = look_up(&spec.user, |name| self.user(name))?.unwrap_or_else(|| self.own());
+        let mut account = look_up(&spec.user, |name| self.look_up_user(name))?.unwrap_or_else(|| self.daemon_account());
         if spec.user.is_none() {
             account.gid = Some(self.daemon.gid);
         }
         if !self.daemon.is_root() && account.uid == self.daemon.uid && spec.group.is_none() && spec.groups.is_none() {
             return Ok(None);
         }
-        let gid = look_up(&spec.group, |name| self.group(name))?.or(account.gid);
+        let gid = look_up(&spec.group, |name| self.look_up_group(name))?.or(account.gid);
         let gid = match (gid, &spec.user) {
             (Some(gid), _) => gid,
             (None, Some(user)) => {
@@ -53,24 +52,24 @@ impl<'a> Accounts<'a> {
             }
             (None, None) => self.daemon.gid,
         };
-        let groups = self.supplementary(&account, gid, &spec.groups)?;
+        let groups = self.resolve_groups(&account, gid, &spec.groups)?;
         let Account { name: user, uid, .. } = account;
         let credentials = Credentials { user, uid, gid, groups };
-        if self.daemon.is_root() { Ok(Some(credentials)) } else { self.only_itself(spec, credentials).map(Some) }
+        if self.daemon.is_root() { Ok(Some(credentials)) } else { self.check_own_identity(spec, credentials).map(Some) }
     }
 
     /// `USER` or `USER:GROUP`, as user and group id.
-    pub(crate) fn owner(&mut self, text: &str) -> Result<(u32, u32), String> {
+    pub(crate) fn resolve_owner(&mut self, text: &str) -> Result<(u32, u32), String> {
         let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
-        let account = self.user(user)?;
+        let account = self.look_up_user(user)?;
         match (group, account.gid) {
-            (Some(group), _) => Ok((account.uid, self.group(group)?)),
+            (Some(group), _) => Ok((account.uid, self.look_up_group(group)?)),
             (None, Some(gid)) => Ok((account.uid, gid)),
             (None, None) => Err(format!("user {user} has no entry in the user database; write USER:GROUP")),
         }
     }
 
-    fn supplementary(
+    fn resolve_groups(
         &mut self,
         account: &Account,
         gid: u32,
@@ -78,22 +77,21 @@ impl<'a> Accounts<'a> {
     ) -> Result<Vec<u32>, Problem> {
         match written {
             Some(Spanned { value: Groups::These(names), at }) => {
-                let ids = names.iter().map(|name| self.group(name)).collect::<Result<Vec<_>, _>>();
+                let ids = names.iter().map(|name| self.look_up_group(name)).collect::<Result<Vec<_>, _>>();
                 ids.map_err(|message| at.problem(message))
             }
             // Only root can change them, so anybody else keeps its own.
             None if !self.daemon.is_root() => Ok(self.daemon.groups.clone()),
-            _ => Ok(self.initgroups(account, gid)),
+            _ => Ok(self.login_groups(account, gid)),
         }
     }
 
-    fn initgroups(&mut self, account: &Account, gid: u32) -> Vec<u32> {
+    fn login_groups(&mut self, account: &Account, gid: u32) -> Vec<u32> {
         let known = self.lists.entry((account.name.clone(), gid));
         known.or_insert_with(|| self.machine.groups(&account.name, gid)).clone()
     }
 
-    /// A user by name or number.
-    pub(crate) fn user(&mut self, name: &str) -> Result<Account, String> {
+    pub(crate) fn look_up_user(&mut self, name: &str) -> Result<Account, String> {
         if let Some(known) = self.users.get(name) {
             return known.clone();
         }
@@ -103,7 +101,7 @@ impl<'a> Accounts<'a> {
     }
 
     /// The number of a group by name or number.
-    pub(crate) fn group(&mut self, name: &str) -> Result<u32, String> {
+    pub(crate) fn look_up_group(&mut self, name: &str) -> Result<u32, String> {
         if let Some(known) = self.groups.get(name) {
             return known.clone();
         }
@@ -117,27 +115,26 @@ impl<'a> Accounts<'a> {
         if let Some(account) = self.machine.user(name)? {
             return Ok(account);
         }
-        let uid = id(name).ok_or_else(|| format!("there is no user {name:?}"))?;
-        Ok(self.machine.user_of(uid)?.unwrap_or_else(|| stranger(uid)))
+        let uid = parse_id(name).ok_or_else(|| format!("there is no user {name:?}"))?;
+        Ok(self.machine.user_of(uid)?.unwrap_or_else(|| unknown_account(uid)))
     }
 
     fn find_group(&self, name: &str) -> Result<u32, String> {
         if let Some(gid) = self.machine.group(name)? {
             return Ok(gid);
         }
-        id(name).ok_or_else(|| format!("there is no group {name:?}"))
+        parse_id(name).ok_or_else(|| format!("there is no group {name:?}"))
     }
 
-    /// The daemon itself.
-    fn own(&self) -> Account {
+    fn daemon_account(&self) -> Account {
         let uid = self.daemon.uid;
-        self.machine.user_of(uid).ok().flatten().unwrap_or_else(|| stranger(uid))
+        self.machine.user_of(uid).ok().flatten().unwrap_or_else(|| unknown_account(uid))
     }
 
     /// Lets credentials pass that a daemon without privileges has anyway.
-    fn only_itself(&self, spec: &ServiceSpec, credentials: Credentials) -> Result<Credentials, Problem> {
+    fn check_own_identity(&self, spec: &ServiceSpec, credentials: Credentials) -> Result<Credentials, Problem> {
         let set = |groups: &[u32]| groups.iter().copied().chain([credentials.gid]).collect::<BTreeSet<u32>>();
-        let me = self.own().name;
+        let me = self.daemon_account().name;
         let refuse = |what: String| format!("{what}: the daemon runs as {me}, and only root can change that");
         match spec {
             ServiceSpec { user: Some(user), .. } if credentials.uid != self.daemon.uid => {
@@ -164,11 +161,11 @@ fn look_up<T>(
 }
 
 /// A user or group id; the highest number means "leave as it is" to the system's calls.
-fn id(text: &str) -> Option<u32> {
-    u32::try_from(digits(text)?).ok().filter(|id| *id != u32::MAX)
+fn parse_id(text: &str) -> Option<u32> {
+    u32::try_from(parse_digits(text)?).ok().filter(|id| *id != u32::MAX)
 }
 
-fn stranger(uid: u32) -> Account {
+fn unknown_account(uid: u32) -> Account {
     Account { name: uid.to_string(), uid, gid: None }
 }
 
@@ -181,27 +178,27 @@ mod tests {
     fn users_are_found_by_name_and_number() {
         let mut accounts = Accounts::new(&Local);
         for text in ["root", "0"] {
-            let root = accounts.user(text).unwrap();
+            let root = accounts.look_up_user(text).unwrap();
             assert_eq!((root.name.as_str(), root.uid, root.gid), ("root", 0, Some(0)));
         }
-        assert_eq!(accounts.user("no-such-user").unwrap_err(), "there is no user \"no-such-user\"");
-        assert!(accounts.user("-1").is_err() && accounts.user("4294967295").is_err());
+        assert_eq!(accounts.look_up_user("no-such-user").unwrap_err(), "there is no user \"no-such-user\"");
+        assert!(accounts.look_up_user("-1").is_err() && accounts.look_up_user("4294967295").is_err());
     }
 
     #[test]
     fn a_number_needs_no_entry_but_then_has_no_group() {
         let mut accounts = Accounts::new(&Local);
-        let stranger = accounts.user("3999999999").unwrap();
+        let stranger = accounts.look_up_user("3999999999").unwrap();
         assert_eq!((stranger.uid, stranger.gid), (3_999_999_999, None));
-        assert_eq!(accounts.owner("3999999999:7"), Ok((3_999_999_999, 7)));
-        assert!(accounts.owner("3999999999").unwrap_err().ends_with("write USER:GROUP"));
+        assert_eq!(accounts.resolve_owner("3999999999:7"), Ok((3_999_999_999, 7)));
+        assert!(accounts.resolve_owner("3999999999").unwrap_err().ends_with("write USER:GROUP"));
     }
 
     #[test]
     fn an_owner_has_the_users_group_unless_one_is_named() {
         let mut accounts = Accounts::new(&Local);
-        assert_eq!(accounts.owner("root"), Ok((0, 0)));
-        assert_eq!(accounts.owner("root:12"), Ok((0, 12)));
-        assert!(accounts.owner("root:no-such-group").is_err());
+        assert_eq!(accounts.resolve_owner("root"), Ok((0, 0)));
+        assert_eq!(accounts.resolve_owner("root:12"), Ok((0, 12)));
+        assert!(accounts.resolve_owner("root:no-such-group").is_err());
     }
 }

@@ -1,6 +1,6 @@
-//! What a reload changes: services by name, compared by everything but where they stand in a file.
+//! Compares two tables for a reload: services by name, and all of them but their position in a file.
 //!
-//! The daemon asks for a [`plan`] between checking a new table and putting it in force. Nothing here fails or acts.
+//! The daemon calls [`compare_tables`] after it has checked a new table. Nothing here fails or acts.
 
 use std::collections::{HashMap, HashSet};
 
@@ -21,7 +21,7 @@ pub struct Plan {
 
 /// Compares two tables. The `daemon` section has no part in it.
 #[must_use]
-pub fn plan(old: &Table, new: &Table) -> Plan {
+pub fn compare_tables(old: &Table, new: &Table) -> Plan {
     let before: HashMap<&str, &Service> = old.services.iter().map(|service| (service.name.as_str(), service)).collect();
     let after: HashSet<&str> = new.services.iter().map(|service| service.name.as_str()).collect();
     let gone = old.services.iter().filter(|service| !after.contains(service.name.as_str()));
@@ -29,7 +29,7 @@ pub fn plan(old: &Table, new: &Table) -> Plan {
     for service in &new.services {
         let list = match before.get(service.name.as_str()) {
             None => &mut plan.added,
-            Some(old) if same(old, service) => &mut plan.kept,
+            Some(old) if is_unchanged(old, service) => &mut plan.kept,
             Some(_) => &mut plan.altered,
         };
         list.push(service.name.clone());
@@ -37,7 +37,7 @@ pub fn plan(old: &Table, new: &Table) -> Plan {
     plan
 }
 
-fn same(old: &Service, new: &Service) -> bool {
+fn is_unchanged(old: &Service, new: &Service) -> bool {
     let old = Service { origin: new.origin.clone(), origins: new.origins.clone(), ..old.clone() };
     old == *new
 }

@@ -1,17 +1,16 @@
 //! Finds endpoints that cannot both be bound: the kernel would refuse the second with "address in use".
 //!
-//! [`super::load::load`] calls [`find`] once for all services that are on. It is given endpoints in reading order and gives
-//! pairs; the time is that of sorting.
+//! [`super::load::load_table`] calls [`find_clashes`] once for all services that are on. It is given endpoints in
+//! reading order and gives pairs; the time is that of sorting.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
 use super::{Endpoint, Transport};
 
-/// An endpoint that somebody wants.
+/// An endpoint that a service wants.
 #[derive(Clone, Debug)]
 pub(crate) struct Claim<'a> {
-    /// What.
     pub endpoint: &'a Endpoint,
     /// The interface that it is bound to: equal addresses on two interfaces do not meet.
     pub device: Option<&'a str>,
@@ -19,56 +18,57 @@ pub(crate) struct Claim<'a> {
     pub number: usize,
 }
 
-/// What may clash at all is equal here.
+/// Endpoints can clash only if this is equal.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Place<'a> {
+enum SharedPlace<'a> {
     Unix(&'a Path),
     Port { datagram: bool, port: u16 },
 }
 
-fn place(endpoint: &Endpoint) -> Place<'_> {
+fn shared_place(endpoint: &Endpoint) -> SharedPlace<'_> {
     match endpoint {
-        Endpoint::UnixStream(path) | Endpoint::UnixDatagram(path) => Place::Unix(path),
+        Endpoint::UnixStream(path) | Endpoint::UnixDatagram(path) => SharedPlace::Unix(path),
         Endpoint::Inet { transport, address, .. } => {
-            Place::Port { datagram: *transport == Transport::Udp, port: address.port() }
+            SharedPlace::Port { datagram: *transport == Transport::Udp, port: address.port() }
         }
     }
 }
 
-fn specific(endpoint: &Endpoint) -> Option<SocketAddr> {
+fn specific_address(endpoint: &Endpoint) -> Option<SocketAddr> {
     match endpoint {
         Endpoint::Inet { address, .. } => Some(*address).filter(|address| !address.ip().is_unspecified()),
         _ => None,
     }
 }
 
-/// Pairs of claims that clash, as the numbers of the earlier and the later; each claim is the later of one pair at most.
-pub(crate) fn find(claims: &[Claim<'_>]) -> Vec<(usize, usize)> {
+/// Pairs of claims that clash, as the numbers of the earlier and the later; each claim is the later of one pair at
+/// most.
+pub(crate) fn find_clashes(claims: &[Claim<'_>]) -> Vec<(usize, usize)> {
     let mut sorted: Vec<&Claim<'_>> = claims.iter().collect();
     // In each place those for all addresses come first, then equal addresses side by side.
-    sorted.sort_by_key(|claim| (place(claim.endpoint), specific(claim.endpoint), claim.number));
+    sorted.sort_by_key(|claim| (shared_place(claim.endpoint), specific_address(claim.endpoint), claim.number));
     let mut pairs = Vec::new();
-    for group in sorted.chunk_by(|a, b| place(a.endpoint) == place(b.endpoint)) {
-        let (wild, single) = group.split_at(group.partition_point(|claim| specific(claim.endpoint).is_none()));
+    for group in sorted.chunk_by(|a, b| shared_place(a.endpoint) == shared_place(b.endpoint)) {
+        let (wild, single) = group.split_at(group.partition_point(|claim| specific_address(claim.endpoint).is_none()));
         for (index, claim) in wild.iter().enumerate() {
-            pairs.extend(first(&wild[..index], claim));
+            pairs.extend(first_clash(&wild[..index], claim));
         }
-        for equal in single.chunk_by(|a, b| specific(a.endpoint) == specific(b.endpoint)) {
+        for equal in single.chunk_by(|a, b| specific_address(a.endpoint) == specific_address(b.endpoint)) {
             for (index, claim) in equal.iter().enumerate() {
-                pairs.extend(first(wild, claim).or_else(|| first(&equal[..index], claim)));
+                pairs.extend(first_clash(wild, claim).or_else(|| first_clash(&equal[..index], claim)));
             }
         }
     }
     pairs
 }
 
-fn first(others: &[&Claim<'_>], claim: &Claim<'_>) -> Option<(usize, usize)> {
-    let other = others.iter().find(|other| meet(other, claim))?;
+fn first_clash(others: &[&Claim<'_>], claim: &Claim<'_>) -> Option<(usize, usize)> {
+    let other = others.iter().find(|other| do_clash(other, claim))?;
     Some((other.number.min(claim.number), other.number.max(claim.number)))
 }
 
 /// Do two claims of one place, which are equal or of which one is for all addresses, meet?
-fn meet(a: &Claim<'_>, b: &Claim<'_>) -> bool {
+fn do_clash(a: &Claim<'_>, b: &Claim<'_>) -> bool {
     let apart = a.device.is_some() && b.device.is_some() && a.device != b.device;
     let families = match (a.endpoint, b.endpoint) {
         (Endpoint::Inet { address: x, dual: dual_x, .. }, Endpoint::Inet { address: y, dual: dual_y, .. }) => {
@@ -87,9 +87,9 @@ mod tests {
 
     fn clashes(texts: &[&str]) -> Vec<(usize, usize)> {
         let endpoints: Vec<Endpoint> =
-            texts.iter().map(|text| Ports::new(&Local).endpoints(text).unwrap().remove(0)).collect();
+            texts.iter().map(|text| Ports::new(&Local).parse_endpoints(text).unwrap().remove(0)).collect();
         let claim = |(number, endpoint)| Claim { endpoint, device: None, number };
-        find(&endpoints.iter().enumerate().map(claim).collect::<Vec<_>>())
+        find_clashes(&endpoints.iter().enumerate().map(claim).collect::<Vec<_>>())
     }
 
     #[test]
@@ -119,9 +119,9 @@ mod tests {
 
     #[test]
     fn other_interfaces_do_not_meet() {
-        let endpoint = Ports::new(&Local).endpoints("80").unwrap().remove(0);
+        let endpoint = Ports::new(&Local).parse_endpoints("80").unwrap().remove(0);
         let claim = |number, device| Claim { endpoint: &endpoint, device, number };
-        assert_eq!(find(&[claim(0, Some("eth0")), claim(1, Some("eth1"))]), []);
-        assert_eq!(find(&[claim(0, Some("eth0")), claim(1, None)]), [(0, 1)]);
+        assert_eq!(find_clashes(&[claim(0, Some("eth0")), claim(1, Some("eth1"))]), []);
+        assert_eq!(find_clashes(&[claim(0, Some("eth0")), claim(1, None)]), [(0, 1)]);
     }
 }

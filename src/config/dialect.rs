@@ -1,12 +1,12 @@
-//! The names of the dialects of inetd.conf, which `include` and `--dialect` take. What differs between them is for the reader of
-//! that format.
+//! The names of the dialects of inetd.conf, which `include` and `--dialect` take. What differs between them is for
+//! the reader of that format.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Whose inetd.conf it is.
+/// The inetd that a file is written for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Dialect {
     /// Debian's openbsd-inetd.

@@ -1,16 +1,16 @@
-//! Writes a table as YAML that reads back to the same table, with every default filled in and nothing looked up again
-//! but what the file itself names.
+//! Writes a table as YAML that reads back to the same table, with every default filled in and nothing looked up
+//! again but what the file itself names.
 //!
 //! `oxinetd --dump` calls [`dump`]; so may anything that shows the table. It goes from checked services back to
-//! specifications, which write themselves (`super::keys`). What it writes stands alone: no `include`, no `defaults`.
-//! Dumping what was read from a dump gives the same bytes. It cannot fail: a table holds only text.
+//! specifications, which write themselves (`super::keys`). What it writes stands alone: no `include`, no
+//! `defaults`. Dumping what was read from a dump gives the same bytes. It cannot fail: a table holds only text.
 
 use std::ffi::CStr;
 
 use serde_yaml::{Mapping, Value};
 
 use super::check::ClientVisibility;
-use super::keys::kinds::written;
+use super::keys::kinds::write_section;
 use super::keys::{
     ControlSpec, DaemonLogSpec, DaemonSpec, LogSpec, PenaltySpec, PlaceSpec, PrefixSpec, ServiceSpec, SocketSpec,
     SourceSpec, SourcesSpec, resource_name,
@@ -35,33 +35,33 @@ pub fn dump(table: &Table) -> String {
 }
 
 /// A value that stands nowhere.
-fn set<T>(value: T) -> Option<Spanned<T>> {
+fn set_to<T>(value: T) -> Option<Spanned<T>> {
     Some(Spanned { value, at: Location::default() })
 }
 
-fn may<T>(value: Option<T>) -> Option<Spanned<T>> {
-    value.and_then(set)
+fn set_if<T>(value: Option<T>) -> Option<Spanned<T>> {
+    value.and_then(set_to)
 }
 
 /// A list, unless it is empty.
-fn some<T: Clone>(values: &[T]) -> SpannedList<T> {
-    let values: Vec<_> = values.iter().cloned().filter_map(set).collect();
-    (!values.is_empty()).then(|| set(values)).flatten()
+fn set_list<T: Clone>(values: &[T]) -> SpannedList<T> {
+    let values: Vec<_> = values.iter().cloned().filter_map(set_to).collect();
+    (!values.is_empty()).then(|| set_to(values)).flatten()
 }
 
 fn daemon_map(daemon: &Settings) -> Mapping {
     let LogPlace { to, facility, format } = &daemon.log.place;
     let spec = DaemonSpec {
-        instances: set(daemon.instances),
-        sources: SourcesSpec { ipv4: set(daemon.sources.ipv4), ipv6: set(daemon.sources.ipv6) },
-        control: ControlSpec { path: set(daemon.control.place.clone()), group: None },
-        drop_banned: set(daemon.drop_banned),
+        instances: set_to(daemon.instances),
+        sources: SourcesSpec { ipv4: set_to(daemon.sources.ipv4), ipv6: set_to(daemon.sources.ipv6) },
+        control: ControlSpec { path: set_to(daemon.control.place.clone()), group: None },
+        drop_banned: set_to(daemon.drop_banned),
         log: DaemonLogSpec {
-            place: PlaceSpec { to: set(to.clone()), facility: set(*facility), format: set(*format) },
-            level: set(daemon.log.level),
+            place: PlaceSpec { to: set_to(to.clone()), facility: set_to(*facility), format: set_to(*format) },
+            level: set_to(daemon.log.level),
         },
     };
-    let mut map = written(&spec);
+    let mut map = write_section(&spec);
     if let (Some(group), Some(Value::Mapping(control))) = (daemon.control.group, map.get_mut("control")) {
         control.insert("group".into(), group.into());
     }
@@ -69,7 +69,7 @@ fn daemon_map(daemon: &Settings) -> Mapping {
 }
 
 fn service_map(service: &Service) -> Mapping {
-    let mut map = written(&spec(service));
+    let mut map = write_section(&service_spec(service));
     if service.wait {
         // A socket that is lent to one handler has no handlers of a source to be counted.
         for level in ["per_source", "per_network"] {
@@ -88,55 +88,55 @@ fn service_map(service: &Service) -> Mapping {
     map
 }
 
-/// What would have to be written for a service, if nothing had a default.
-fn spec(service: &Service) -> ServiceSpec {
+/// The specification that gives this service if nothing has a default.
+fn service_spec(service: &Service) -> ServiceSpec {
     let sockets = service.listen.iter().map(ToString::to_string);
     let names = service.tcpmux.iter().map(ToString::to_string);
-    let (rate, burst) = rate(service.rate);
+    let (rate, burst) = rate_and_burst(service.rate);
     let credentials = service.credentials.as_ref();
     let mut spec = ServiceSpec {
-        enabled: set(service.enabled),
-        listen: set(sockets.chain(names).filter_map(set).collect()),
-        wait: set(service.wait),
+        enabled: set_to(service.enabled),
+        listen: set_to(sockets.chain(names).filter_map(set_to).collect()),
+        wait: set_to(service.wait),
         program: None,
         argv0: None,
         builtin: None,
         to: None,
         connect_timeout: None,
         idle_timeout: None,
-        user: credentials.and_then(|credentials| set(credentials.user.clone())),
+        user: credentials.and_then(|credentials| set_to(credentials.user.clone())),
         // Put in their places here, and replaced by numbers.
-        group: credentials.and_then(|_| set(String::new())),
-        groups: credentials.and_then(|_| set(Groups::All)),
-        directory: set(text(&service.directory)),
-        chroot: may(service.chroot.as_deref().map(text)),
-        umask: set(service.umask),
-        nice: may(service.nice),
+        group: credentials.and_then(|_| set_to(String::new())),
+        groups: credentials.and_then(|_| set_to(Groups::All)),
+        directory: set_to(c_text(&service.directory)),
+        chroot: set_if(service.chroot.as_deref().map(c_text)),
+        umask: set_to(service.umask),
+        nice: set_if(service.nice),
         rlimits: service
             .rlimits
             .iter()
-            .filter_map(|limit| set((resource_name(limit.resource).to_owned(), *limit)))
+            .filter_map(|limit| set_to((resource_name(limit.resource).to_owned(), *limit)))
             .collect(),
-        env: service.env.iter().cloned().filter_map(set).collect(),
-        pass_env: some(&service.pass_env),
-        stderr: set(service.stderr),
-        instances: set(service.instances),
-        when_full: set(service.when_full),
+        env: service.env.iter().cloned().filter_map(set_to).collect(),
+        pass_env: set_list(&service.pass_env),
+        stderr: set_to(service.stderr),
+        instances: set_to(service.instances),
+        when_full: set_to(service.when_full),
         rate,
         burst,
         per_source: SourceSpec::default(),
         per_network: SourceSpec::default(),
-        max_load: may(service.max_load),
-        penalties: penalties(&service.penalties),
-        lifetime: may(service.lifetime),
-        allow: some(&service.allow),
-        deny: some(&service.deny),
-        times: some(&service.times),
-        dry_run: set(service.dry_run),
-        refuse: set(service.refuse.clone()),
-        banner: set(String::from_utf8_lossy(&service.banner).into_owned()),
-        socket: socket(&service.socket),
-        log: log(&service.log),
+        max_load: set_if(service.max_load),
+        penalties: penalty_spec(&service.penalties),
+        lifetime: set_if(service.lifetime),
+        allow: set_list(&service.allow),
+        deny: set_list(&service.deny),
+        times: set_list(&service.times),
+        dry_run: set_to(service.dry_run),
+        refuse: set_to(service.refuse.clone()),
+        banner: set_to(String::from_utf8_lossy(&service.banner).into_owned()),
+        socket: socket_spec(&service.socket),
+        log: log_spec(&service.log),
     };
     put_handler(&mut spec, service);
     put_levels(&mut spec, service);
@@ -145,84 +145,84 @@ fn spec(service: &Service) -> ServiceSpec {
 
 fn put_handler(spec: &mut ServiceSpec, service: &Service) {
     if let Some(builtin) = &service.program.builtin {
-        spec.builtin = set(builtin.kind.name().to_owned());
-        spec.idle_timeout = set(builtin.idle_timeout);
+        spec.builtin = set_to(builtin.kind.name().to_owned());
+        spec.idle_timeout = set_to(builtin.idle_timeout);
         if let BuiltinKind::Redirect(target) = &builtin.kind {
-            spec.to = set((target.host.clone(), target.port));
-            spec.connect_timeout = set(target.connect_timeout);
+            spec.to = set_to((target.host.clone(), target.port));
+            spec.connect_timeout = set_to(target.connect_timeout);
         }
     } else if !service.program.is_none() {
-        let path = text(&service.program.path);
-        let mut words = service.program.argv.iter().map(|word| text(word));
-        spec.argv0 = words.next().filter(|argv0| argv0 != base_name(&path)).and_then(set);
-        spec.program = set(std::iter::once(path).chain(words).collect());
+        let path = c_text(&service.program.path);
+        let mut words = service.program.argv.iter().map(|word| c_text(word));
+        spec.argv0 = words.next().filter(|argv0| argv0 != base_name(&path)).and_then(set_to);
+        spec.program = set_to(std::iter::once(path).chain(words).collect());
     }
 }
 
-/// A service whose clients nobody sees has no limits of a source.
+/// A service whose clients the daemon does not see has no limits of a source.
 fn put_levels(spec: &mut ServiceSpec, service: &Service) {
-    let visibility = ClientVisibility::of(&service.listen, service.wait);
+    let visibility = ClientVisibility::of_sockets(&service.listen, service.wait);
     if visibility != ClientVisibility::Hidden {
-        spec.per_source = level(&service.per_source);
+        spec.per_source = source_spec(&service.per_source);
     }
-    spec.per_network = service.per_network.as_ref().map(level).unwrap_or_default();
+    spec.per_network = service.per_network.as_ref().map(source_spec).unwrap_or_default();
 }
 
-fn level(limits: &PerSource) -> SourceSpec {
-    let (rate, burst) = rate(limits.rate);
+fn source_spec(limits: &PerSource) -> SourceSpec {
+    let (rate, burst) = rate_and_burst(limits.rate);
     SourceSpec {
-        instances: set(limits.instances),
+        instances: set_to(limits.instances),
         rate,
         burst,
-        prefix: PrefixSpec { ipv4: set(limits.prefix.ipv4), ipv6: set(limits.prefix.ipv6) },
-        exempt: some(&limits.exempt),
+        prefix: PrefixSpec { ipv4: set_to(limits.prefix.ipv4), ipv6: set_to(limits.prefix.ipv6) },
+        exempt: set_list(&limits.exempt),
     }
 }
 
-fn rate(limit: Option<RateLimit>) -> (Option<Spanned<Rate>>, Option<Spanned<u32>>) {
+fn rate_and_burst(limit: Option<RateLimit>) -> (Option<Spanned<Rate>>, Option<Spanned<u32>>) {
     let Some(RateLimit { events, per, burst, .. }) = limit else { return (None, None) };
-    (set(Rate { events, per }), set(burst))
+    (set_to(Rate { events, per }), set_to(burst))
 }
 
-fn penalties(penalties: &Penalties) -> PenaltySpec {
-    let any = penalties.any();
+fn penalty_spec(penalties: &Penalties) -> PenaltySpec {
+    let any = penalties.has_any();
     PenaltySpec {
-        crash: may(penalties.crash),
-        exit: may(penalties.exit),
-        refused: may(penalties.refused),
-        trap: may(penalties.trap),
-        min: may(any.then_some(penalties.min)),
-        max: may(any.then_some(penalties.max)),
-        exempt: some(&penalties.exempt),
+        crash: set_if(penalties.crash),
+        exit: set_if(penalties.exit),
+        refused: set_if(penalties.refused),
+        trap: set_if(penalties.trap),
+        min: set_if(any.then_some(penalties.min)),
+        max: set_if(any.then_some(penalties.max)),
+        exempt: set_list(&penalties.exempt),
     }
 }
 
-fn socket(options: &SocketOptions) -> SocketSpec {
+fn socket_spec(options: &SocketOptions) -> SocketSpec {
     SocketSpec {
-        backlog: may(options.backlog),
-        nodelay: may(options.nodelay.then_some(true)),
-        keepalive: may(options.keepalive.then_some(true)),
-        defer_accept: may(options.defer_accept),
-        freebind: may(options.freebind.then_some(true)),
-        device: may(options.device.clone()),
-        mark: may(options.mark),
-        send_buffer: may(options.send_buffer),
-        receive_buffer: may(options.receive_buffer),
-        owner: may(options.owner.map(|(uid, gid)| format!("{uid}:{gid}"))),
-        mode: may(options.mode),
+        backlog: set_if(options.backlog),
+        nodelay: set_if(options.nodelay.then_some(true)),
+        keepalive: set_if(options.keepalive.then_some(true)),
+        defer_accept: set_if(options.defer_accept),
+        freebind: set_if(options.freebind.then_some(true)),
+        device: set_if(options.device.clone()),
+        mark: set_if(options.mark),
+        send_buffer: set_if(options.send_buffer),
+        receive_buffer: set_if(options.receive_buffer),
+        owner: set_if(options.owner.map(|(uid, gid)| format!("{uid}:{gid}"))),
+        mode: set_if(options.mode),
     }
 }
 
-fn log(choice: &LogChoice) -> LogSpec {
+fn log_spec(choice: &LogChoice) -> LogSpec {
     let OwnLog { to, facility, format } = &choice.own;
     LogSpec {
-        accept: set(choice.accept),
-        exit: set(choice.exit),
-        refuse: set(choice.refuse),
-        place: PlaceSpec { to: may(to.clone()), facility: may(*facility), format: may(*format) },
+        accept: set_to(choice.accept),
+        exit: set_to(choice.exit),
+        refuse: set_to(choice.refuse),
+        place: PlaceSpec { to: set_if(to.clone()), facility: set_if(*facility), format: set_if(*format) },
     }
 }
 
-fn text(text: &CStr) -> String {
+fn c_text(text: &CStr) -> String {
     text.to_string_lossy().into_owned()
 }

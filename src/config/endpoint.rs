@@ -1,18 +1,19 @@
 //! The grammar of `listen`: `[tcp|tcp4|tcp6|mptcp|udp|udp4|udp6/][ADDRESS:]PORT`, `unix:/path`, `unix-dgram:/path`.
 //!
-//! [`super::check`] calls [`Ports::endpoints`]. Names of ports come from the machine's /etc/services, read once when first needed;
-//! names of interfaces from the kernel; names of hosts are never looked up. Errors say what would be right.
+//! [`super::check`] calls [`Ports::parse_endpoints`]. Names of ports come from the machine's /etc/services, read
+//! once when first needed; names of interfaces from the kernel; names of hosts are never looked up. Errors say what
+//! would be right.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
 
-use super::machine::{Machine, list};
-use super::units::digits;
+use super::machine::{Machine, read_list};
+use super::units::parse_digits;
 use super::{Endpoint, Transport};
 
 /// The most bytes in the path of a Unix socket: `sun_path` of unix(7) without its NUL.
-const MAX_UNIX_PATH: usize = 107;
+const MAX_UNIX_PATH_BYTES: usize = 107;
 
 /// Which addresses a word of the grammar means.
 #[derive(Clone, Copy, PartialEq)]
@@ -30,13 +31,11 @@ pub(crate) struct Ports<'a> {
 }
 
 impl<'a> Ports<'a> {
-    /// Has read nothing yet.
     pub(crate) fn new(machine: &'a dyn Machine) -> Self {
         Self { machine, services: None }
     }
 
-    /// The endpoints of one entry of `listen`.
-    pub(crate) fn endpoints(&mut self, text: &str) -> Result<Vec<Endpoint>, String> {
+    pub(crate) fn parse_endpoints(&mut self, text: &str) -> Result<Vec<Endpoint>, String> {
         if let Some(path) = text.strip_prefix("unix:") {
             return Ok(vec![Endpoint::UnixStream(unix_path(path)?)]);
         }
@@ -60,15 +59,15 @@ impl<'a> Ports<'a> {
             }
         };
         let (address, port) = self.split_address(rest)?;
-        let port = self.port(port, transport)?;
+        let port = self.parse_port(port, transport)?;
         match address {
             Some(address) => Ok(vec![at_address(transport, family, address, port)?]),
-            None => Ok(everywhere(transport, family, port)),
+            None => Ok(at_all_addresses(transport, family, port)),
         }
     }
 
-    fn port(&mut self, text: &str, transport: Transport) -> Result<u16, String> {
-        if let Some(number) = digits(text) {
+    fn parse_port(&mut self, text: &str, transport: Transport) -> Result<u16, String> {
+        if let Some(number) = parse_digits(text) {
             let port = u16::try_from(number).ok().filter(|port| *port > 0);
             return port.ok_or_else(|| format!("{number} is no port; expected 1 to 65535"));
         }
@@ -76,13 +75,13 @@ impl<'a> Ports<'a> {
             return Err(format!("expected a port, a number or a name of /etc/services, not {text:?}"));
         }
         let protocol = if transport == Transport::Udp { "udp" } else { "tcp" };
-        self.named(text, protocol).ok_or_else(|| format!("no port named {text:?} for {protocol} in /etc/services"))
+        self.find_port(text, protocol).ok_or_else(|| format!("no port named {text:?} for {protocol} in /etc/services"))
     }
 
     /// The port that /etc/services gives a name for a protocol.
-    pub(crate) fn named(&mut self, name: &str, protocol: &str) -> Option<u16> {
+    pub(crate) fn find_port(&mut self, name: &str, protocol: &str) -> Option<u16> {
         let machine = self.machine;
-        let services = self.services.get_or_insert_with(|| parse_services(&list(machine, "/etc/services")));
+        let services = self.services.get_or_insert_with(|| parse_services(&read_list(machine, "/etc/services")));
         services.get(&(name.to_owned(), protocol.to_owned())).copied()
     }
 
@@ -119,7 +118,7 @@ impl<'a> Ports<'a> {
                 return Err(format!("a link-local address needs its interface, such as [{address}%eth0]:80"));
             }
             None => 0,
-            Some(name) => match digits(name) {
+            Some(name) => match parse_digits(name) {
                 Some(number) => u32::try_from(number).map_err(|_| format!("{name} is no interface"))?,
                 None => self.machine.interface(name).ok_or_else(|| format!("there is no interface {name:?}"))?,
             },
@@ -154,9 +153,9 @@ fn unix_path(path: &str) -> Result<PathBuf, String> {
     if !path.starts_with('/') {
         return Err(format!("expected an absolute path, such as unix:/run/name.sock, not {path:?}"));
     }
-    if path.len() > MAX_UNIX_PATH {
+    if path.len() > MAX_UNIX_PATH_BYTES {
         let length = path.len();
-        return Err(format!("the path has {length} bytes; that of a Unix socket has at most {MAX_UNIX_PATH}"));
+        return Err(format!("the path has {length} bytes; that of a Unix socket has at most {MAX_UNIX_PATH_BYTES}"));
     }
     Ok(PathBuf::from(path))
 }
@@ -176,7 +175,7 @@ fn at_address(transport: Transport, family: Family, mut address: SocketAddr, por
 
 /// All addresses. TCP takes both families on one socket; UDP has one for each, since a handler that reads datagrams
 /// itself expects IPv4 peers to be IPv4.
-fn everywhere(transport: Transport, family: Family, port: u16) -> Vec<Endpoint> {
+fn at_all_addresses(transport: Transport, family: Family, port: u16) -> Vec<Endpoint> {
     let v4 = SocketAddr::from((IpAddr::V4(Ipv4Addr::UNSPECIFIED), port));
     let v6 = SocketAddr::from((IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));
     let endpoint = |address, dual| Endpoint::Inet { transport, address, dual };
@@ -194,7 +193,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> String {
-        match Ports::new(&Local).endpoints(text) {
+        match Ports::new(&Local).parse_endpoints(text) {
             Ok(endpoints) => endpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             Err(message) => format!("error: {message}"),
         }
@@ -204,9 +203,9 @@ mod tests {
     fn a_bare_port_is_tcp_on_one_socket_for_both_families() {
         let address = "[::]:9418".parse().unwrap();
         let both = Endpoint::Inet { transport: Transport::Tcp, address, dual: true };
-        assert_eq!(Ports::new(&Local).endpoints("9418").unwrap(), std::slice::from_ref(&both));
-        assert_eq!(Ports::new(&Local).endpoints("tcp/9418").unwrap(), std::slice::from_ref(&both));
-        assert_eq!(Ports::new(&Local).endpoints("*:9418").unwrap(), [both]);
+        assert_eq!(Ports::new(&Local).parse_endpoints("9418").unwrap(), std::slice::from_ref(&both));
+        assert_eq!(Ports::new(&Local).parse_endpoints("tcp/9418").unwrap(), std::slice::from_ref(&both));
+        assert_eq!(Ports::new(&Local).parse_endpoints("*:9418").unwrap(), [both]);
     }
 
     #[test]
@@ -231,8 +230,8 @@ mod tests {
         let texts =
             "80 tcp4/80 tcp6/80 mptcp/80 mptcp/0.0.0.0:80 mptcp/[::]:80 udp4/1 udp6/1 [::1]:65535 [fe80::1%1]:7";
         for text in texts.split(' ') {
-            let endpoints = Ports::new(&Local).endpoints(text).unwrap();
-            assert_eq!(Ports::new(&Local).endpoints(&endpoints[0].to_string()).unwrap(), endpoints, "{text}");
+            let endpoints = Ports::new(&Local).parse_endpoints(text).unwrap();
+            assert_eq!(Ports::new(&Local).parse_endpoints(&endpoints[0].to_string()).unwrap(), endpoints, "{text}");
         }
     }
 

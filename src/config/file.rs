@@ -1,7 +1,7 @@
 //! Brings a file into memory, and the text of a YAML file as values, or says why not.
 //!
-//! Only [`super::files`] opens and [`super::load::load`] reads YAML. It never blocks on a FIFO or a device, never reads more than
-//! [`MAX_SIZE`], and never gives serde_yaml a text that it could trip over.
+//! Only [`super::files`] opens and [`super::load::load_table`] reads YAML. It never blocks on a FIFO or a device,
+//! never reads more than [`MAX_FILE_BYTES`], and never gives serde_yaml a text that it could trip over.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
@@ -17,16 +17,16 @@ use super::problem::{LineCol, Problem};
 use super::source::SourceText;
 
 /// The most bytes in one file.
-const MAX_SIZE: u64 = 4 << 20;
+const MAX_FILE_BYTES: u64 = 4 << 20;
 /// How often merged maps may themselves merge others.
-const MAX_MERGES: usize = 16;
+const MAX_MERGE_LEVELS: usize = 16;
 
 /// Device and inode: the same for every name of a file.
 pub(crate) type Identity = (u64, u64);
 
 /// Opens a regular file. The error is for the place that names the file.
-pub(crate) fn open(path: &Path) -> Result<(File, Identity), String> {
-    let failed = |error: std::io::Error| format!("cannot read {}: {}", path.display(), reason(&error));
+pub(crate) fn open_file(path: &Path) -> Result<(File, Identity), String> {
+    let failed = |error: std::io::Error| format!("cannot read {}: {}", path.display(), error_text(&error));
     // Miri opens files without any.
     let flags = if cfg!(miri) { 0 } else { libc::O_NONBLOCK | libc::O_NOCTTY };
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
@@ -38,38 +38,38 @@ pub(crate) fn open(path: &Path) -> Result<(File, Identity), String> {
     if !metadata.is_file() {
         return Err(format!("{} is not a regular file", path.display()));
     }
-    if metadata.len() > MAX_SIZE {
+    if metadata.len() > MAX_FILE_BYTES {
         return Err(too_large(path));
     }
     Ok((file, (metadata.dev(), metadata.ino())))
 }
 
 fn too_large(path: &Path) -> String {
-    format!("{} is larger than {} MiB; split it with include", path.display(), MAX_SIZE >> 20)
+    format!("{} is larger than {} MiB; split it with include", path.display(), MAX_FILE_BYTES >> 20)
 }
 
 /// An error without Rust's own `(os error N)`.
-pub(crate) fn reason(error: &std::io::Error) -> String {
+pub(crate) fn error_text(error: &std::io::Error) -> String {
     error.raw_os_error().map_or_else(|| error.to_string(), |code| nix::errno::Errno::from_raw(code).desc().to_owned())
 }
 
-/// Everything in what [`open`] opened.
-pub(crate) fn bytes(file: File, name: &Path) -> Result<Vec<u8>, String> {
+/// Everything in what [`open_file`] opened.
+pub(crate) fn read_bytes(file: File, name: &Path) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    let read = file.take(MAX_SIZE + 1).read_to_end(&mut bytes);
-    read.map_err(|error| format!("cannot read: {}", reason(&error)))?;
-    if bytes.len() as u64 > MAX_SIZE { Err(too_large(name)) } else { Ok(bytes) }
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot read: {}", error_text(&error)))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(name)) } else { Ok(bytes) }
 }
 
 /// The text of a YAML file.
-pub(crate) fn source(bytes: Vec<u8>, name: &Rc<Path>) -> Result<Rc<SourceText>, Problem> {
-    let text = text(bytes).map_err(|(at, message)| Location::file(name, at).problem(message))?;
+pub(crate) fn decode_source(bytes: Vec<u8>, name: &Rc<Path>) -> Result<Rc<SourceText>, Problem> {
+    let text = decode_text(bytes).map_err(|(at, message)| Location::in_file(name, at).problem(message))?;
     // A byte order mark is allowed (YAML 1.2 §5.2), but not all readers know.
     Ok(Rc::new(SourceText::new(name, text.strip_prefix('\u{feff}').unwrap_or(&text))))
 }
 
-/// The values of a text that has nothing wrong with it, as far as serde_yaml can tell. Not every text is for it alone
-/// to judge.
+/// The values of a text that has nothing wrong with it, as far as serde_yaml can tell. Not every text is for it
+/// alone to judge.
 pub(crate) fn plain_values(source: &SourceText) -> Option<Value> {
     if source.index_first() {
         return None;
@@ -77,46 +77,47 @@ pub(crate) fn plain_values(source: &SourceText) -> Option<Value> {
     serde_yaml::from_str(source.text()).ok()
 }
 
-/// The values of any text, unless it is so wrong that there are none; what is wrong goes to `problems`. Does the text
-/// hold merge keys, which change the order of keys?
+/// The values of any text, unless it is so wrong that there are none; what is wrong goes to `problems`. Does the
+/// text hold merge keys, which change the order of keys?
 pub(crate) fn any_values(source: &SourceText, problems: &mut Vec<Problem>) -> Option<(Value, bool)> {
-    let indexed = source.indexed(None);
+    let indexed = source.index_for(None);
     problems.extend_from_slice(&indexed.problems);
     let index = indexed.index.as_ref()?;
-    match values(source.text(), index.duplicates, index.merges) {
+    match parse_values(source.text(), index.duplicates, index.merges) {
         Ok(value) => Some((value, index.merges)),
         Err(error) => {
             let at = error.location().map_or(LineCol::default(), |l| LineCol { line: l.line(), column: l.column() });
-            problems.push(Location::file(&source.file, at).problem(format!("this is not YAML: {error}")));
+            problems.push(Location::in_file(&source.file, at).problem(format!("this is not YAML: {error}")));
             None
         }
     }
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, (LineCol, String)> {
+fn decode_text(bytes: Vec<u8>) -> Result<String, (LineCol, String)> {
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let mark = mark(&String::from_utf8_lossy(&error.as_bytes()[..valid]));
+        let mark = position_after(&String::from_utf8_lossy(&error.as_bytes()[..valid]));
         (mark, "this is not UTF-8; save the file in that encoding".to_owned())
     })?;
     match text.find('\0') {
-        Some(position) => Err((mark(&text[..position]), "there is a NUL byte here".to_owned())),
+        Some(position) => Err((position_after(&text[..position]), "there is a NUL byte here".to_owned())),
         None => Ok(text),
     }
 }
 
 /// The place after `before`.
-fn mark(before: &str) -> LineCol {
+fn position_after(before: &str) -> LineCol {
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     let newlines = before.bytes().filter(|byte| *byte == b'\n').count();
     LineCol { line: newlines + 1, column: before[line_start..].chars().count() + 1 }
 }
 
-fn values(text: &str, duplicates: bool, merges: bool) -> serde_yaml::Result<Value> {
-    // The duplicates are already problems; the rest of the file is read all the same, so that all problems are seen.
+fn parse_values(text: &str, duplicates: bool, merges: bool) -> serde_yaml::Result<Value> {
+    // The duplicates are already problems; the rest of the file is read all the same, so that all problems are
+    // seen.
     let mut value: Value =
         if duplicates { serde_yaml::from_str::<FirstWins>(text)?.0 } else { serde_yaml::from_str(text)? };
-    for _ in 0..if merges { MAX_MERGES } else { 0 } {
+    for _ in 0..if merges { MAX_MERGE_LEVELS } else { 0 } {
         value.apply_merge()?;
     }
     Ok(value)

@@ -1,7 +1,7 @@
 //! The files that one table is read from: each of them once, and in which order they were named.
 //!
-//! [`super::load::load`] keeps one [`Files`], and lends it to a reader whose format has files that name others. It opens
-//! and reads, and knows nothing of formats.
+//! [`super::load::load_table`] keeps one [`Files`], and lends it to a reader whose format has files that name
+//! others. It opens and reads, and knows nothing of formats.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,35 +12,34 @@ use super::location::Location;
 use super::problem::Problem;
 
 /// How deep files may include each other.
-const MAX_INCLUDES: usize = 8;
+const MAX_INCLUDE_LEVELS: usize = 8;
 
-/// The files so far.
 #[derive(Default)]
 pub(crate) struct Files {
-    /// By what they are, and where each was asked for.
+    /// By identity: the location that named each.
     seen: HashMap<Identity, Location>,
-    /// By name, and when each was first named.
+    /// By name: the number of each in the order of first mention.
     order: HashMap<PathBuf, usize>,
 }
 
 impl Files {
-    /// What is in a file that `from` names, `depth` files below one of the command line. The error is for that place.
-    pub(crate) fn read(&mut self, name: &Rc<Path>, from: &Location, depth: usize) -> Result<Vec<u8>, Problem> {
+    /// Reads a file that `from` names, `depth` files below one of the command line. The error is for that place.
+    pub(crate) fn read_file(&mut self, name: &Rc<Path>, from: &Location, depth: usize) -> Result<Vec<u8>, Problem> {
         let number = self.order.len();
         self.order.entry(name.to_path_buf()).or_insert(number);
-        if depth > MAX_INCLUDES {
-            return Err(from.problem(format!("files include each other more than {MAX_INCLUDES} levels deep")));
+        if depth > MAX_INCLUDE_LEVELS {
+            return Err(from.problem(format!("files include each other more than {MAX_INCLUDE_LEVELS} levels deep")));
         }
-        let (file, identity) = file::open(name).map_err(|message| from.problem(message))?;
+        let (file, identity) = file::open_file(name).map_err(|message| from.problem(message))?;
         if let Some(first) = self.seen.get(&identity) {
             return Err(from.problem(format!("{} is read twice; first by {}", name.display(), first)));
         }
         self.seen.insert(identity, from.clone());
-        file::bytes(file, name).map_err(|message| Location::file(name, Default::default()).problem(message))
+        file::read_bytes(file, name).map_err(|message| Location::in_file(name, Default::default()).problem(message))
     }
 
     /// Sorts problems by file, in the order in which files were named, then by place, and leaves each once.
-    pub(crate) fn sorted(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
+    pub(crate) fn sort_problems(&self, mut problems: Vec<Problem>) -> Vec<Problem> {
         problems.sort_by_cached_key(|problem| {
             let file = self.order.get(&*problem.origin.file).copied();
             (file.unwrap_or(usize::MAX), problem.origin.line, problem.origin.column)
@@ -50,10 +49,10 @@ impl Files {
     }
 }
 
-/// The files that a name or pattern means, relative to the file that it stands in; those of a pattern in the order of
-/// their bytes.
-pub(crate) fn expand(pattern: &str, at: &Location, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
-    let base = at.directory();
+/// The files that a name or pattern means, relative to the file that it stands in; those of a pattern in the order
+/// of their bytes.
+pub(crate) fn expand_pattern(pattern: &str, at: &Location, problems: &mut Vec<Problem>) -> Vec<PathBuf> {
+    let base = at.base_directory();
     if !pattern.contains(['*', '?', '[']) {
         return vec![base.join(pattern)];
     }
@@ -73,7 +72,7 @@ pub(crate) fn expand(pattern: &str, at: &Location, problems: &mut Vec<Problem>) 
         match path {
             Ok(path) => paths.push(path),
             Err(error) => {
-                let (path, reason) = (error.path().display(), file::reason(error.error()));
+                let (path, reason) = (error.path().display(), file::error_text(error.error()));
                 problems.push(at.problem(format!("cannot read {path}: {reason}")));
             }
         }

@@ -8,7 +8,7 @@ use super::section::Scope;
 
 /// The schema, as an object of JSON Schema draft 7, which editors understand.
 #[must_use]
-pub fn schema() -> Json {
+pub fn table_schema() -> Json {
     let Json::Object(table) = schema_of::<FileSpec>(Scope::One) else { return Json::Null };
     let mut schema = Map::new();
     schema.insert("$schema".to_owned(), "http://json-schema.org/draft-07/schema#".into());
@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn every_key_has_a_description() {
         let mut found = Vec::new();
-        keys(&schema(), &mut found);
+        keys(&table_schema(), &mut found);
         assert!(found.len() > 100, "this test no longer understands the schema: {found:?}");
         let without: Vec<_> = found.iter().filter(|(_, text)| text.is_none()).map(|(key, _)| key).collect();
         assert!(without.is_empty(), "without a description: {without:?}");
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn what_makes_a_service_is_no_default() {
-        let schema = schema();
+        let schema = table_schema();
         let (defaults, service) =
             (&schema["properties"]["defaults"], &schema["properties"]["services"]["additionalProperties"]);
         for key in ["listen", "program", "to"] {

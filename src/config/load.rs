@@ -1,13 +1,13 @@
 //! Reads the files of a table and everything that they include, and gives the table or all that is wrong.
 //!
-//! [`load`] is the one door. It reads files and asks the name service, so it belongs before the daemon's loop or in a
-//! reload, never between two connections. It keeps nothing.
+//! [`load_table`] is the only entry. It reads files and asks the name service, so it belongs before the daemon's
+//! loop or in a reload, never between two connections. It keeps nothing.
 //!
-//! A file may hold `include`, `daemon`, `defaults` and `services`. `include` names files or patterns, relative to the
-//! file that it stands in; what a pattern finds is read in the order of its bytes, and may be nothing. `daemon` may
-//! stand in one file. `defaults` hold for the services of their own file and, with that file's own `defaults` laid
-//! over them, for those that it includes; files named side by side on the command line know nothing of each other's.
-//! A file's own services come before those it includes.
+//! A file may hold `include`, `daemon`, `defaults` and `services`. `include` names files or patterns, relative to
+//! the file that it stands in; what a pattern finds is read in the order of its bytes, and may be nothing. `daemon`
+//! may stand in one file. `defaults` hold for the services of their own file and, with that file's own `defaults`
+//! laid over them, for those that it includes; files named side by side on the command line know nothing of each
+//! other's. A file's own services come before those it includes.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ use super::clash::{self, Claim};
 use super::dialect::Dialect;
 use super::file;
 use super::files::{self, Files};
-use super::format::{Entry, OldFormats, OldTable};
+use super::format::{OldFormats, OldTable, ServiceEntry};
 use super::keys::kinds::Keys;
 use super::keys::{DaemonSpec, FileSpec, ServiceSpec};
 use super::location::{Location, Spanned};
@@ -30,7 +30,6 @@ use super::section::{Scope, Section};
 use super::source::SourceText;
 use super::{Endpoint, Service, Table};
 
-/// How a table is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Options<'a> {
     /// The machine that the table is for.
@@ -39,16 +38,16 @@ pub(crate) struct Options<'a> {
     pub(crate) formats: &'a dyn OldFormats,
 }
 
-/// A table and what should be looked at in it.
+/// A table with its warnings.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// The table.
     pub table: Table,
-    /// What can be used, but perhaps not as meant; in the order of files and lines.
+    /// Lines that may not mean what they seem to; in the order of files and lines.
     pub warnings: Vec<Problem>,
 }
 
-/// What files say.
+/// The result of reading the files of a table.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
     /// The table, or all that is wrong, in the order of files and lines.
@@ -71,12 +70,12 @@ impl Reading {
 
 /// Loads a table from files, and says what should be looked at even if the table can't be used.
 #[must_use]
-pub(crate) fn load(files: &[PathBuf], options: &Options<'_>) -> Reading {
+pub(crate) fn load_table(files: &[PathBuf], options: &Options<'_>) -> Reading {
     let mut reader = Reader::new(*options);
     for file in files {
-        reader.file(file, &Location::file(&file.as_path().into(), LineCol::default()), None, &Rc::default(), 0);
+        reader.read_file(file, &Location::in_file(&file.as_path().into(), LineCol::default()), None, &Rc::default(), 0);
     }
-    reader.finish()
+    reader.check_all()
 }
 
 pub(crate) struct Reader<'a> {
@@ -87,19 +86,18 @@ pub(crate) struct Reader<'a> {
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
     pub daemon: Option<(DaemonSpec, Location)>,
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ServiceEntry>,
 }
 
 impl<'a> Reader<'a> {
-    /// Has read nothing yet.
     pub(crate) fn new(options: Options<'a>) -> Self {
         let (sources, problems, warnings) = (Vec::new(), Vec::new(), Vec::new());
         Self { options, files: Files::default(), sources, problems, warnings, daemon: None, entries: Vec::new() }
     }
 
-    /// Reads a file, whatever its format, and what it includes. `from` is the place that names it, and gives the dialect
-    /// if it is known.
-    pub(crate) fn file(
+    /// Reads a file, whatever its format, and what it includes. `from` is the place that names it, and gives the
+    /// dialect if it is known.
+    pub(crate) fn read_file(
         &mut self,
         path: &Path,
         from: &Location,
@@ -108,56 +106,58 @@ impl<'a> Reader<'a> {
         depth: usize,
     ) {
         let name: Rc<Path> = path.into();
-        let bytes = match self.files.read(&name, from, depth) {
+        let bytes = match self.files.read_file(&name, from, depth) {
             Ok(bytes) => bytes,
             Err(problem) => return self.problems.push(problem),
         };
         if bytes.is_empty() && depth == 0 {
             // An editor may have emptied it to write it anew; to take this for a table would end every service.
             let expected = "the file is empty; a table without services has at least `services: {}`";
-            return self.problems.push(Location::file(&name, LineCol::default()).problem(expected));
+            return self.problems.push(Location::in_file(&name, LineCol::default()).problem(expected));
         }
         let Options { machine, formats } = self.options;
-        match formats.read(&bytes, &name, dialect, depth, &mut self.files, machine) {
-            Some(old) => self.old(old, defaults),
-            None => self.yaml(bytes, &name, defaults, depth),
+        match formats.read_old(&bytes, &name, dialect, depth, &mut self.files, machine) {
+            Some(old) => self.add_old_table(old, defaults),
+            None => self.read_yaml(bytes, &name, defaults, depth),
         }
     }
 
-    fn yaml(&mut self, bytes: Vec<u8>, name: &Rc<Path>, defaults: &Rc<ServiceSpec>, depth: usize) {
-        let source = match file::source(bytes, name) {
+    fn read_yaml(&mut self, bytes: Vec<u8>, name: &Rc<Path>, defaults: &Rc<ServiceSpec>, depth: usize) {
+        let source = match file::decode_source(bytes, name) {
             Ok(source) => source,
             Err(problem) => return self.problems.push(problem),
         };
         self.sources.push(Rc::clone(&source));
-        let Some(contents) = good_contents(&source).or_else(|| contents(&source, &mut self.problems)) else { return };
-        self.daemon(contents.daemon.0);
-        let defaults = Rc::new(contents.defaults.over(defaults));
-        self.entries.extend(contents.services.into_iter().map(|Spanned { value: (name, spec), at }| Entry {
+        let Some(contents) = good_contents(&source).or_else(|| read_contents(&source, &mut self.problems)) else {
+            return;
+        };
+        self.set_daemon(contents.daemon.0);
+        let defaults = Rc::new(contents.defaults.laid_over(defaults));
+        self.entries.extend(contents.services.into_iter().map(|Spanned { value: (name, spec), at }| ServiceEntry {
             name,
-            spec: spec.over(&defaults),
+            spec: spec.laid_over(&defaults),
             at,
             old: false,
         }));
         let include = contents.include.into_iter().flat_map(|list| list.value);
         // All entries may be commented out.
         for Spanned { value, at } in include.filter(|set| !set.value.pattern.is_empty()) {
-            for path in files::expand(&value.pattern, &at, &mut self.problems) {
-                self.file(&path, &at, value.dialect, &defaults, depth + 1);
+            for path in files::expand_pattern(&value.pattern, &at, &mut self.problems) {
+                self.read_file(&path, &at, value.dialect, &defaults, depth + 1);
             }
         }
     }
 
-    /// Takes in what a file of an old format holds: over the defaults of who includes it, which lie over what the old
-    /// daemon does.
-    fn old(&mut self, mut old: OldTable, defaults: &ServiceSpec) {
+    /// Adds the services of a file of an old format: over the defaults of the file that includes it, which lie over
+    /// those of the old daemon.
+    fn add_old_table(&mut self, mut old: OldTable, defaults: &ServiceSpec) {
         self.problems.append(&mut old.problems);
         self.warnings.append(&mut old.warnings);
         if let (Some(Spanned { at, .. }), Some((_, first))) = (&old.daemon, &self.daemon) {
             let message = format!("this has no effect: what concerns the daemon is said at {}", first);
             self.warnings.push(at.problem(message));
         } else {
-            self.daemon(old.daemon);
+            self.set_daemon(old.daemon);
         }
         // A rate of theirs comes with a burst of theirs.
         if defaults.per_source.rate.is_some() {
@@ -166,11 +166,12 @@ impl<'a> Reader<'a> {
         if defaults.rate.is_some() {
             old.base.burst = None;
         }
-        let base = defaults.clone().over(&old.base);
-        self.entries.extend(old.services.into_iter().map(|entry| Entry { spec: entry.spec.over(&base), ..entry }));
+        let base = defaults.clone().laid_over(&old.base);
+        self.entries
+            .extend(old.services.into_iter().map(|entry| ServiceEntry { spec: entry.spec.laid_over(&base), ..entry }));
     }
 
-    fn daemon(&mut self, found: Option<Spanned<DaemonSpec>>) {
+    fn set_daemon(&mut self, found: Option<Spanned<DaemonSpec>>) {
         let Some(Spanned { value, at }) = found else { return };
         match &self.daemon {
             Some((_, first)) => {
@@ -181,7 +182,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(mut self) -> Reading {
+    fn check_all(mut self) -> Reading {
         let mut checker = Checker::new(self.options.machine);
         let mut places: HashMap<&str, &Location> = HashMap::new();
         let mut services = Vec::with_capacity(self.entries.len());
@@ -191,17 +192,17 @@ impl<'a> Reader<'a> {
                 self.problems.push(entry.at.problem(message));
                 places.insert(&entry.name, first);
             }
-            services.extend(service(&mut checker, entry));
+            services.extend(check_entry(&mut checker, entry));
         }
-        let daemon = checker.settings(&self.daemon.map(|(spec, _)| spec).unwrap_or_default());
+        let daemon = checker.check_daemon(&self.daemon.map(|(spec, _)| spec).unwrap_or_default());
         checker.resolve_builtin_args(&mut services.iter_mut().map(|(service, _)| service).collect::<Vec<_>>());
-        clashes(&services, &mut self.problems);
+        report_clashes(&services, &mut self.problems);
         self.sources.iter().for_each(|source| source.drop_index());
         self.problems.append(&mut checker.problems);
         self.warnings.append(&mut checker.warnings);
-        let warnings = self.files.sorted(self.warnings);
+        let warnings = self.files.sort_problems(self.warnings);
         if !self.problems.is_empty() {
-            return Reading { table: Err(self.files.sorted(self.problems)), warnings };
+            return Reading { table: Err(self.files.sort_problems(self.problems)), warnings };
         }
         let services = services.into_iter().map(|(service, _)| service).collect();
         Reading { table: Ok(Table { daemon, services }), warnings }
@@ -209,12 +210,12 @@ impl<'a> Reader<'a> {
 }
 
 /// Checks a service. One of an old format that is off is not looked at there, and may be as wrong as it likes.
-pub(crate) fn service(
+pub(crate) fn check_entry(
     checker: &mut Checker<'_>,
-    Entry { name, spec, at, old }: &Entry,
+    ServiceEntry { name, spec, at, old }: &ServiceEntry,
 ) -> Option<(Service, Vec<Location>)> {
     let (before, warnings) = (checker.problems.len(), checker.warnings.len());
-    let service = checker.service(name, spec, at);
+    let service = checker.check_service(name, spec, at);
     let off = spec.enabled.as_ref().is_some_and(|enabled| !enabled.value);
     if !*old || !off {
         return service;
@@ -240,7 +241,7 @@ fn good_contents(source: &Rc<SourceText>) -> Option<FileSpec> {
 }
 
 /// The keys of any file that has some, and all that is wrong with it.
-fn contents(source: &Rc<SourceText>, problems: &mut Vec<Problem>) -> Option<FileSpec> {
+fn read_contents(source: &Rc<SourceText>, problems: &mut Vec<Problem>) -> Option<FileSpec> {
     let (value, merges) = file::any_values(source, problems)?;
     let mut contents = read_keys(value, source, problems);
     if merges {
@@ -251,14 +252,14 @@ fn contents(source: &Rc<SourceText>, problems: &mut Vec<Problem>) -> Option<File
 
 fn read_keys(value: Value, source: &Rc<SourceText>, problems: &mut Vec<Problem>) -> FileSpec {
     let value = if value == Value::String(String::new()) { Value::Null } else { value };
-    let mut section = Section::new(value, Location::source(source), Scope::One, problems);
+    let mut section = Section::new(value, Location::whole_file(source), Scope::One, problems);
     let contents = FileSpec::read(&mut section);
-    section.finish();
+    section.report_unknown_keys();
     contents
 }
 
 /// Reports services that want the same socket.
-fn clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Problem>) {
+fn report_clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Problem>) {
     let wanted: Vec<(&Service, &Endpoint, &Location)> = services
         .iter()
         .filter(|(service, _)| service.enabled)
@@ -269,10 +270,10 @@ fn clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Problem>) {
         .enumerate()
         .map(|(number, (service, endpoint, _))| Claim { endpoint, device: service.socket.device.as_deref(), number })
         .collect();
-    for (earlier, later) in clash::find(&claims) {
+    for (earlier, later) in clash::find_clashes(&claims) {
         let ((first, taken, place), (_, endpoint, at)) = (wanted[earlier], wanted[later]);
         let (name, place) = (&first.name, place);
-        problems.push(at.problem(format!("{endpoint} cannot be had beside {taken} of service {name}, at {place}")));
+        problems.push(at.problem(format!("{endpoint} cannot be bound beside {taken} of service {name}, at {place}")));
     }
 }
 
@@ -280,7 +281,7 @@ fn clashes(services: &[(Service, Vec<Location>)], problems: &mut Vec<Problem>) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::keys::kinds::written;
+    use super::super::keys::kinds::write_section;
     use super::*;
 
     const GOOD: &str = "daemon: { instances: 100 }\ndefaults:\n  env: { A: 1, B: 'x', C: -7 }\nservices:\n  a:\n    \
@@ -288,7 +289,7 @@ mod tests {
                         5/s }\n    times: 22:00-06:00 # c\n    nice: 10\ninclude: ['*.yaml']\n";
 
     fn source(text: &str) -> Rc<SourceText> {
-        file::source(text.as_bytes().to_vec(), &Path::new("f.yaml").into()).unwrap()
+        file::decode_source(text.as_bytes().to_vec(), &Path::new("f.yaml").into()).unwrap()
     }
 
     #[test]
@@ -341,17 +342,17 @@ mod tests {
     }
 
     proptest! {
-        /// Where serde_yaml alone finds nothing wrong, the index finds nothing either but its own stricter grammar, and
-        /// the values are the same.
+        /// Where serde_yaml alone finds nothing wrong, the index finds nothing either but its own stricter grammar,
+        /// and the values are the same.
         #[test]
         fn both_ways_give_the_same(at in 0..GOOD.len(), length in 0..4_usize, pieces in prop::collection::vec(piece(), 0..3)) {
             let mut text = GOOD.to_owned();
             text.replace_range(at..(at + length).min(GOOD.len()), &pieces.concat());
             if let Some(good) = good_contents(&source(&text)) {
                 let (source, mut problems) = (source(&text), Vec::new());
-                if let Some(careful) = contents(&source, &mut problems) {
+                if let Some(careful) = read_contents(&source, &mut problems) {
                     prop_assert!(problems.is_empty(), "{problems:?}\n{text}");
-                    prop_assert_eq!(written(&good), written(&careful), "{}", text);
+                    prop_assert_eq!(write_section(&good), write_section(&careful), "{}", text);
                 } else {
                     prop_assert!(problems.iter().all(|problem| problem.message.starts_with("this is not YAML")));
                 }

@@ -1,10 +1,11 @@
-//! What the table asks of the machine that it is for: accounts, programs, directories, interfaces, and the lists of names
+//! The machine that a table is for: its accounts, programs, directories and interfaces, and the lists of names
 //! in /etc.
 //!
-//! `load::load` asks the machine that it runs on, [`Local`]; whoever wants to know what a table would mean elsewhere
-//! gives a [`Machine`] of their own. Answers may be slow, as a name service may be remote. Errors are messages for the
-//! place that named the thing.
+//! `load_table` is given the machine that it runs on, [`Local`]. A caller that checks a table for another machine
+//! gives a [`Machine`] of its own. Answers may be slow, as a name service may be remote. Errors are messages for
+//! the place that named the thing.
 
+use std::collections::HashMap;
 use std::ffi::CString;
 use std::path::Path;
 
@@ -25,7 +26,7 @@ pub struct Account {
     pub gid: Option<u32>,
 }
 
-/// As whom the daemon runs.
+/// User and groups of the daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Effective user id.
@@ -39,45 +40,45 @@ pub struct Identity {
 impl Identity {
     /// That of this process. Miri has no groups to ask for.
     #[must_use]
-    pub fn own() -> Self {
+    pub fn of_process() -> Self {
         let groups = if cfg!(miri) { Vec::new() } else { getgroups().unwrap_or_default() };
         let groups = groups.into_iter().map(Gid::as_raw).collect();
         Self { uid: geteuid().as_raw(), gid: getegid().as_raw(), groups }
     }
 
-    /// Can it run handlers as somebody else? Miri's user is not root, and does.
+    /// Can it run handlers as other users? Miri's user is not root, and can.
     #[must_use]
     pub fn is_root(&self) -> bool {
         cfg!(miri) || self.uid == 0
     }
 }
 
-/// Where a table's names get their meaning.
+/// A machine, as far as a table needs to know.
 pub trait Machine {
     /// The user of this login name, if there is one.
     ///
     /// # Errors
     ///
-    /// Why the user database could not be asked.
+    /// The reason why the user database could not be read.
     fn user(&self, name: &str) -> Result<Option<Account>, String>;
 
     /// The user of this number, if there is one.
     ///
     /// # Errors
     ///
-    /// Why the user database could not be asked.
+    /// The reason why the user database could not be read.
     fn user_of(&self, uid: u32) -> Result<Option<Account>, String>;
 
-    /// As whom the daemon runs that the table is for.
+    /// User and groups of the daemon that the table is for.
     fn daemon(&self) -> Identity {
-        Identity::own()
+        Identity::of_process()
     }
 
     /// The number of the group of this name, if there is one.
     ///
     /// # Errors
     ///
-    /// Why the group database could not be asked.
+    /// The reason why the group database could not be read.
     fn group(&self, name: &str) -> Result<Option<u32>, String>;
 
     /// The groups that initgroups(3) gives a user.
@@ -92,17 +93,32 @@ pub trait Machine {
     /// The number of a network interface, if there is one of this name.
     fn interface(&self, name: &str) -> Option<u32>;
 
-    /// What is in a file: a list such as /etc/services, or a banner.
+    /// The content of a file: of a list such as /etc/services, or of a banner.
     ///
     /// # Errors
     ///
-    /// Why it cannot be read.
+    /// The reason why it cannot be read.
     fn content(&self, path: &str) -> Result<Vec<u8>, String>;
 }
 
 /// A list of names in /etc as text; an empty one if it cannot be read.
-pub(crate) fn list(machine: &dyn Machine, path: &str) -> String {
+pub(crate) fn read_list(machine: &dyn Machine, path: &str) -> String {
     String::from_utf8_lossy(&machine.content(path).unwrap_or_default()).into_owned()
+}
+
+/// Reads hosts(5): `ADDRESS NAME…  # comment`. Gives hosts by name in lower case, with the addresses that `parse` reads.
+pub(crate) fn parse_hosts<T: PartialEq>(text: &str, parse: impl Fn(&str) -> Option<T>) -> HashMap<String, Vec<T>> {
+    let mut hosts: HashMap<String, Vec<T>> = HashMap::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
+        let Some(address) = words.next() else { continue };
+        for name in words {
+            let known = hosts.entry(name.to_ascii_lowercase()).or_default();
+            known.extend(parse(address).filter(|address| !known.contains(address)));
+        }
+    }
+    hosts.retain(|_, addresses| !addresses.is_empty());
+    hosts
 }
 
 /// The machine that this runs on.
@@ -111,17 +127,18 @@ pub struct Local;
 
 impl Machine for Local {
     fn user(&self, name: &str) -> Result<Option<Account>, String> {
-        let user = User::from_name(name).map_err(|errno| failed("user", name, errno))?;
-        Ok(user.map(account))
+        let user = User::from_name(name).map_err(|errno| look_up_error("user", name, errno))?;
+        Ok(user.map(to_account))
     }
 
     fn user_of(&self, uid: u32) -> Result<Option<Account>, String> {
-        let user = User::from_uid(Uid::from_raw(uid)).map_err(|errno| failed("user", &uid.to_string(), errno))?;
-        Ok(user.map(account))
+        let user =
+            User::from_uid(Uid::from_raw(uid)).map_err(|errno| look_up_error("user", &uid.to_string(), errno))?;
+        Ok(user.map(to_account))
     }
 
     fn group(&self, name: &str) -> Result<Option<u32>, String> {
-        let group = Group::from_name(name).map_err(|errno| failed("group", name, errno))?;
+        let group = Group::from_name(name).map_err(|errno| look_up_error("group", name, errno))?;
         Ok(group.map(|group| group.gid.as_raw()))
     }
 
@@ -131,7 +148,7 @@ impl Machine for Local {
     }
 
     fn program_fault(&self, root: Option<&str>, path: &str) -> Option<String> {
-        program::fault(root, path)
+        program::program_fault(root, path)
     }
 
     fn directory_fault(&self, root: Option<&str>, path: &str) -> Option<String> {
@@ -143,15 +160,15 @@ impl Machine for Local {
     }
 
     fn content(&self, path: &str) -> Result<Vec<u8>, String> {
-        let (file, _) = file::open(Path::new(path))?;
-        file::bytes(file, Path::new(path))
+        let (file, _) = file::open_file(Path::new(path))?;
+        file::read_bytes(file, Path::new(path))
     }
 }
 
-fn account(user: User) -> Account {
+fn to_account(user: User) -> Account {
     Account { name: user.name, uid: user.uid.as_raw(), gid: Some(user.gid.as_raw()) }
 }
 
-fn failed(kind: &str, name: &str, errno: Errno) -> String {
+fn look_up_error(kind: &str, name: &str, errno: Errno) -> String {
     format!("cannot look up {kind} {name:?}: {}", errno.desc())
 }

@@ -1,11 +1,11 @@
 //! The service table: what the administrator wrote, understood and checked.
 //!
-//! `load::load` reads files and gives a [`Table`] or every [`Problem`] at once. What is in a `Table` needs no further
-//! look-up: users, groups and ports are numbers, paths and arguments are C strings. Nothing here opens a socket,
-//! starts a process or keeps state; a table is a value, compared by [`change`] when it is reloaded.
+//! `load::load_table` reads files and gives a [`Table`] or every [`Problem`] at once. What is in a `Table` needs no
+//! further look-up: users, groups and ports are numbers, paths and arguments are C strings. Nothing here opens a
+//! socket, starts a process or keeps state; a table is a value, compared by [`change`] when it is reloaded.
 //!
-//! serde_yaml reads the values of a file; where they stand is looked up only when it is asked for ([`Location`]). The keys
-//! are declared in `keys`, once each.
+//! serde_yaml reads the values of a file; where they stand is looked up only when it is asked for ([`Location`]).
+//! The keys are declared in `keys`, once each.
 
 pub(crate) mod accounts;
 pub mod change;
@@ -38,7 +38,7 @@ pub use load::{Loaded, Reading};
 pub use location::Location;
 pub use problem::{Origin, Problem};
 pub use types::*;
-pub use units::{duration, duration_text, network, times_text};
+pub use units::{duration_text, parse_duration, parse_network, times_text};
 
 #[cfg(test)]
 mod tests;

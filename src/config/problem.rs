@@ -1,4 +1,4 @@
-//! What is wrong with a table, and where.
+//! The problems of a table, and their positions.
 //!
 //! All of [`crate::config`] collects [`Problem`]s and goes on, so that the administrator sees all of them
 //! at once. Nothing here fails or decides whether a problem is an error or a warning: the list it is put on does.
@@ -10,11 +10,11 @@ use std::rc::Rc;
 /// One thing that is wrong in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where.
+    /// The position.
     pub origin: Origin,
     /// The keys down to it, as `services.NAME.KEY`; empty for a file as a whole.
     pub path: String,
-    /// What is wrong, and what would be right.
+    /// The mistake, and the correct form.
     pub message: String,
 }
 

@@ -1,8 +1,8 @@
-//! Is the program there? Asked when the table is loaded, so that a misspelt path is an error with a line number and not
+//! Looks for programs when the table is loaded, so that a misspelt path is an error with a line number and not
 //! a failure at the first connection.
 //!
-//! [`super::machine::Local`] asks it. A path is looked up as the handler will see it: inside `chroot`, symbolic links
-//! included (openat2(2), `RESOLVE_IN_ROOT`). Nothing is read or run.
+//! [`super::machine::Local`] asks it. A path is looked up as the handler will see it: inside `chroot`, symbolic
+//! links included (openat2(2), `RESOLVE_IN_ROOT`). Nothing is read or run.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -12,9 +12,9 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::{Mode, SFlag, fstat};
 
 /// Why `path` cannot be run inside `root`; `None` if it can, as far as one can see beforehand.
-pub(crate) fn fault(root: Option<&str>, path: &str) -> Option<String> {
+pub(crate) fn program_fault(root: Option<&str>, path: &str) -> Option<String> {
     let inside = root.map_or_else(String::new, |root| format!(" inside {root}"));
-    let mode = match find(root, path) {
+    let mode = match file_mode(root, path) {
         Ok(mode) => mode,
         Err(Errno::ENOENT) => return Some(format!("there is no program {path}{inside}")),
         Err(errno) => return Some(format!("cannot run {path}{inside}: {}", errno.desc())),
@@ -30,15 +30,14 @@ pub(crate) fn fault(root: Option<&str>, path: &str) -> Option<String> {
 /// Why handlers cannot start in the directory `path` inside `root`.
 pub(crate) fn directory_fault(root: Option<&str>, path: &str) -> Option<String> {
     let inside = root.map_or_else(String::new, |root| format!(" inside {root}"));
-    match find(root, path) {
+    match file_mode(root, path) {
         Ok(mode) if SFlag::from_bits_truncate(mode) & SFlag::S_IFMT == SFlag::S_IFDIR => None,
         Ok(_) => Some(format!("{path}{inside} is not a directory")),
         Err(errno) => Some(format!("cannot use the directory {path}{inside}: {}", errno.desc())),
     }
 }
 
-/// The type and permissions of a file.
-fn find(root: Option<&str>, path: &str) -> nix::Result<u32> {
+fn file_mode(root: Option<&str>, path: &str) -> nix::Result<u32> {
     let fd = match root {
         None => open_path(path)?,
         Some(root) => open_inside(&open_path(root)?, root, path)?,
@@ -72,12 +71,12 @@ mod tests {
 
     #[test]
     fn a_program_is_an_executable_regular_file() {
-        assert_eq!(fault(None, "/bin/cat"), None);
-        assert_eq!(fault(None, "/no/such/file").unwrap(), "there is no program /no/such/file");
-        assert_eq!(fault(None, "/etc").unwrap(), "/etc is a directory, not a program");
-        assert_eq!(fault(None, "/etc/passwd").unwrap(), "/etc/passwd is not executable; see chmod(1)");
-        assert_eq!(fault(None, "/dev/null").unwrap(), "/dev/null is not a regular file, and so no program");
-        assert_eq!(fault(None, "/etc/passwd/x").unwrap(), "cannot run /etc/passwd/x: Not a directory");
+        assert_eq!(program_fault(None, "/bin/cat"), None);
+        assert_eq!(program_fault(None, "/no/such/file").unwrap(), "there is no program /no/such/file");
+        assert_eq!(program_fault(None, "/etc").unwrap(), "/etc is a directory, not a program");
+        assert_eq!(program_fault(None, "/etc/passwd").unwrap(), "/etc/passwd is not executable; see chmod(1)");
+        assert_eq!(program_fault(None, "/dev/null").unwrap(), "/dev/null is not a regular file, and so no program");
+        assert_eq!(program_fault(None, "/etc/passwd/x").unwrap(), "cannot run /etc/passwd/x: Not a directory");
     }
 
     #[test]
@@ -87,8 +86,11 @@ mod tests {
         std::fs::copy("/bin/cat", root.path().join("real")).unwrap();
         symlink("/real", root.path().join("link")).unwrap();
         symlink("/bin/cat", root.path().join("outside")).unwrap();
-        assert_eq!(fault(Some(path), "/link"), None);
-        assert_eq!(fault(Some(path), "/outside").unwrap(), format!("there is no program /outside inside {path}"));
+        assert_eq!(program_fault(Some(path), "/link"), None);
+        assert_eq!(
+            program_fault(Some(path), "/outside").unwrap(),
+            format!("there is no program /outside inside {path}")
+        );
         assert_eq!(directory_fault(Some(path), "/"), None);
         assert_eq!(directory_fault(Some(path), "/real").unwrap(), format!("/real inside {path} is not a directory"));
     }

@@ -1,24 +1,24 @@
 //! Reads a map key after key: each key is taken once with a reader for its value, each bad one becomes a problem at
-//! its exact place, and what nobody took is unknown.
+//! its exact place, and a key without a reader is unknown.
 //!
-//! Only [`super::keys`] and [`super::load::load`] use this. It knows no key itself, and never stops at a problem.
+//! Only [`super::keys`] and [`super::load::load_table`] use this. It knows no key itself, and never stops at a
+//! problem.
 
 use serde_yaml::{Mapping, Value};
 
 use super::location::{Location, Spanned, SpannedList};
 use super::problem::Problem;
-use super::reader::{Expected, ValueReader, alternatives};
+use super::reader::{Expected, ValueReader, list_alternatives};
 
-/// Whose keys a map holds.
+/// Tells for which services the keys of a map hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// One service's, or the daemon's.
+    /// For one service, or for the daemon.
     One,
-    /// Those of every service, by `defaults`.
+    /// For every service: the map is `defaults`.
     Defaults,
 }
 
-/// A map that is being read.
 pub(crate) struct Section<'a> {
     entries: Mapping,
     at: Location,
@@ -34,7 +34,7 @@ impl<'a> Section<'a> {
             Value::Mapping(entries) => entries,
             Value::Null => Mapping::new(),
             other => {
-                let Expected(message) = ValueReader::new(&other, &at).not("a map of keys and values");
+                let Expected(message) = ValueReader::new(&other, &at).expected_error("a map of keys and values");
                 problems.push(at.problem(message));
                 Mapping::new()
             }
@@ -43,88 +43,87 @@ impl<'a> Section<'a> {
     }
 
     /// Reads the value of a key, if it is there.
-    pub(crate) fn take<T>(
+    pub(crate) fn read_value<T>(
         &mut self,
         key: &'static str,
         read: impl FnOnce(&ValueReader<'_>) -> Result<T, Expected>,
     ) -> Option<Spanned<T>> {
-        let value = self.remove(key)?;
-        self.read(&value, self.at.value(key), read)
+        let value = self.remove_key(key)?;
+        self.read_with(&value, self.at.of_value(key), read)
     }
 
     /// Reads a list, or one value in place of a list of one.
-    pub(crate) fn list<T>(
+    pub(crate) fn read_list<T>(
         &mut self,
         key: &'static str,
         read: impl Fn(&ValueReader<'_>) -> Result<T, Expected>,
     ) -> SpannedList<T> {
-        let value = self.remove(key)?;
-        let at = self.at.value(key);
+        let value = self.remove_key(key)?;
+        let at = self.at.of_value(key);
         let Value::Sequence(elements) = value else {
-            let element = self.read(&value, at.clone(), read)?;
+            let element = self.read_with(&value, at.clone(), read)?;
             return Some(Spanned { value: vec![element], at });
         };
-        let element = |(index, value)| self.read(value, at.element(index), &read);
+        let element = |(index, value)| self.read_with(value, at.of_element(index), &read);
         let values: Vec<Spanned<T>> = elements.iter().enumerate().filter_map(element).collect();
-        // If every element was wrong, this is not the empty list that somebody wrote.
+        // If every element was wrong, this is not a list that was written empty.
         (elements.is_empty() || !values.is_empty()).then_some(Spanned { value: values, at })
     }
 
     /// Reads a map whose keys are the administrator's, or are known to the reader, in the order written.
-    pub(crate) fn map<T>(
+    pub(crate) fn read_map<T>(
         &mut self,
         key: &'static str,
         read: impl Fn(&str, &ValueReader<'_>) -> Result<T, Expected>,
     ) -> Vec<Spanned<T>> {
-        let Some(value) = self.remove(key) else { return Vec::new() };
-        // What is wrong with the map as a whole is said of its value.
-        let mut map = Section::new(value, self.at.value(key), self.scope, self.problems);
+        let Some(value) = self.remove_key(key) else { return Vec::new() };
+        // A problem with the map as a whole names its value.
+        let mut map = Section::new(value, self.at.of_value(key), self.scope, self.problems);
         let mut values = Vec::new();
         for (name, value) in std::mem::take(&mut map.entries) {
-            let Some(name) = map.name(&name) else { continue };
-            values.extend(map.read(&value, map.at.value(name.clone()), |reader| read(&name, reader)));
+            let Some(name) = map.key_name(&name) else { continue };
+            values.extend(map.read_with(&value, map.at.of_value(name.clone()), |reader| read(&name, reader)));
         }
         values
     }
 
     /// Reads every key that is left as a section of its own, placed at its key.
-    pub(crate) fn each(&mut self, mut read: impl FnMut(String, &mut Section<'_>)) {
+    pub(crate) fn read_each(&mut self, mut read: impl FnMut(String, &mut Section<'_>)) {
         for (name, value) in std::mem::take(&mut self.entries) {
-            let Some(name) = self.name(&name) else { continue };
-            let mut section = Section::new(value, self.at.key(name.clone()), self.scope, self.problems);
+            let Some(name) = self.key_name(&name) else { continue };
+            let mut section = Section::new(value, self.at.of_key(name.clone()), self.scope, self.problems);
             read(name, &mut section);
-            section.finish();
+            section.report_unknown_keys();
         }
     }
 
     /// Reads the map under a key as a section, placed at its key.
-    pub(crate) fn section<T>(
+    pub(crate) fn read_section<T>(
         &mut self,
         key: &'static str,
         scope: Scope,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> Option<Spanned<T>> {
-        let value = self.remove(key)?;
-        let at = self.at.key(key);
+        let value = self.remove_key(key)?;
+        let at = self.at.of_key(key);
         let mut section = Section::new(value, at.clone(), scope, self.problems);
         let value = read(&mut section);
-        section.finish();
+        section.report_unknown_keys();
         Some(Spanned { value, at })
     }
 
     /// Turns a key away that has no place here.
-    pub(crate) fn forbid(&mut self, key: &'static str, message: &str) {
-        if self.remove(key).is_some() {
-            self.problems.push(self.at.key(key).problem(message));
+    pub(crate) fn forbid_key(&mut self, key: &'static str, message: &str) {
+        if self.remove_key(key).is_some() {
+            self.problems.push(self.at.of_key(key).problem(message));
         }
     }
 
     /// Is there a key, with whatever value?
-    pub(crate) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has_key(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
-    /// Is there a map under a key?
     pub(crate) fn has_map(&self, key: &str) -> bool {
         self.entries.get(key).is_some_and(Value::is_mapping)
     }
@@ -133,52 +132,52 @@ impl<'a> Section<'a> {
         self.scope
     }
 
-    /// Where the section is: its key, or its file.
+    /// The location of its key, or of its file.
     pub(crate) fn at(&self) -> &Location {
         &self.at
     }
 
     /// Notes something that is wrong with the section as a whole.
-    pub(crate) fn report(&mut self, message: &str) {
+    pub(crate) fn report_problem(&mut self, message: &str) {
         self.problems.push(self.at.problem(message));
     }
 
     /// Ends the reading: what is left is unknown.
-    pub(crate) fn finish(mut self) {
+    pub(crate) fn report_unknown_keys(mut self) {
         for (name, _) in std::mem::take(&mut self.entries) {
-            let Some(name) = self.name(&name) else { continue };
-            let message = format!("unknown key{}", self.suggestion(&name));
-            self.problems.push(self.at.key(name).problem(message));
+            let Some(name) = self.key_name(&name) else { continue };
+            let message = format!("unknown key{}", self.suggest_key(&name));
+            self.problems.push(self.at.of_key(name).problem(message));
         }
     }
 
-    fn suggestion(&self, name: &str) -> String {
+    fn suggest_key(&self, name: &str) -> String {
         let distance = |known: &&&str| strsim::osa_distance(known, name);
         match self.known.iter().min_by_key(distance) {
             Some(best) if distance(&best) <= 1.max(name.chars().count() / 3) => format!("; did you mean {best}?"),
-            _ if self.known.len() <= 8 => format!("; known here: {}", alternatives(&self.known)),
+            _ if self.known.len() <= 8 => format!("; known here: {}", list_alternatives(&self.known)),
             _ => "; the keys of a service are listed in oxinetd.yaml(5)".to_owned(),
         }
     }
 
-    fn remove(&mut self, key: &'static str) -> Option<Value> {
+    fn remove_key(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         self.entries.swap_remove(key)
     }
 
-    fn name(&mut self, key: &Value) -> Option<String> {
+    fn key_name(&mut self, key: &Value) -> Option<String> {
         if let Value::String(name) = key {
             return Some(name.clone());
         }
-        let Expected(text) = ValueReader::new(key, &Location::default()).not("a text");
+        let Expected(text) = ValueReader::new(key, &Location::default()).expected_error("a text");
         // Its text in the file, unless it is written in another way than usual.
         let word = serde_yaml::to_string(key).unwrap_or_default();
-        let at = self.at.key(word.trim_end().to_owned());
+        let at = self.at.of_key(word.trim_end().to_owned());
         self.problems.push(at.problem(format!("each key must be a text, in quotation marks if need be: {text}")));
         None
     }
 
-    fn read<T>(
+    fn read_with<T>(
         &mut self,
         value: &Value,
         at: Location,

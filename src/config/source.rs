@@ -1,22 +1,21 @@
-//! The text of a YAML file, and where things stand in it, which is found out only when somebody asks.
+//! The text of a YAML file, and the positions in it, which are found only on request.
 //!
 //! serde_yaml reads the values and forgets positions. Positions are needed where something is wrong and where
-//! `oxinetctl explain` names a line, so the index of a text ([`super::index`]) is made at the first question, and kept
-//! until [`SourceText::drop_index`]: a start or a reload of a good table parses each file once. A
-//! [`super::location::Location`] keeps the text alive, so that it means the table in force, whatever becomes of the file.
-//! The index takes a multiple of the text, so once the table is loaded it holds one service at a time.
+//! `oxinetctl explain` names a line, so the index of a text ([`super::index`]) is made at the first question, and
+//! kept until [`SourceText::drop_index`]: a start or a reload of a good table parses each file once. A
+//! [`super::location::Location`] keeps the text alive, so that it means the table in force, whatever becomes of the
+//! file. The index takes a multiple of the text, so once the table is loaded it holds one service at a time.
 //!
-//! Some texts must be indexed before serde_yaml sees them; [`SourceText::index_first`] recognises them. Nothing here
-//! fails: what the index finds wrong is in it.
+//! Some texts must be indexed before serde_yaml sees them; [`SourceText::index_first`] recognises them. Nothing
+//! here fails: what the index finds wrong is in it.
 
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 
-use super::index::{Index, MAX_DEPTH, index};
+use super::index::{Index, MAX_NESTING_LEVELS, build_index};
 use super::problem::Problem;
 
-/// A file's name and text.
 #[derive(Debug)]
 pub(crate) struct SourceText {
     pub(crate) file: Rc<Path>,
@@ -27,7 +26,7 @@ pub(crate) struct SourceText {
     indexed: RefCell<Option<Rc<Indexed>>>,
 }
 
-/// What indexing a text gives.
+/// The result of indexing a text.
 #[derive(Debug)]
 pub(crate) struct Indexed {
     /// The only service in it, unless all are.
@@ -60,16 +59,17 @@ impl SourceText {
         self.plain_integers
     }
 
-    /// Must this be indexed before serde_yaml reads it? That is so if it may hold what only the index refuses: texts
-    /// with NUL characters, aliases that stand for very much, nesting so deep that libyaml takes quadratic time,
-    /// brackets over lines that are not indented; and if it may hold merge keys, which change the order of keys.
+    /// Must this be indexed before serde_yaml reads it? That is so if it may hold what only the index refuses:
+    /// texts with NUL characters, aliases that stand for very much, nesting so deep that libyaml takes quadratic
+    /// time, brackets over lines that are not indented; and if it may hold merge keys, which change the order of
+    /// keys.
     pub(crate) fn index_first(&self) -> bool {
         let signs = ["&", "<<", "\\0", "\\x00", "\\u0000", "\\U00000000"];
         signs.iter().any(|sign| self.text.contains(sign)) || has_odd_brackets(&self.text)
     }
 
-    /// Where things stand, and what is wrong with the text. When the table is loaded, only `service` need be in it.
-    pub(crate) fn indexed(&self, service: Option<&str>) -> Rc<Indexed> {
+    /// The positions in the text, and its problems. Once the table is loaded, only `service` need be in it.
+    pub(crate) fn index_for(&self, service: Option<&str>) -> Rc<Indexed> {
         let only = self.loaded.get().then(|| service.unwrap_or_default());
         let has_it =
             |indexed: &&Rc<Indexed>| indexed.only.is_none() || service.is_none() || indexed.only.as_deref() == only;
@@ -78,11 +78,11 @@ impl SourceText {
             return Rc::clone(found);
         }
         let mut problems = Vec::new();
-        let index = index(&self.file, &self.text, only, &mut problems);
+        let index = build_index(&self.file, &self.text, only, &mut problems);
         Rc::clone(indexed.insert(Rc::new(Indexed { only: only.map(Into::into), index, problems })))
     }
 
-    /// Has somebody asked for a position in a text that the index refuses?
+    /// Was a position requested in a text that the index refuses?
     pub(crate) fn is_refused(&self) -> bool {
         self.indexed.borrow().as_ref().is_some_and(|indexed| indexed.index.is_none())
     }
@@ -99,13 +99,13 @@ impl SourceText {
     }
 }
 
-/// Do lists and maps in brackets nest too deep or reach over lines, or do the brackets not match? Those in texts and
-/// comments count too.
+/// Do lists and maps in brackets nest too deep or reach over lines, or do the brackets not match? Those in texts
+/// and comments count too.
 fn has_odd_brackets(text: &str) -> bool {
     let mut depth = 0_usize;
     for byte in text.bytes() {
         match byte {
-            b'[' | b'{' if depth >= MAX_DEPTH => return true,
+            b'[' | b'{' if depth >= MAX_NESTING_LEVELS => return true,
             b'\n' if depth > 0 => return true,
             b'[' | b'{' => depth += 1,
             b']' | b'}' if depth == 0 => return true,
@@ -162,7 +162,7 @@ mod tests {
     fn an_index_is_made_when_asked_for_and_dropped_when_told() {
         let source = source("a: [b");
         assert!(!source.is_refused());
-        assert_eq!(source.indexed(None).problems.len(), 1);
+        assert_eq!(source.index_for(None).problems.len(), 1);
         assert!(source.is_refused());
         source.drop_index();
         assert!(!source.is_refused());
@@ -172,8 +172,8 @@ mod tests {
     fn an_index_of_a_loaded_table_holds_one_service() {
         let source = source("defaults: {}\nservices:\n  a: { b: c }\n  d: { e: f }\n");
         let has = |service: Option<&str>, key: &str| {
-            let indexed = source.indexed(service);
-            indexed.index.as_ref().unwrap().root.entry("services").unwrap().value.entry(key).is_some()
+            let indexed = source.index_for(service);
+            indexed.index.as_ref().unwrap().root.find_key("services").unwrap().value.find_key(key).is_some()
         };
         assert!(has(Some("a"), "a") && has(Some("a"), "d"));
         source.drop_index();

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::change::{Plan, plan};
+use super::change::{Plan, compare_tables};
 use super::dump::dump;
 use super::*;
 use crate::compat::load;
@@ -345,7 +345,7 @@ fn a_plan_sees_everything_but_where_a_service_stands() {
     let names = |name: &str| vec![name.to_owned()];
     let expected =
         Plan { added: names("added"), removed: names("removed"), altered: names("altered"), kept: names("kept") };
-    assert_eq!(plan(&old, &new), expected);
+    assert_eq!(compare_tables(&old, &new), expected);
 }
 
 /// A piece of YAML that is often nearly right.

@@ -1,4 +1,4 @@
-//! What a checked table is made of.
+//! The types of a checked table.
 //!
 //! Plain values without behaviour: users, groups and ports are numbers, paths and arguments are C strings.
 
@@ -40,7 +40,7 @@ pub struct Settings {
     pub sources: PerFamily<u32>,
     /// The control socket.
     pub control: Control,
-    /// Who turns those away that are banned or penalised.
+    /// The place where banned and penalised clients are refused.
     pub drop_banned: DropBanned,
     /// Where and how to log.
     pub log: LogSettings,
@@ -55,10 +55,10 @@ pub struct LogSettings {
     pub level: Level,
 }
 
-/// Who turns those away that are banned or penalised.
+/// The place where banned and penalised clients are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropBanned {
-    /// Admission, as everybody else who may not come.
+    /// Admission, like all other clients that are refused.
     Daemon,
     /// The kernel, by dropping their packets, as far as it can.
     Kernel,
@@ -67,7 +67,7 @@ pub enum DropBanned {
 impl DropBanned {
     /// The word in the table.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub fn as_word(self) -> &'static str {
         match self {
             Self::Daemon => "daemon",
             Self::Kernel => "kernel",
@@ -75,10 +75,10 @@ impl DropBanned {
     }
 }
 
-/// The control socket: where it is and whose it is besides the daemon's.
+/// The control socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control {
-    /// Where it is.
+    /// Its path.
     pub place: ControlPlace,
     /// A group whose members may use it too.
     pub group: Option<u32>,
@@ -87,7 +87,7 @@ pub struct Control {
 /// Where the control socket is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ControlPlace {
-    /// In /run/oxinetd, or for an ordinary user in his own directory for such things; nowhere if there is neither.
+    /// In /run/oxinetd, or for an ordinary user in `XDG_RUNTIME_DIR`; nowhere if there is neither.
     Default,
     /// There, and the daemon does not start without it.
     At(PathBuf),
@@ -113,7 +113,7 @@ pub const CONNECTION_VARIABLES: [&str; 14] = [
     "IPCCONNNUM",
 ];
 
-/// One entry of the table: where to listen, what to run, who may come.
+/// One entry of the table: its sockets, its program, its limits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     /// Its key under `services`.
@@ -128,11 +128,11 @@ pub struct Service {
     pub listen: Vec<Endpoint>,
     /// The names by which clients of `tcpmux` can ask for it.
     pub tcpmux: Vec<MuxName>,
-    /// What to run; [`Program::none`] for a trap.
+    /// The program; [`Program::none`] for a trap.
     pub program: Program,
     /// Lend the listening socket to one handler, in place of accepting here.
     pub wait: bool,
-    /// As whom to run; `None` is the daemon's own user and groups.
+    /// User and groups of the handler; `None` is the daemon's own.
     pub credentials: Option<Credentials>,
     /// Where the handler starts, inside `chroot`; `/` by default.
     pub directory: CString,
@@ -154,25 +154,25 @@ pub struct Service {
     pub instances: Option<u32>,
     /// How many connections may come in a time.
     pub rate: Option<RateLimit>,
-    /// What to do when `instances` or `max_load` is reached.
+    /// The behaviour when `instances` or `max_load` is reached.
     pub when_full: WhenFull,
     /// Limits for one source; none for a service that lends its socket.
     pub per_source: PerSource,
     /// Limits for the wider network of a source, if there are any.
     pub per_network: Option<PerSource>,
-    /// The load average of one minute from which on nobody is admitted.
+    /// The load average of one minute from which on no client is admitted.
     pub max_load: Option<f64>,
-    /// What clients of this service are charged for.
+    /// The penalties of clients of this service.
     pub penalties: Penalties,
-    /// Who may come, in the order written; empty for everyone.
+    /// Networks of admitted clients, in the order written; empty for all.
     pub allow: Vec<IpNet>,
-    /// Who may not come, in the order written.
+    /// Networks of refused clients, in the order written.
     pub deny: Vec<IpNet>,
     /// When clients may come; empty for always.
     pub times: Vec<Span>,
-    /// Only say who would be turned away, and admit.
+    /// Only log which clients would be refused, and admit them.
     pub dry_run: bool,
-    /// What a client who is turned away sees.
+    /// The answer to a client that is refused.
     pub refuse: Refuse,
     /// Sent to the client before the handler starts; empty for nothing.
     pub banner: Vec<u8>,
@@ -214,7 +214,7 @@ pub struct MuxName {
 }
 
 impl MuxName {
-    /// What it begins with in the grammar of `listen`.
+    /// The prefix in the grammar of `listen`.
     pub(crate) const PREFIX: &str = "tcpmux/";
 }
 
@@ -226,7 +226,7 @@ impl fmt::Display for MuxName {
     }
 }
 
-/// What to run.
+/// The program of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Absolute path of the executable file.
@@ -238,7 +238,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// Nothing: who comes is turned away.
+    /// No program: every client is refused.
     #[must_use]
     pub fn none() -> Self {
         Self { path: CString::default(), argv: Vec::new(), builtin: None }
@@ -251,7 +251,7 @@ impl Program {
     }
 }
 
-/// As whom a handler runs, resolved when the table is loaded.
+/// User and groups of a handler, resolved when the table is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// As written, for `--dump`.
@@ -301,51 +301,51 @@ pub enum Stderr {
     Null,
 }
 
-/// What to do with clients while a service has `instances` handlers.
+/// The behaviour towards clients while a service has `instances` handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
     /// Leave them in the listener's backlog until a handler ends.
     Queue,
-    /// Turn them away.
+    /// Refuse them.
     Refuse,
 }
 
 /// Limits for one source, or one network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PerSource {
-    /// What makes a source.
+    /// The prefix lengths that make a source.
     pub prefix: Prefixes,
     /// The most live handlers of one source in this service; `None` is unlimited.
     pub instances: Option<u32>,
     /// How many connections of one source may come in a time.
     pub rate: Option<RateLimit>,
-    /// For whom these limits don't hold.
+    /// Networks for which these limits don't hold.
     pub exempt: Vec<IpNet>,
 }
 
-/// What the clients of a service are charged for, in time that they are refused everywhere.
+/// The penalties of the clients of a service: times for which all services refuse them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Penalties {
-    /// A handler was ended by a signal that speaks of a fault.
+    /// A signal that means a fault ended a handler.
     pub crash: Option<Duration>,
     /// A handler ended with a status other than 0.
     pub exit: Option<Duration>,
-    /// A client was turned away by a rule for him or by a limit of his own.
+    /// A client was refused by an access rule or by a limit for its source.
     pub refused: Option<Duration>,
-    /// A client has come at all.
+    /// A client has connected at all.
     pub trap: Option<Duration>,
-    /// A debt up to this has no effect.
+    /// A penalty up to this has no effect.
     pub min: Duration,
-    /// No debt grows beyond this.
+    /// No penalty grows beyond this.
     pub max: Duration,
-    /// Who is never charged, and never refused for what he owes.
+    /// Networks that get no penalties.
     pub exempt: Vec<IpNet>,
 }
 
 impl Penalties {
-    /// What a client is charged for `cause`, if anything.
+    /// The penalty for `cause`, if there is one.
     #[must_use]
-    pub fn charge(&self, cause: Cause) -> Option<Charge> {
+    pub fn charge_for(&self, cause: Cause) -> Option<Charge> {
         let cost = match cause {
             Cause::Crash => self.crash,
             Cause::Exit => self.exit,
@@ -355,9 +355,9 @@ impl Penalties {
         cost.map(|cost| Charge { cost, min: self.min, max: self.max })
     }
 
-    /// Is anybody charged for anything?
+    /// Is there any penalty?
     #[must_use]
-    pub fn any(&self) -> bool {
+    pub fn has_any(&self) -> bool {
         self.crash.is_some() || self.exit.is_some() || self.refused.is_some() || self.trap.is_some()
     }
 }
@@ -383,7 +383,7 @@ impl fmt::Display for RateLimit {
     }
 }
 
-/// What a client who is turned away sees.
+/// The answer to a client that is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refuse {
     /// A TCP reset, which leaves no state behind.
@@ -428,7 +428,7 @@ pub struct LogChoice {
     pub accept: bool,
     /// A handler ended.
     pub exit: bool,
-    /// A connection was turned away.
+    /// A connection was refused.
     pub refuse: bool,
     /// The place of its lines, if it is not the daemon's.
     pub own: OwnLog,

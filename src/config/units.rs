@@ -1,7 +1,7 @@
 //! The small notations of the table: durations, sizes, rates, times of day, words with numbers behind them.
 //!
-//! Pure functions from text to a value; `None` means that the text is not in the notation, and the caller says what it
-//! expected. Only [`crate::config`] calls them. [`duration_text`] writes what [`duration`] reads.
+//! Pure functions from text to a value; `None` means that the text is not in the notation, and the caller says what
+//! it expected. Only [`crate::config`] calls them. [`duration_text`] writes what [`parse_duration`] reads.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) struct Rate {
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads `500ms 10s 5m 1h30m`: numbers with units, longest unit first, each at most once.
-pub fn duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (mut rest, mut units, mut total) = (text, UNITS.iter(), 0_u64);
     leading_number(text)?;
     while !rest.is_empty() {
@@ -36,7 +36,7 @@ pub fn duration(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(total))
 }
 
-/// Writes a duration so that [`duration`] reads it back, to the millisecond.
+/// Writes a duration so that [`parse_duration`] reads it back, to the millisecond.
 pub fn duration_text(duration: Duration) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let mut text = String::new();
@@ -50,7 +50,7 @@ pub fn duration_text(duration: Duration) -> String {
 }
 
 /// Reads `65536 64k 512M 2G 1T`, powers of 1024.
-pub(crate) fn size(text: &str) -> Option<u64> {
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     let (number, unit) = leading_number(text)?;
     let factor = match unit {
         "" => 1,
@@ -64,7 +64,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
 }
 
 /// Reads `50/s 30/min 1000/h 5/day`.
-pub(crate) fn rate(text: &str) -> Option<Rate> {
+pub(crate) fn parse_rate(text: &str) -> Option<Rate> {
     let (events, unit) = text.split_once('/')?;
     let seconds = match unit {
         "s" => 1,
@@ -73,11 +73,11 @@ pub(crate) fn rate(text: &str) -> Option<Rate> {
         "day" => 86_400,
         _ => return None,
     };
-    let events = digits(events).filter(|events| *events > 0)?;
+    let events = parse_digits(events).filter(|events| *events > 0)?;
     Some(Rate { events: u32::try_from(events).ok()?, per: Duration::from_secs(seconds) })
 }
 
-/// Writes a rate as [`rate`] reads it.
+/// Writes a rate as [`parse_rate`] reads it.
 pub(crate) fn rate_text(rate: Rate) -> String {
     let unit = match rate.per.as_secs() {
         1 => "s",
@@ -92,16 +92,16 @@ pub(crate) fn rate_text(rate: Rate) -> String {
 const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
 
 /// Reads `Mon-Fri 08:00-18:00`, `Sat,Sun 22:00-06:00`, `08:00-18:00` (every day).
-pub(crate) fn times(text: &str) -> Option<Span> {
+pub(crate) fn parse_times(text: &str) -> Option<Span> {
     let mut words = text.split_ascii_whitespace();
     let (first, second) = (words.next()?, words.next());
-    let (days, hours) = second.map_or((Some(0x7f), first), |hours| (days(first), hours));
+    let (days, hours) = second.map_or((Some(0x7f), first), |hours| (parse_days(first), hours));
     let (from, to) = hours.split_once('-')?;
-    let span = Span { days: days?, from: minute(from).filter(|from| *from < 1440)?, to: minute(to)? };
+    let span = Span { days: days?, from: parse_minute(from).filter(|from| *from < 1440)?, to: parse_minute(to)? };
     words.next().is_none().then_some(span)
 }
 
-/// Writes a span as `times` reads it.
+/// Writes a span as `parse_times` reads it.
 pub fn times_text(span: &Span) -> String {
     let days: Vec<&str> = (0..).zip(DAYS).filter(|(bit, _)| span.days >> bit & 1 == 1).map(|(_, day)| day).collect();
     let time = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
@@ -109,7 +109,7 @@ pub fn times_text(span: &Span) -> String {
 }
 
 /// `Mon-Fri`, `Sat,Sun`, `Fri-Mon`.
-fn days(text: &str) -> Option<u8> {
+fn parse_days(text: &str) -> Option<u8> {
     let day = |name: &str| DAYS.iter().position(|day| day.eq_ignore_ascii_case(name));
     let mut bits = 0;
     for part in text.split(',') {
@@ -122,22 +122,22 @@ fn days(text: &str) -> Option<u8> {
 }
 
 /// `08:00` in minutes from midnight; up to `24:00`.
-fn minute(text: &str) -> Option<u16> {
+fn parse_minute(text: &str) -> Option<u16> {
     let (hour, minute) = text.split_once(':')?;
-    let (hour, minute) = (digits(hour)?, digits(minute).filter(|_| minute.len() == 2)?);
+    let (hour, minute) = (parse_digits(hour)?, parse_digits(minute).filter(|_| minute.len() == 2)?);
     let minutes = hour.checked_mul(60)?.checked_add(minute).filter(|minutes| minute < 60 && *minutes <= 1440)?;
     u16::try_from(minutes).ok()
 }
 
-/// Reads a network, or an address as the network that holds nothing else. `Err` is the network that was meant, if host
-/// bits are set.
-pub fn network(text: &str) -> Option<Result<IpNet, IpNet>> {
+/// Reads a network, or an address as the network that holds nothing else. `Err` is the network that was meant, if
+/// host bits are set.
+pub fn parse_network(text: &str) -> Option<Result<IpNet, IpNet>> {
     let network: IpNet = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
     Some(if network == network.trunc() { Ok(network) } else { Err(network.trunc()) })
 }
 
 /// Reads `022` or `0o22`: permission bits.
-pub(crate) fn mode(text: &str) -> Option<u32> {
+pub(crate) fn parse_mode(text: &str) -> Option<u32> {
     let octal = text.strip_prefix("0o").unwrap_or(text);
     let plain = !octal.is_empty() && octal.bytes().all(|byte| byte.is_ascii_digit());
     u32::from_str_radix(octal, 8).ok().filter(|mode| plain && *mode <= 0o777)
@@ -169,11 +169,11 @@ pub(crate) const FACILITIES: [(&str, u8); 20] = [
 
 fn leading_number(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    Some((digits(&text[..end])?, &text[end..]))
+    Some((parse_digits(&text[..end])?, &text[end..]))
 }
 
 /// Digits and nothing else: no sign, no space.
-pub(crate) fn digits(text: &str) -> Option<u64> {
+pub(crate) fn parse_digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
 
     fn ms(text: &str) -> Option<u128> {
-        duration(text).map(|duration| duration.as_millis())
+        parse_duration(text).map(|duration| duration.as_millis())
     }
 
     #[test]
@@ -199,25 +199,25 @@ mod tests {
     #[test]
     fn durations_are_written_as_they_are_read() {
         for text in ["500ms", "10s", "1h30m", "2d3h4m5s6ms", "0s"] {
-            assert_eq!(duration_text(duration(text).unwrap()), text);
+            assert_eq!(duration_text(parse_duration(text).unwrap()), text);
         }
         assert_eq!(duration_text(Duration::from_secs(90)), "1m30s");
     }
 
     #[test]
     fn sizes_are_powers_of_1024() {
-        assert_eq!(size("65536"), Some(65536));
-        assert_eq!(size("64k"), Some(65536));
-        assert_eq!(size("512M"), Some(536_870_912));
-        assert_eq!(size("2G"), Some(2_147_483_648));
+        assert_eq!(parse_size("65536"), Some(65536));
+        assert_eq!(parse_size("64k"), Some(65536));
+        assert_eq!(parse_size("512M"), Some(536_870_912));
+        assert_eq!(parse_size("2G"), Some(2_147_483_648));
         for bad in ["", "k", "64kB", "-1", "1.5G", "18446744073709551616", "99999999999T"] {
-            assert_eq!(size(bad), None, "{bad:?}");
+            assert_eq!(parse_size(bad), None, "{bad:?}");
         }
     }
 
     #[test]
     fn rates_are_events_in_a_time() {
-        let read = |text| rate(text).map(|rate| (rate.events, rate.per.as_secs()));
+        let read = |text| parse_rate(text).map(|rate| (rate.events, rate.per.as_secs()));
         assert_eq!(read("50/s"), Some((50, 1)));
         assert_eq!(read("30/min"), Some((30, 60)));
         assert_eq!(read("1000/h"), Some((1000, 3600)));
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn times_are_days_and_hours() {
-        let read = |text| times(text).map(|t| (t.days, t.from, t.to));
+        let read = |text| parse_times(text).map(|t| (t.days, t.from, t.to));
         assert_eq!(read("Mon-Fri 08:00-18:00"), Some((0b011_1110, 480, 1080)));
         assert_eq!(read("Sat,Sun 22:00-06:00"), Some((0b100_0001, 1320, 360)));
         assert_eq!(read("fri-mon 0:30-24:00"), Some((0b110_0011, 30, 1440)));
@@ -254,27 +254,27 @@ mod tests {
         for text in
             ["Mon,Tue,Wed,Thu,Fri 08:00-18:00", "Sun,Sat 22:00-06:05", "Sun,Mon,Tue,Wed,Thu,Fri,Sat 00:00-24:00"]
         {
-            assert_eq!(times_text(&times(text).unwrap()), text);
+            assert_eq!(times_text(&parse_times(text).unwrap()), text);
         }
         for text in ["50/s", "30/min", "1000/h", "5/day"] {
-            assert_eq!(rate_text(rate(text).unwrap()), text);
+            assert_eq!(rate_text(parse_rate(text).unwrap()), text);
         }
     }
 
     #[test]
     fn networks_with_host_bits_are_told_from_clean_ones() {
-        assert_eq!(network("203.0.113.0/24").unwrap().unwrap().to_string(), "203.0.113.0/24");
-        assert_eq!(network("::1").unwrap().unwrap().to_string(), "::1/128");
-        assert_eq!(network("10.1.2.3/8").unwrap().unwrap_err().to_string(), "10.0.0.0/8");
-        assert!(network("example.org").is_none() && network("10.0.0.0/33").is_none());
+        assert_eq!(parse_network("203.0.113.0/24").unwrap().unwrap().to_string(), "203.0.113.0/24");
+        assert_eq!(parse_network("::1").unwrap().unwrap().to_string(), "::1/128");
+        assert_eq!(parse_network("10.1.2.3/8").unwrap().unwrap_err().to_string(), "10.0.0.0/8");
+        assert!(parse_network("example.org").is_none() && parse_network("10.0.0.0/33").is_none());
     }
 
     #[test]
     fn modes_are_octal() {
-        assert_eq!(mode("022"), Some(0o22));
-        assert_eq!(mode("0o777"), Some(0o777));
+        assert_eq!(parse_mode("022"), Some(0o22));
+        assert_eq!(parse_mode("0o777"), Some(0o777));
         for bad in ["", "8", "1777", "+22", "0x1"] {
-            assert_eq!(mode(bad), None, "{bad:?}");
+            assert_eq!(parse_mode(bad), None, "{bad:?}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The notations of values: how each is read, how it is written, and how the JSON Schema describes it.
 //!
-//! A key names its notation where it is declared ([`super::keys`]). A notation is not a type, since many share one: a
-//! duration may have to be longer than 0, or in whole seconds. What is written reads back to the same value. Reading
-//! looks at nothing but the value, and fails with what was expected.
+//! A key names its notation where it is declared ([`super::keys`]). A notation is not a type, since many share one:
+//! a duration may have to be longer than 0, or in whole seconds. What is written reads back to the same value.
+//! Reading looks at nothing but the value, and fails with what was expected.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::CONNECTION_VARIABLES;
 use super::reader::{Expected, ValueReader};
 use super::units::{self, Rate};
 
-/// How a value is written in the table.
+/// The notation of a value in the table.
 pub(crate) trait Notation<T> {
     fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected>;
     fn write(&self, value: &T) -> Yaml;
-    /// What it looks like. A `description` says what is expected.
+    /// The JSON Schema of the notation. Its `description` names the expected form.
     fn schema(&self) -> Json;
 }
 
@@ -43,22 +43,25 @@ impl<T> Notation<T> for Form<T> {
     }
 }
 
-/// `true` or `false`.
-pub(crate) fn boolean() -> Form<bool> {
+pub(crate) fn boolean_form() -> Form<bool> {
     Form {
-        read: |reader| reader.value.as_bool().ok_or_else(|| reader.not("true or false")),
+        read: |reader| reader.value.as_bool().ok_or_else(|| reader.expected_error("true or false")),
         write: |value| (*value).into(),
         schema: || json!({ "type": "boolean" }),
     }
 }
 
 /// A text; no number is taken for one.
-pub(crate) fn text() -> Form<String> {
-    Form { read: |reader| reader.text(), write: |text| text.as_str().into(), schema: || json!({ "type": "string" }) }
+pub(crate) fn text_form() -> Form<String> {
+    Form {
+        read: |reader| reader.read_text(),
+        write: |text| text.as_str().into(),
+        schema: || json!({ "type": "string" }),
+    }
 }
 
 /// A limit on handlers: at least 1, or `unlimited` (`None`).
-pub(crate) fn limit() -> Form<Option<u32>> {
+pub(crate) fn limit_form() -> Form<Option<u32>> {
     Form {
         read: |reader| {
             if reader.value.as_str() == Some("unlimited") {
@@ -66,7 +69,7 @@ pub(crate) fn limit() -> Form<Option<u32>> {
             }
             let number = reader.value.as_u64().and_then(|number| u32::try_from(number).ok());
             let number = number.filter(|number| *number > 0);
-            number.map(Some).ok_or_else(|| reader.not("a whole number from 1, or unlimited"))
+            number.map(Some).ok_or_else(|| reader.expected_error("a whole number from 1, or unlimited"))
         },
         write: |limit| limit.map_or_else(|| "unlimited".into(), Yaml::from),
         schema: || json!({ "anyOf": [{ "type": "integer", "minimum": 1, "maximum": u32::MAX }, { "const": "unlimited" }] }),
@@ -74,12 +77,12 @@ pub(crate) fn limit() -> Form<Option<u32>> {
 }
 
 /// A network without host bits.
-pub(crate) fn network() -> Form<IpNet> {
+pub(crate) fn network_form() -> Form<IpNet> {
     const EXPECTED: &str = "a network or an address, such as 192.0.2.0/24 or 2001:db8::/32";
     Form {
         read: |reader| {
-            let network = reader.parse(EXPECTED, units::network)?;
-            network.map_err(|meant| reader.not(&format!("a network without host bits, such as {meant}")))
+            let network = reader.parse(EXPECTED, units::parse_network)?;
+            network.map_err(|meant| reader.expected_error(&format!("a network without host bits, such as {meant}")))
         },
         write: |network| network.to_string().into(),
         schema: || word_schema(EXPECTED),
@@ -93,7 +96,7 @@ pub(crate) fn word_schema(expected: &str) -> Json {
 
 /// A word in some notation of its own.
 pub(crate) struct Word<T> {
-    /// What it is, with an example.
+    /// The expected form, with an example.
     pub expected: &'static str,
     /// A regular expression for editors, where the word is always a text.
     pub pattern: Option<&'static str>,
@@ -118,32 +121,34 @@ impl<T> Notation<T> for Word<T> {
     }
 }
 
-/// Any word.
-pub(crate) fn word(expected: &'static str) -> Word<String> {
+pub(crate) fn word_notation(expected: &'static str) -> Word<String> {
     Word { expected, pattern: None, parse: |text| Some(text.to_owned()), print: Clone::clone }
 }
 
 /// A path from the root.
-pub(crate) fn absolute() -> Word<String> {
-    Word { parse: |path| path.starts_with('/').then(|| path.to_owned()), ..word("an absolute path, such as /srv") }
+pub(crate) fn absolute_path() -> Word<String> {
+    Word {
+        parse: |path| path.starts_with('/').then(|| path.to_owned()),
+        ..word_notation("an absolute path, such as /srv")
+    }
 }
 
 /// A duration above 0.
-pub(crate) fn positive() -> Word<Duration> {
+pub(crate) fn above_zero() -> Word<Duration> {
     Word {
         expected: "a duration, such as 90s or 1h30m",
         pattern: Some("^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$"),
-        parse: |text| units::duration(text).filter(|time| !time.is_zero()),
+        parse: |text| units::parse_duration(text).filter(|time| !time.is_zero()),
         print: |time| units::duration_text(*time),
     }
 }
 
-/// So many in a time.
-pub(crate) fn rate() -> Word<Rate> {
+/// A rate, such as 50/s.
+pub(crate) fn rate_notation() -> Word<Rate> {
     Word {
         expected: "a rate, such as 50/s, 30/min, 1000/h or 5000/day",
         pattern: Some("^[0-9]+/(s|min|h|day)$"),
-        parse: units::rate,
+        parse: units::parse_rate,
         print: |rate| units::rate_text(*rate),
     }
 }
@@ -173,8 +178,8 @@ pub(crate) struct Whole(pub i64, pub i64);
 
 impl<T: TryFrom<i64> + Into<Yaml> + Copy> Notation<T> for Whole {
     fn read(&self, reader: &ValueReader<'_>) -> Result<T, Expected> {
-        let number = reader.integer(self.0, self.1)?;
-        T::try_from(number).map_err(|_| reader.not("a smaller number"))
+        let number = reader.read_integer(self.0, self.1)?;
+        T::try_from(number).map_err(|_| reader.expected_error("a smaller number"))
     }
 
     fn write(&self, value: &T) -> Yaml {
@@ -190,15 +195,15 @@ impl<T: TryFrom<i64> + Into<Yaml> + Copy> Notation<T> for Whole {
 pub(crate) struct Octal(pub &'static str);
 
 impl Octal {
-    fn expected(&self) -> String {
+    fn expected_text(&self) -> String {
         format!("an octal number up to 777 in quotes, such as \"{}\"", self.0)
     }
 }
 
 impl Notation<u32> for Octal {
     fn read(&self, reader: &ValueReader<'_>) -> Result<u32, Expected> {
-        let mode = reader.value.as_str().and_then(units::mode);
-        mode.ok_or_else(|| reader.not(&self.expected()))
+        let mode = reader.value.as_str().and_then(units::parse_mode);
+        mode.ok_or_else(|| reader.expected_error(&self.expected_text()))
     }
 
     /// With a leading zero, which YAML readers of all versions leave a text when it is quoted.
@@ -207,7 +212,7 @@ impl Notation<u32> for Octal {
     }
 
     fn schema(&self) -> Json {
-        json!({ "type": "string", "pattern": "^(0o)?[0-7]+$", "description": self.expected() })
+        json!({ "type": "string", "pattern": "^(0o)?[0-7]+$", "description": self.expected_text() })
     }
 }
 
@@ -221,16 +226,16 @@ pub(crate) enum Groups {
 }
 
 /// `all`, `none` or a list of groups.
-pub(crate) fn groups() -> Form<Groups> {
+pub(crate) fn groups_form() -> Form<Groups> {
     Form {
-        read: |reader| match (reader.elements(), reader.value.as_str()) {
+        read: |reader| match (reader.list_elements(), reader.value.as_str()) {
             (Some(elements), _) => {
-                let names = elements.map(|name| name.word("a group's name or number"));
+                let names = elements.map(|name| name.read_word("a group's name or number"));
                 names.collect::<Result<_, _>>().map(Groups::These)
             }
             (_, Some("all")) => Ok(Groups::All),
             (_, Some("none")) => Ok(Groups::These(Vec::new())),
-            _ => Err(reader.not("all, none or a list of groups")),
+            _ => Err(reader.expected_error("all, none or a list of groups")),
         },
         write: |groups| match groups {
             Groups::All => "all".into(),
@@ -245,7 +250,7 @@ pub(crate) fn groups() -> Form<Groups> {
 }
 
 /// The name of a variable, unless the table may not set it.
-pub(crate) fn variable(name: &str) -> Result<String, String> {
+pub(crate) fn check_variable_name(name: &str) -> Result<String, String> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err(format!("{name:?} cannot be a variable's name: it must not be empty or hold ="));
     }

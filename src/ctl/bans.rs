@@ -8,7 +8,7 @@ use super::connection::{DaemonClient, parse_result};
 use super::failure::Failure;
 use super::output::Output;
 use crate::api::{BanList, Request};
-use crate::config::duration;
+use crate::config::parse_duration;
 use crate::ctl::render::grid::{Grid, Side};
 use crate::ctl::render::table::format_age;
 
@@ -62,6 +62,6 @@ fn bans_grid(list: &BanList) -> Grid {
 }
 
 fn whole_seconds(text: &str) -> Result<Duration, String> {
-    let whole = duration(text).filter(|duration| duration.as_secs() > 0 && duration.subsec_nanos() == 0);
+    let whole = parse_duration(text).filter(|duration| duration.as_secs() > 0 && duration.subsec_nanos() == 0);
     whole.ok_or_else(|| "expected a duration in whole seconds, such as 90s or 1h30m".to_owned())
 }

@@ -18,7 +18,7 @@ pub(super) struct SchemaArgs {
 
 impl SchemaArgs {
     pub(super) fn run(self, output: &mut Output) -> Result<(), Failure> {
-        let schema = if self.protocol { protocol_schema() } else { json_schema::schema() };
+        let schema = if self.protocol { protocol_schema() } else { json_schema::table_schema() };
         Ok(writeln!(output, "{schema:#}")?)
     }
 }

@@ -44,7 +44,7 @@ impl Server {
     fn try_reload(&mut self) -> Result<Reloaded, PrepareError> {
         let options = compat::Options { dialect: self.options.dialect, ..compat::Options::default() };
         let loaded = compat::load_with(&self.options.files, &options).loaded().map_err(PrepareError::Table)?;
-        let plan = change::plan(&self.table, &loaded.table);
+        let plan = change::compare_tables(&self.table, &loaded.table);
         let prepared = self.prepare_table(loaded.table, Occasion::Reload)?;
         // From here on nothing fails.
         self.commit_table(prepared);

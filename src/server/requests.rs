@@ -207,7 +207,7 @@ fn read_peer(text: &str) -> Result<Peer, Refused> {
 
 fn read_network(text: &str) -> Result<IpNet, Refused> {
     let refused = |message| Refused::new(Code::NoSuchAddress, message);
-    match config::network(text) {
+    match config::parse_network(text) {
         Some(Ok(network)) => Ok(network),
         Some(Err(meant)) => {
             Err(refused(format!("expected a network without host bits, such as {meant}, not {text:?}")))

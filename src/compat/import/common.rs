@@ -1,4 +1,4 @@
-//! What all services have alike, for `defaults`.
+//! Finds the keys that all services have in common, for `defaults`.
 
 use serde_yaml::{Mapping, Value};
 
@@ -10,17 +10,17 @@ const OWN: [&str; 8] = ["enabled", "listen", "program", "argv0", "builtin", "to"
 const MERGED: [&str; 7] = ["rlimits", "env", "per_source", "per_network", "penalties", "socket", "log"];
 
 /// Takes what all services have alike out of them.
-pub(super) fn common(services: &mut [Written<'_>]) -> Mapping {
+pub(super) fn extract_common(services: &mut [Written<'_>]) -> Mapping {
     let mut defaults = Mapping::new();
     if services.len() < 2 {
         return defaults;
     }
-    let keys: Vec<String> = services[0].map.keys().chain(first_map(services)).filter_map(name).collect();
+    let keys: Vec<String> = services[0].map.keys().chain(first_map(services)).filter_map(key_name).collect();
     for key in keys.into_iter().filter(|key| !OWN.contains(&key.as_str())) {
         let unseen = UNSEEN.contains(&key.as_str());
         let mut maps: Vec<&mut Mapping> =
             services.iter_mut().filter(|service| !unseen || service.sees).map(|service| &mut service.map).collect();
-        if let Some(value) = alike(&mut maps, &key) {
+        if let Some(value) = take_alike(&mut maps, &key) {
             defaults.entry(key.into()).or_insert(value);
         }
     }
@@ -32,12 +32,11 @@ fn first_map<'a>(services: &'a [Written<'_>]) -> impl Iterator<Item = &'a Value>
     services.iter().find(|service| service.sees).into_iter().flat_map(|service| service.map.keys())
 }
 
-fn name(key: &Value) -> Option<String> {
+fn key_name(key: &Value) -> Option<String> {
     key.as_str().map(str::to_owned)
 }
 
-/// Takes out what all maps have under a key.
-fn alike(maps: &mut [&mut Mapping], key: &str) -> Option<Value> {
+fn take_alike(maps: &mut [&mut Mapping], key: &str) -> Option<Value> {
     let first = maps.first()?.get(key)?.clone();
     if maps.iter().all(|map| map.get(key) == Some(&first)) {
         maps.iter_mut().for_each(|map| drop(map.shift_remove(key)));
@@ -53,8 +52,8 @@ fn alike(maps: &mut [&mut Mapping], key: &str) -> Option<Value> {
         inners.push(inner);
     }
     let mut taken = Mapping::new();
-    for key in inner.keys().filter_map(name) {
-        if let Some(value) = alike(&mut inners, &key) {
+    for key in inner.keys().filter_map(key_name) {
+        if let Some(value) = take_alike(&mut inners, &key) {
             taken.insert(key.into(), value);
         }
     }

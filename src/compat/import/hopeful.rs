@@ -2,22 +2,22 @@
 
 use crate::config::machine::{Account, Identity, Machine};
 
-/// What a table would be if what it names were there.
+/// Another machine, with every user, group and program that a table names.
 pub(super) struct Hopeful<'a>(pub &'a dyn Machine);
 
-/// The number of whoever is not there; that of nobody, though nobody sees it.
-const NUMBER: u32 = 65_534;
+/// The id of an account that is not on the machine.
+const ABSENT_ID: u32 = 65_534;
 
 /// Can it be a name?
-fn name(text: &str) -> bool {
+fn is_name(text: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || "._-$".contains(c);
     !text.is_empty() && text.chars().all(fits) && !text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl Machine for Hopeful<'_> {
     fn user(&self, user: &str) -> Result<Option<Account>, String> {
-        let absent = || Account { name: user.to_owned(), uid: NUMBER, gid: Some(NUMBER) };
-        Ok(self.0.user(user)?.or_else(|| name(user).then(absent)))
+        let absent = || Account { name: user.to_owned(), uid: ABSENT_ID, gid: Some(ABSENT_ID) };
+        Ok(self.0.user(user)?.or_else(|| is_name(user).then(absent)))
     }
 
     fn user_of(&self, uid: u32) -> Result<Option<Account>, String> {
@@ -29,7 +29,7 @@ impl Machine for Hopeful<'_> {
     }
 
     fn group(&self, group: &str) -> Result<Option<u32>, String> {
-        Ok(self.0.group(group)?.or_else(|| name(group).then_some(NUMBER)))
+        Ok(self.0.group(group)?.or_else(|| is_name(group).then_some(ABSENT_ID)))
     }
 
     fn groups(&self, user: &str, gid: u32) -> Vec<u32> {

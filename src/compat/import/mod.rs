@@ -1,9 +1,9 @@
 //! Translates tables of old formats into YAML.
 //!
-//! oxinetctl(8) calls [`import`]. What it writes gives the same table as the old files do: each service has the keys that
-//! its own file gave it, and what all have alike stands once, in `defaults`. Ports are numbers, with the name that was
-//! written as a comment; comments of the old files stay with the services that they stand before. What can't be translated
-//! is left out, and said.
+//! oxinetctl(8) calls [`import`]. What it writes gives the same table as the old files do: each service has the
+//! keys that its own file gave it, and what all have alike stands once, in `defaults`. Ports are numbers, with the
+//! name that was written as a comment; comments of the old files stay with the services that they stand before.
+//! What can't be translated is left out, and said.
 
 mod comments;
 mod common;
@@ -22,25 +22,25 @@ use crate::config::Reading;
 use crate::config::check::Checker;
 use crate::config::endpoint::Ports;
 use crate::config::file;
-use crate::config::format::Entry;
+use crate::config::format::ServiceEntry;
 use crate::config::keys::kinds;
 use crate::config::load::{self, Reader};
 use crate::config::location::Location;
 use crate::config::problem::{LineCol, Problem};
 use crate::config::yaml;
 use comments::Comments;
-use common::common;
+use common::extract_common;
 use hopeful::Hopeful;
 use written::Written;
 
-/// A translation.
+/// A translated table.
 #[derive(Clone, Debug)]
 pub struct Imported {
     /// The table.
     pub yaml: String,
-    /// What is not in it, and why.
+    /// The lines that are not in it, each with the reason.
     pub problems: Vec<Problem>,
-    /// What is in it, but perhaps not as meant; and what the old daemon left out too.
+    /// Lines that may not mean what they seem to, and entries that the old daemon leaves out too.
     pub warnings: Vec<Problem>,
 }
 
@@ -53,45 +53,45 @@ pub fn import(files: &[PathBuf], options: &Options<'_>) -> Result<Imported, Vec<
     let formats = Readers { dialect: options.dialect };
     let mut reader = Reader::new(load::Options { machine: options.machine, formats: &formats });
     read_old_files(&mut reader, files)?;
-    let mut services = services(&reader.entries, options);
+    let mut services = translate_services(&reader.entries, options);
     let here: HashSet<&str> = services.iter().map(|service| service.entry.name.as_str()).collect();
     let hopeful = Options { machine: &Hopeful(options.machine), ..*options };
     let mut all = Reader::new(load::Options { machine: hopeful.machine, formats: &formats });
     read_old_files(&mut all, files)?;
-    let mut absent = self::services(&all.entries, &hopeful);
+    let mut absent = self::translate_services(&all.entries, &hopeful);
     absent.retain(|service| !here.contains(service.entry.name.as_str()));
-    let daemon = reader.daemon.as_ref().map(|(spec, _)| kinds::written(spec)).unwrap_or_default();
-    let yaml = text(files, &daemon, &mut services, &absent);
+    let daemon = reader.daemon.as_ref().map(|(spec, _)| kinds::write_section(spec)).unwrap_or_default();
+    let yaml = table_text(files, &daemon, &mut services, &absent);
     let Reading { table, warnings } = load_with(files, options);
     let problems = table.err().unwrap_or_default();
     Ok(Imported { yaml, problems, warnings })
 }
 
-/// Reads files that must be of an old format. What is wrong with single services is for those who load them.
+/// Reads files that must be of an old format. Problems with single services are reported when they are loaded.
 fn read_old_files(reader: &mut Reader<'_>, files: &[PathBuf]) -> Result<(), Vec<Problem>> {
     let mut wrong = Vec::new();
     for file in files {
         let name: Rc<Path> = file.as_path().into();
-        let at = Location::file(&name, LineCol::default());
-        let opened = file::open(&name).and_then(|(file, _)| file::bytes(file, &name));
-        match opened.map(|bytes| (format::says_nothing(&bytes), format::recognise(&bytes))) {
+        let at = Location::in_file(&name, LineCol::default());
+        let opened = file::open_file(&name).and_then(|(file, _)| file::read_bytes(file, &name));
+        match opened.map(|bytes| (format::says_nothing(&bytes), format::recognise_format(&bytes))) {
             Err(message) => wrong.push(at.problem(message)),
             Ok((false, Format::Yaml)) => wrong.push(at.problem("this is no inetd.conf and no xinetd.conf")),
             Ok((_, Format::Yaml)) => {}
-            Ok(_) => reader.file(file, &at, None, &Rc::default(), 0),
+            Ok(_) => reader.read_file(file, &at, None, &Rc::default(), 0),
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong) }
 }
 
 /// The services that make it into the table.
-fn services<'a>(entries: &'a [Entry], options: &Options<'_>) -> Vec<Written<'a>> {
+fn translate_services<'a>(entries: &'a [ServiceEntry], options: &Options<'_>) -> Vec<Written<'a>> {
     let mut checker = Checker::new(options.machine);
     let mut ports = Ports::new(options.machine);
     let mut names = HashSet::new();
     let mut services = Vec::new();
     for entry in entries {
-        let Some((service, _)) = load::service(&mut checker, entry) else { continue };
+        let Some((service, _)) = load::check_entry(&mut checker, entry) else { continue };
         if names.insert(entry.name.as_str()) {
             services.push(Written::new(entry, &service, &mut ports));
         }
@@ -100,26 +100,26 @@ fn services<'a>(entries: &'a [Entry], options: &Options<'_>) -> Vec<Written<'a>>
 }
 
 /// The whole file. Services that can't be here, since something of theirs is not, are comments.
-fn text(files: &[PathBuf], daemon: &Mapping, services: &mut [Written<'_>], absent: &[Written<'_>]) -> String {
+fn table_text(files: &[PathBuf], daemon: &Mapping, services: &mut [Written<'_>], absent: &[Written<'_>]) -> String {
     let from: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let mut out = format!("# Translated from {}.\n", from.join(", "));
-    let defaults = common(services);
+    let defaults = extract_common(services);
     for (name, map) in [("daemon", daemon), ("defaults", &defaults)] {
         if !map.is_empty() {
             out += &format!("{name}:\n");
-            yaml::entries(map, 2, &|_| None, &mut out);
+            yaml::write_entries(map, 2, &|_| None, &mut out);
         }
     }
     out += if services.is_empty() { "services: {}\n" } else { "services:\n" };
     let mut comments = Comments::default();
     for service in services.iter() {
-        out += &service.text(&mut comments);
+        out += &service.service_text(&mut comments);
     }
     if !absent.is_empty() {
         out += "  # Not in the table, since a user, group or program of theirs is not on this machine:\n";
     }
     for service in absent {
-        let text = service.text(&mut comments);
+        let text = service.service_text(&mut comments);
         out += &text.lines().map(|line| format!("  # {}\n", &line[2..])).collect::<String>();
     }
     out

@@ -8,9 +8,9 @@ use serde_yaml::{Mapping, Value};
 use super::comments::Comments;
 use crate::config::check::ClientVisibility;
 use crate::config::endpoint::Ports;
-use crate::config::format::Entry;
+use crate::config::format::ServiceEntry;
 use crate::config::keys::ServiceSpec;
-use crate::config::keys::kinds::{Keys, written};
+use crate::config::keys::kinds::{Keys, write_section};
 use crate::config::{Endpoint, Service, yaml};
 
 /// Keys that mean nothing to a service that does not see its clients, unless it has them itself.
@@ -21,7 +21,7 @@ const LATER: [(&str, &str); 3] = [("wait", "idle_timeout"), ("when_full", "burst
 
 /// A service that is about to be written.
 pub(super) struct Written<'a> {
-    pub(super) entry: &'a Entry,
+    pub(super) entry: &'a ServiceEntry,
     pub(super) map: Mapping,
     /// Names of its ports, as written.
     ports: Option<String>,
@@ -30,17 +30,17 @@ pub(super) struct Written<'a> {
 }
 
 impl<'a> Written<'a> {
-    pub(super) fn new(entry: &'a Entry, service: &Service, ports: &mut Ports<'_>) -> Self {
-        let mut map = in_reading_order(written(&entry.spec));
+    pub(super) fn new(entry: &'a ServiceEntry, service: &Service, ports: &mut Ports<'_>) -> Self {
+        let mut map = in_reading_order(write_section(&entry.spec));
         shorten_hosts(&mut map);
-        // What is so without a word.
+        // Leaves out values that are the default.
         let waits = service.listen.iter().any(Endpoint::is_datagram);
         map.retain(|key, value| {
             !(key.as_str() == Some("wait") && value.as_bool() == Some(waits)
                 || key.as_str() == Some("enabled") && value.as_bool() == Some(true))
         });
-        let visibility = ClientVisibility::of(&service.listen, service.wait);
-        let names = numbers(&mut map, ports);
+        let visibility = ClientVisibility::of_sockets(&service.listen, service.wait);
+        let names = write_port_numbers(&mut map, ports);
         for key in UNSEEN {
             match (visibility, map.get_mut(key)) {
                 (ClientVisibility::FirstDatagram, Some(Value::Mapping(limits))) => {
@@ -55,15 +55,14 @@ impl<'a> Written<'a> {
 }
 
 impl Written<'_> {
-    /// The service with its comments.
-    pub(super) fn text(&self, comments: &mut Comments) -> String {
+    pub(super) fn service_text(&self, comments: &mut Comments) -> String {
         let mut out = String::new();
-        for line in comments.before(self.entry) {
+        for line in comments.comments_before(self.entry) {
             out += &format!("  # {line}\n");
         }
-        out += &format!("  {}:\n", yaml::scalar(&self.entry.name));
+        out += &format!("  {}:\n", yaml::scalar_text(&self.entry.name));
         let comment = |key: &str| self.ports.clone().filter(|_| key == "listen");
-        yaml::entries(&self.map, 4, &comment, &mut out);
+        yaml::write_entries(&self.map, 4, &comment, &mut out);
         out
     }
 }
@@ -94,7 +93,7 @@ fn shorten_hosts(map: &mut Mapping) {
 }
 
 /// Writes ports in numbers, and `tcp/79` as 79. Gives the names that they had.
-fn numbers(map: &mut Mapping, ports: &mut Ports<'_>) -> Option<String> {
+fn write_port_numbers(map: &mut Mapping, ports: &mut Ports<'_>) -> Option<String> {
     let Some(Value::Sequence(list)) = map.get_mut("listen") else { return None };
     let mut names: Vec<String> = Vec::new();
     for value in list.iter_mut() {
@@ -104,7 +103,7 @@ fn numbers(map: &mut Mapping, ports: &mut Ports<'_>) -> Option<String> {
         };
         let (before, port) = text.rfind([':', '/']).map_or(("", text), |end| text.split_at(end + 1));
         let base = if text.starts_with("udp") { "udp" } else { "tcp" };
-        let number = ports.named(port, base).filter(|_| !port.bytes().all(|byte| byte.is_ascii_digit()));
+        let number = ports.find_port(port, base).filter(|_| !port.bytes().all(|byte| byte.is_ascii_digit()));
         if number.is_some() && !names.iter().any(|name| name == port) {
             names.push(port.to_owned());
         }

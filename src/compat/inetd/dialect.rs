@@ -1,8 +1,8 @@
 //! The dialects of inetd.conf: the same bytes mean different things to different daemons.
 //!
-//! The answers here are all that the rest of this folder needs to know of one. They are facts of
-//! the sources of openbsd-inetd 0.20221205 (with Debian's patches, and without), GNU inetutils 2.4 (as Debian ships it),
-//! FreeBSD and NetBSD (2026) and BusyBox 1.36.
+//! The answers here are all that the rest of this folder needs to know of one. They are facts of the sources of
+//! openbsd-inetd 0.20221205 (with Debian's patches, and without), GNU inetutils 2.4 (as Debian ships it), FreeBSD
+//! and NetBSD (2026) and BusyBox 1.36.
 
 use crate::config::dialect::Dialect;
 
@@ -17,10 +17,10 @@ pub(super) enum Quotes {
     Inside,
 }
 
-/// How a line goes on.
+/// The ways in which a line is continued.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Continuation {
-    /// It does not.
+    /// Not at all.
     None,
     /// A line that begins with a blank belongs to the one before.
     Blank,
@@ -31,9 +31,7 @@ pub(super) enum Continuation {
 /// Which addresses a protocol takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Families {
-    /// IPv4.
     pub v4: bool,
-    /// IPv6.
     pub v6: bool,
     /// Both on one socket, so that no other entry can have one of them.
     pub one_socket: bool,
@@ -55,8 +53,7 @@ pub(super) struct UserField<'a> {
 }
 
 impl Dialect {
-    /// Quotation marks.
-    pub(super) fn quotes(self) -> Quotes {
+    pub(super) fn quote_style(self) -> Quotes {
         match self {
             Self::Debian | Self::Openbsd | Self::Busybox => Quotes::None,
             Self::Gnu | Self::Freebsd => Quotes::Around,
@@ -64,8 +61,7 @@ impl Dialect {
         }
     }
 
-    /// Continued lines.
-    pub(super) fn continuation(self) -> Continuation {
+    pub(super) fn continuation_style(self) -> Continuation {
         match self {
             Self::Gnu => Continuation::None,
             Self::Busybox => Continuation::Backslash,
@@ -79,17 +75,17 @@ impl Dialect {
     }
 
     /// Do lines that begin with `#@` hold an IPsec policy?
-    pub(super) fn policies(self) -> bool {
+    pub(super) fn has_policies(self) -> bool {
         matches!(self, Self::Freebsd | Self::Netbsd)
     }
 
     /// The most words of one entry, the rest of the line being the last one.
-    pub(super) fn greedy(self) -> Option<usize> {
+    pub(super) fn max_words(self) -> Option<usize> {
         (self == Self::Busybox).then_some(6 + 20)
     }
 
     /// The most arguments that reach a program, its name included; the others are dropped.
-    pub(super) fn arguments(self) -> Option<usize> {
+    pub(super) fn max_arguments(self) -> Option<usize> {
         match self {
             Self::Debian | Self::Openbsd | Self::Freebsd => Some(20),
             Self::Netbsd => Some(64),
@@ -98,12 +94,12 @@ impl Dialect {
     }
 
     /// Can an address stand before the service, and alone on a line for those that follow?
-    pub(super) fn addresses(self) -> bool {
+    pub(super) fn takes_addresses(self) -> bool {
         self != Self::Freebsd
     }
 
-    /// What `tcp`, `udp4` … mean, from what stands behind the name of the protocol. `None` is no protocol.
-    pub(super) fn families(self, suffix: &str) -> Option<Families> {
+    /// The addresses of `tcp`, `udp4` …, by the suffix behind the name of the protocol. `None` is no protocol.
+    pub(super) fn find_families(self, suffix: &str) -> Option<Families> {
         match (self, suffix) {
             (Self::Debian, "") => Some(Families::EACH),
             (Self::Debian | Self::Freebsd, "46") | (Self::Gnu | Self::Busybox, "6") => Some(Families::DUAL),
@@ -117,11 +113,10 @@ impl Dialect {
     }
 
     /// Are buffer sizes, as in `tcp,sndbuf=64k`, known?
-    pub(super) fn buffers(self) -> bool {
+    pub(super) fn takes_buffers(self) -> bool {
         matches!(self, Self::Debian | Self::Openbsd | Self::Netbsd)
     }
 
-    /// Takes the user's field apart.
     pub(super) fn user_field(self, text: &str) -> UserField<'_> {
         let (text, class) = match (self, text.rsplit_once('/')) {
             (Self::Freebsd, Some((user, class))) => (user, Some(class)),
@@ -149,7 +144,7 @@ impl Dialect {
     }
 
     /// Does it have an internal service of this name for streams, or for datagrams?
-    pub(super) fn internal(self, name: &str, datagram: bool) -> bool {
+    pub(super) fn has_internal(self, name: &str, datagram: bool) -> bool {
         match name {
             "echo" | "discard" | "chargen" | "daytime" | "time" => true,
             "tcpmux" => !datagram && matches!(self, Self::Gnu | Self::Freebsd | Self::Netbsd),
@@ -159,7 +154,7 @@ impl Dialect {
     }
 
     /// Does it know services behind tcpmux, `tcpmux/NAME`?
-    pub(super) fn tcpmux(self) -> bool {
+    pub(super) fn knows_tcpmux(self) -> bool {
         matches!(self, Self::Gnu | Self::Freebsd | Self::Netbsd)
     }
 

@@ -7,10 +7,9 @@ use super::dialect::Families;
 use super::lines::Word;
 use crate::config::location::{Location, Spanned};
 
-/// One entry.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// Where it begins, under the service as written.
+    /// The location of its beginning, under the service as written.
     pub at: Location,
     /// Switched off by update-inetd(8), or by `off` in NetBSD's second notation.
     pub off: bool,
@@ -38,7 +37,6 @@ pub(super) struct Entry {
     pub places: Vec<Place>,
 }
 
-/// The third field.
 #[derive(Debug)]
 pub(super) struct Protocol {
     /// As written, without buffers.
@@ -48,12 +46,11 @@ pub(super) struct Protocol {
     pub families: Families,
 }
 
-/// How often and how many; what is not given is not limited by the entry.
+/// The limits of an entry; `None` is no limit.
 #[derive(Debug, Default)]
 pub(super) struct Limits {
     /// Starts in a minute.
     pub starts: Option<Spanned<u32>>,
-    /// Live handlers.
     pub instances: Option<Spanned<u32>>,
     /// Connections of one source in a minute.
     pub source_starts: Option<Spanned<u32>>,
@@ -74,8 +71,7 @@ pub(super) struct Place {
 }
 
 impl Entry {
-    /// The place of a field.
-    pub(super) fn field(&self, name: &str, word: &Word) -> Location {
-        self.at.under(name, word.mark)
+    pub(super) fn field_location(&self, name: &str, word: &Word) -> Location {
+        self.at.under_key(name, word.mark)
     }
 }

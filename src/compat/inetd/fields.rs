@@ -1,8 +1,8 @@
 //! The notation that all dialects share: an entry is a line of fields.
 //!
-//! `[HOST[,HOST…]:]SERVICE TYPE PROTOCOL WAIT USER PROGRAM [ARGUMENT…]`. [`super::read`] calls [`Reading::positional`]
-//! for each line. A field that the old daemon would have turned away costs the entry, with a warning, as it did there; one
-//! that has no equivalent here is an error.
+//! `[HOST[,HOST…]:]SERVICE TYPE PROTOCOL WAIT USER PROGRAM [ARGUMENT…]`. [`super::read_table`] calls
+//! [`Reading::read_fields`] for each line. A field that the old daemon would have turned away costs the entry, with
+//! a warning, as it did there; one that has no equivalent here is an error.
 
 use super::entry::{Entry, Limits, Protocol};
 use super::lines::{Line, Word};
@@ -10,7 +10,7 @@ use super::reading::Reading;
 use crate::config::dialect::Dialect;
 use crate::config::location::{Location, Spanned};
 
-/// What the fields are called, in messages.
+/// The names of the fields, for messages.
 const FIELDS: &str = "SERVICE TYPE PROTOCOL WAIT USER PROGRAM";
 
 /// The service and the addresses before it, and the words that follow.
@@ -29,19 +29,19 @@ struct Buffers {
 
 impl Reading<'_> {
     /// Reads a line of fields; `None` if it makes no entry, which has been said then.
-    pub(super) fn positional(&mut self, line: &Line) -> Option<Entry> {
-        let Head { hosts, service, rest: words } = self.head(&line.words)?;
-        let at = self.at(&service);
-        self.clean(&line.words, &at)?;
+    pub(super) fn read_fields(&mut self, line: &Line) -> Option<Entry> {
+        let Head { hosts, service, rest: words } = self.read_head(&line.words)?;
+        let at = self.entry_location(&service);
+        self.check_encoding(&line.words, &at)?;
         let [kind, protocol, wait, user, program, arguments @ ..] = words else {
             return self.too_short(&at, words.len());
         };
         let datagram = self.socket_type(kind, &at)?;
-        let (protocol, buffers) = self.protocol(protocol, datagram, &at)?;
-        let (wait, limits) = self.wait(wait, kind, datagram, &at)?;
-        let (user, group) = self.user(user, &at)?;
-        let arguments = self.arguments(arguments, program, &at)?;
-        let set = |name: &str, word: &Word| Spanned { value: word.text.clone(), at: at.under(name, word.mark) };
+        let (protocol, buffers) = self.read_protocol(protocol, datagram, &at)?;
+        let (wait, limits) = self.read_wait(wait, kind, datagram, &at)?;
+        let (user, group) = self.read_user(user, &at)?;
+        let arguments = self.read_arguments(arguments, program, &at)?;
+        let set = |name: &str, word: &Word| Spanned { value: word.text.clone(), at: at.under_key(name, word.mark) };
         let entry = Entry {
             off: line.off,
             hosts,
@@ -61,19 +61,19 @@ impl Reading<'_> {
             places: Vec::new(),
             at,
         };
-        self.doubt_line(line, &entry);
+        self.lint_line(line, &entry);
         Some(entry)
     }
 
     /// The service and the addresses before it; and what follows. `None` if there are only addresses.
-    pub(super) fn head<'w>(&mut self, words: &'w [Word]) -> Option<Head<'w>> {
+    pub(super) fn read_head<'w>(&mut self, words: &'w [Word]) -> Option<Head<'w>> {
         let (first, rest) = words.split_first()?;
-        let split = first.text.rsplit_once(':').filter(|_| self.dialect.addresses());
+        let split = first.text.rsplit_once(':').filter(|_| self.dialect.takes_addresses());
         let Some((hosts, service)) = split else {
             return Some(Head { hosts: None, service: first.clone(), rest });
         };
         let list = host_list(hosts);
-        // A blank behind the colon is none to those who look for the service in the next word.
+        // After a colon and a blank, these dialects look for the service in the next word.
         let in_next = self.dialect != Dialect::Gnu && self.dialect != Dialect::Busybox;
         let (service, rest) = match (service, rest.split_first()) {
             ("", None) => {
@@ -87,10 +87,10 @@ impl Reading<'_> {
     }
 
     /// Words that are no text can't be kept in a table.
-    fn clean(&mut self, words: &[Word], at: &Location) -> Option<()> {
+    fn check_encoding(&mut self, words: &[Word], at: &Location) -> Option<()> {
         let Some(word) = words.iter().find(|word| !word.clean) else { return Some(()) };
         let message = "this is not UTF-8, and a table is; write it in ASCII, or rename the file that it means";
-        self.refuse(&at.moved(word.mark), message)
+        self.refuse(&at.moved_to(word.mark), message)
     }
 
     fn too_short<T>(&mut self, at: &Location, words: usize) -> Option<T> {
@@ -101,9 +101,8 @@ impl Reading<'_> {
         }
     }
 
-    /// Datagrams, or streams.
     fn socket_type(&mut self, word: &Word, at: &Location) -> Option<bool> {
-        let at = at.under("type", word.mark);
+        let at = at.under_key("type", word.mark);
         let text = match self.dialect {
             Dialect::Netbsd if word.text.starts_with("stream") => return self.netbsd_stream(&word.text, &at),
             _ => word.text.as_str(),
@@ -132,19 +131,21 @@ impl Reading<'_> {
     }
 
     /// The protocol, with send and receive buffer.
-    fn protocol(&mut self, word: &Word, datagram: bool, at: &Location) -> Option<(Protocol, Buffers)> {
-        let place = at.under("protocol", word.mark);
+    fn read_protocol(&mut self, word: &Word, datagram: bool, at: &Location) -> Option<(Protocol, Buffers)> {
+        let place = at.under_key("protocol", word.mark);
         let (name, options) = word.text.split_once(',').map_or((word.text.as_str(), None), |(n, o)| (n, Some(o)));
         let protocol = self.protocol_name(name, datagram, &place)?;
         let buffers = match options {
             None => Buffers::default(),
-            Some(options) if self.dialect.buffers() => self.buffers(options, &place)?,
+            Some(options) if self.dialect.takes_buffers() => self.read_buffers(options, &place)?,
             Some(options) if self.dialect == Dialect::Gnu => {
                 let message = format!("GNU inetd sets no buffers and ignores {options:?}, and so does oxinetd");
                 self.warn(&place, message);
                 Buffers::default()
             }
-            Some(_) => return self.skip(&place, format!("{:?} is no protocol to {}", word.text, self.daemon())),
+            Some(_) => {
+                return self.skip(&place, format!("{:?} is no protocol to {}", word.text, self.daemon_name()));
+            }
         };
         Some((protocol, buffers))
     }
@@ -152,7 +153,7 @@ impl Reading<'_> {
     /// `tcp`, `udp6`, `unix` …
     pub(super) fn protocol_name(&mut self, name: &str, datagram: bool, at: &Location) -> Option<Protocol> {
         if name == "unix" && self.dialect != Dialect::Gnu {
-            let families = Dialect::Busybox.families("")?;
+            let families = Dialect::Busybox.find_families("")?;
             return Some(Protocol { name: name.to_owned(), base: None, families });
         }
         for (prefix, reason) in UNSUPPORTED {
@@ -161,34 +162,33 @@ impl Reading<'_> {
             }
         }
         let known = ["tcp", "udp"].into_iter().find_map(|base| {
-            let families = self.dialect.families(name.strip_prefix(base)?)?;
+            let families = self.dialect.find_families(name.strip_prefix(base)?)?;
             Some(Protocol { name: name.to_owned(), base: Some(base), families })
         });
         let Some(protocol) = known else {
-            return self.skip(at, format!("{name:?} is no protocol to {}", self.daemon()));
+            return self.skip(at, format!("{name:?} is no protocol to {}", self.daemon_name()));
         };
         if (protocol.base == Some("udp")) != datagram {
             let (kind, meant) = if datagram { ("dgram", "udp") } else { ("stream", "tcp") };
             if self.dialect == Dialect::Busybox {
                 return self.skip(at, format!("{kind} and {name} do not go together; {kind} is {meant}"));
             }
-            let message =
-                format!("inetd goes by the type, {kind}, and serves {meant}; surely {meant} was meant here too");
+            let message = format!("inetd goes by the type, {kind}, and serves {meant}; did you mean {meant} here too?");
             self.warn(at, message);
         }
         Some(protocol)
     }
 
     /// `sndbuf=SIZE`, `rcvbuf=SIZE`, or both.
-    fn buffers(&mut self, options: &str, at: &Location) -> Option<Buffers> {
+    fn read_buffers(&mut self, options: &str, at: &Location) -> Option<Buffers> {
         let mut found = Buffers::default();
         for option in options.split(',') {
             let (name, value) = option.split_once('=').unwrap_or((option, ""));
-            let Some(size) = buffer(value) else {
+            let Some(size) = parse_buffer_size(value) else {
                 return self
                     .skip(at, format!("{option:?} is no buffer; expected sndbuf=SIZE or rcvbuf=SIZE, such as 64k"));
             };
-            let size = Some(Spanned { value: size, at: at.clone() });
+            let size = Some(at.spanned(size));
             match name {
                 "sndbuf" => found.send = size,
                 "rcvbuf" => found.receive = size,
@@ -202,8 +202,14 @@ impl Reading<'_> {
     }
 
     /// Whether to wait, and the limits in the same field.
-    fn wait(&mut self, word: &Word, kind: &Word, datagram: bool, at: &Location) -> Option<(Spanned<bool>, Limits)> {
-        let place = at.under("wait", word.mark);
+    fn read_wait(
+        &mut self,
+        word: &Word,
+        kind: &Word,
+        datagram: bool,
+        at: &Location,
+    ) -> Option<(Spanned<bool>, Limits)> {
+        let place = at.under_key("wait", word.mark);
         let (wait, mut limits) = self.wait_field(&word.text, &place)?;
         if self.dialect == Dialect::Netbsd && !datagram {
             limits.instances = self.accept_max(kind, at);
@@ -212,38 +218,42 @@ impl Reading<'_> {
     }
 
     /// The user, and the group if it is given.
-    pub(super) fn user(&mut self, word: &Word, at: &Location) -> Option<(Spanned<String>, Option<Spanned<String>>)> {
-        let place = at.under("user", word.mark);
+    pub(super) fn read_user(
+        &mut self,
+        word: &Word,
+        at: &Location,
+    ) -> Option<(Spanned<String>, Option<Spanned<String>>)> {
+        let place = at.under_key("user", word.mark);
         let field = self.dialect.user_field(&word.text);
         if let Some(class) = field.class {
             let message =
                 format!("Linux knows no login classes, and {class:?} cannot be kept; write its limits as rlimits");
             return self.refuse(&place, message);
         }
-        let group = field.group.map(|group| Spanned { value: group.to_owned(), at: at.under("group", word.mark) });
+        let group = field.group.map(|group| Spanned { value: group.to_owned(), at: at.under_key("group", word.mark) });
         Some((Spanned { value: field.user.to_owned(), at: place }, group))
     }
 
     /// The arguments as the program gets them, its name first.
-    fn arguments(&mut self, words: &[Word], program: &Word, at: &Location) -> Option<Vec<Spanned<String>>> {
-        let most = self.dialect.arguments().unwrap_or(usize::MAX);
+    fn read_arguments(&mut self, words: &[Word], program: &Word, at: &Location) -> Option<Vec<Spanned<String>>> {
+        let most = self.dialect.max_arguments().unwrap_or(usize::MAX);
         if let Some(word) = words.get(most) {
-            let place = at.under("arguments", word.mark);
+            let place = at.under_key("arguments", word.mark);
             if self.dialect == Dialect::Freebsd {
                 return self.skip(&place, format!("there are more than {most} arguments"));
             }
             let message = format!(
                 "{} passes {most} arguments and drops this and what follows, and so does oxinetd",
-                self.daemon()
+                self.daemon_name()
             );
             self.warn(&place, message);
         }
-        let set = |word: &Word| Spanned { value: word.text.clone(), at: at.under("arguments", word.mark) };
+        let set = |word: &Word| Spanned { value: word.text.clone(), at: at.under_key("arguments", word.mark) };
         let mut arguments: Vec<Spanned<String>> = words.iter().take(most).map(set).collect();
         if arguments.is_empty() && program.text != "internal" {
             let path = program.text.as_str();
             let name = if self.dialect.name_is_path() { path } else { path.rsplit('/').next().unwrap_or(path) };
-            arguments.push(Spanned { value: name.to_owned(), at: at.under("arguments", program.mark) });
+            arguments.push(Spanned { value: name.to_owned(), at: at.under_key("arguments", program.mark) });
         }
         Some(arguments)
     }
@@ -267,7 +277,7 @@ pub(super) fn host_list(text: &str) -> Vec<String> {
 }
 
 /// A size in bytes, with `k` or `m` for 1024 and its square; at least 1, at most what a socket can be told.
-pub(super) fn buffer(text: &str) -> Option<u32> {
-    let size = crate::config::units::size(text).filter(|_| !text.ends_with(['K', 'M', 'G', 'g', 'T', 't']))?;
+pub(super) fn parse_buffer_size(text: &str) -> Option<u32> {
+    let size = crate::config::units::parse_size(text).filter(|_| !text.ends_with(['K', 'M', 'G', 'g', 'T', 't']))?;
     u32::try_from(size).ok().filter(|size| (1..=1 << 30).contains(size))
 }

@@ -8,13 +8,13 @@ use super::lines::Word;
 use super::reading::Reading;
 use crate::config::dialect::Dialect;
 use crate::config::location::{Location, Spanned};
-use crate::config::units::digits;
+use crate::config::units::parse_digits;
 
 impl Reading<'_> {
     /// Takes the field apart; `None` where the daemon would have turned the entry away.
     pub(super) fn wait_field(&mut self, text: &str, at: &Location) -> Option<(bool, Limits)> {
         if self.dialect == Dialect::Freebsd {
-            return self.freebsd(text, at);
+            return self.read_freebsd_limits(text, at);
         }
         let split = match self.dialect {
             Dialect::Netbsd => text.split_once(':').or_else(|| text.split_once('.')),
@@ -23,7 +23,7 @@ impl Reading<'_> {
         let (word, max) = split.map_or((text, None), |(word, max)| (word, Some(max)));
         let wait = self.wait_word(word, at)?;
         let starts = match max {
-            Some(max) => self.starts(max, at)?,
+            Some(max) => self.read_starts(max, at)?,
             None => None,
         };
         Some((wait, Limits { starts, ..Limits::default() }))
@@ -37,9 +37,9 @@ impl Reading<'_> {
             _ => {
                 let hint = match word.contains('/') {
                     true => "limits behind a slash are FreeBSD's; see --dialect",
-                    false => "surely wait or nowait was meant",
+                    false => "did you mean wait or nowait?",
                 };
-                let message = format!("{} takes {word:?} for nowait, and so does oxinetd; {hint}", self.daemon());
+                let message = format!("{} takes {word:?} for nowait, and so does oxinetd; {hint}", self.daemon_name());
                 self.warn(at, message);
                 Some(false)
             }
@@ -47,10 +47,10 @@ impl Reading<'_> {
     }
 
     /// Starts in a minute; the inner `None` is the daemon's default.
-    fn starts(&mut self, text: &str, at: &Location) -> Option<Option<Spanned<u32>>> {
+    fn read_starts(&mut self, text: &str, at: &Location) -> Option<Option<Spanned<u32>>> {
         let number = match self.dialect {
             Dialect::Debian | Dialect::Openbsd => any_base(text),
-            _ => digits(text),
+            _ => parse_digits(text),
         };
         match (self.dialect, number) {
             (Dialect::Debian | Dialect::Openbsd, None | Some(0)) => {
@@ -60,19 +60,20 @@ impl Reading<'_> {
             // Read up to the first letter.
             (Dialect::Gnu, None) => {
                 self.warn(at, format!("{text:?} is no number"));
-                let part = text.trim_start().split(|c: char| !c.is_ascii_digit()).next().and_then(digits);
-                Some(part.and_then(|number| limit(number, at)))
+                let part = text.trim_start().split(|c: char| !c.is_ascii_digit()).next().and_then(parse_digits);
+                Some(part.and_then(|number| nonzero_limit(number, at)))
             }
             (Dialect::Netbsd, None | Some(0)) => {
                 self.skip(at, format!("with {text:?} starts a minute, NetBSD's inetd serves nobody"))
             }
             (_, None) => self.skip(at, format!("{text:?} is no number")),
-            (_, Some(number)) => Some(limit(number, at)),
+            (_, Some(number)) => Some(nonzero_limit(number, at)),
         }
     }
 
-    /// `wait[/HANDLERS[/PER-MINUTE-AND-SOURCE[/HANDLERS-PER-SOURCE]]]`; letters behind `wait` are not looked at there.
-    fn freebsd(&mut self, text: &str, at: &Location) -> Option<(bool, Limits)> {
+    /// `wait[/HANDLERS[/PER-MINUTE-AND-SOURCE[/HANDLERS-PER-SOURCE]]]`; letters behind `wait` are not looked at
+    /// there.
+    fn read_freebsd_limits(&mut self, text: &str, at: &Location) -> Option<(bool, Limits)> {
         let mut parts = text.split('/');
         let word = parts.next().unwrap_or_default();
         let wait = match word {
@@ -86,12 +87,12 @@ impl Reading<'_> {
             self.warn(at, message);
         }
         let Some(instances) = parts.next() else { return Some((wait, Limits::default())) };
-        let Some(instances) = digits(instances).filter(|number| *number <= 32_767) else {
+        let Some(instances) = parse_digits(instances).filter(|number| *number <= 32_767) else {
             return self.skip(at, format!("{instances:?} is no number of handlers, which is 0 to 32767"));
         };
-        let mut limits = Limits { instances: limit(instances, at), ..Limits::default() };
+        let mut limits = Limits { instances: nonzero_limit(instances, at), ..Limits::default() };
         for place in [&mut limits.source_starts, &mut limits.source_instances] {
-            *place = parts.next().and_then(digits).and_then(|number| limit(number, at));
+            *place = parts.next().and_then(parse_digits).and_then(|number| nonzero_limit(number, at));
         }
         if wait && instances != 1 {
             let message = "one handler at a time has the socket of a wait service here, whatever the limit";
@@ -103,10 +104,10 @@ impl Reading<'_> {
 
     /// The most handlers at a time, NetBSD's `stream,N`.
     pub(super) fn accept_max(&mut self, kind: &Word, at: &Location) -> Option<Spanned<u32>> {
-        let at = at.under("type", kind.mark);
+        let at = at.under_key("type", kind.mark);
         let text = kind.text.strip_prefix("stream,")?;
-        match digits(text) {
-            Some(number) => limit(number, &at),
+        match parse_digits(text) {
+            Some(number) => nonzero_limit(number, &at),
             None => {
                 self.warn(&at, format!("{text:?} is no number, and not looked at"));
                 None
@@ -116,9 +117,9 @@ impl Reading<'_> {
 }
 
 /// 0 is no limit.
-pub(super) fn limit(number: u64, at: &Location) -> Option<Spanned<u32>> {
+pub(super) fn nonzero_limit(number: u64, at: &Location) -> Option<Spanned<u32>> {
     let number = u32::try_from(number).unwrap_or(u32::MAX);
-    (number > 0).then(|| Spanned { value: number, at: at.clone() })
+    (number > 0).then(|| at.spanned(number))
 }
 
 /// As strtoul(3) with base 0: `0x10` is 16, `010` is 8.
@@ -126,7 +127,7 @@ fn any_base(text: &str) -> Option<u64> {
     match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => u64::from_str_radix(hex, 16).ok().filter(|_| !hex.starts_with('+')),
         None if text.starts_with('0') => u64::from_str_radix(text, 8).ok(),
-        None => digits(text),
+        None => parse_digits(text),
     }
 }
 

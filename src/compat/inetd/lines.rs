@@ -1,17 +1,16 @@
 //! Lines and words of inetd.conf, as each daemon splits them: comments, continued lines, quotation marks.
 //!
-//! [`super::read`] takes [`Line`]s until there are no more. In NetBSD's second notation an entry ends at a semicolon and
-//! not with a line; a line that begins one is cut after its second word, and [`super::pairs`] goes on at the same
-//! [`Cursor`]. Any bytes are lines and words; nothing here fails.
+//! [`super::read_table`] takes [`Line`]s until there are no more. In NetBSD's second notation an entry ends at a
+//! semicolon and not with a line; a line that begins one is cut after its second word, and [`super::pairs`] goes on
+//! at the same [`Cursor`]. Any bytes are lines and words; nothing here fails.
 
 use super::dialect::{Continuation, Quotes};
 use crate::config::dialect::Dialect;
 use crate::config::problem::LineCol;
 
-/// What update-inetd(8) puts before an entry to switch it off.
-const OFF: &[u8] = b"#<off>#";
+/// The mark that update-inetd(8) puts before an entry to switch it off.
+const OFF_MARK: &[u8] = b"#<off>#";
 
-/// A word and where it begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     /// With U+FFFD in place of what is not UTF-8.
@@ -57,23 +56,22 @@ impl<'a> Cursor<'a> {
         Self { dialect, rows, row: 0, column: 0, carriage }
     }
 
-    /// What is left of the row; `None` at the end of the file.
-    pub(super) fn rest(&self) -> Option<&'a [u8]> {
+    /// The rest of the row; `None` at the end of the file.
+    pub(super) fn rest_of_row(&self) -> Option<&'a [u8]> {
         self.rows.get(self.row).map(|row| &row[self.column.min(row.len())..])
     }
 
     /// The place, columns in characters.
-    pub(super) fn mark(&self) -> LineCol {
+    pub(super) fn line_col(&self) -> LineCol {
         let before = self.rows.get(self.row).map_or(&[][..], |row| &row[..self.column.min(row.len())]);
         LineCol { line: self.row + 1, column: String::from_utf8_lossy(before).chars().count() + 1 }
     }
 
     /// Moves on within the row.
-    pub(super) fn skip(&mut self, bytes: usize) {
+    pub(super) fn skip_bytes(&mut self, bytes: usize) {
         self.column += bytes;
     }
 
-    /// Moves to the next row.
     pub(super) fn next_row(&mut self) {
         self.row += 1;
         self.column = 0;
@@ -81,26 +79,25 @@ impl<'a> Cursor<'a> {
 
     /// Ends an entry that ended within a row: what follows may be another, or nothing.
     pub(super) fn end_entry(&mut self) {
-        self.blanks();
-        if matches!(self.rest(), Some([] | [b'#', ..])) {
+        self.skip_blanks();
+        if matches!(self.rest_of_row(), Some([] | [b'#', ..])) {
             self.next_row();
         }
     }
 
-    /// Passes blanks.
-    pub(super) fn blanks(&mut self) {
-        let rest = self.rest().unwrap_or_default();
-        self.skip(rest.iter().take_while(|byte| is_blank(**byte)).count());
+    pub(super) fn skip_blanks(&mut self) {
+        let rest = self.rest_of_row().unwrap_or_default();
+        self.skip_bytes(rest.iter().take_while(|byte| is_blank(**byte)).count());
     }
 
     /// The next line with words.
-    pub(super) fn line(&mut self) -> Option<Line> {
+    pub(super) fn next_line(&mut self) -> Option<Line> {
         loop {
-            let rest = self.rest()?;
+            let rest = self.rest_of_row()?;
             let line = if self.column == 0 && rest.starts_with(b"#") {
-                self.comment(rest)
+                self.read_comment(rest)
             } else {
-                Line { words: self.words(), ..Line::default() }
+                Line { words: self.read_words(), ..Line::default() }
             };
             if !line.words.is_empty() || line.policy {
                 return Some(line);
@@ -109,16 +106,16 @@ impl<'a> Cursor<'a> {
     }
 
     /// A comment may be an entry that is switched off, or a policy.
-    fn comment(&mut self, row: &[u8]) -> Line {
-        let off = row.starts_with(OFF);
-        let policy = self.dialect.policies() && row.starts_with(b"#@");
+    fn read_comment(&mut self, row: &[u8]) -> Line {
+        let off = row.starts_with(OFF_MARK);
+        let policy = self.dialect.has_policies() && row.starts_with(b"#@");
         let mut words = Vec::new();
         if off || policy {
-            self.skip(if off { OFF.len() } else { 2 });
+            self.skip_bytes(if off { OFF_MARK.len() } else { 2 });
             words = self.words_of_row();
         }
         self.next_row();
-        // What is switched off is a comment still, and a comment in it says so twice.
+        // An entry that is switched off is a comment, and a comment in a comment is nothing.
         if off && words.first().is_some_and(|word| word.text.starts_with('#')) {
             words.clear();
         }
@@ -128,32 +125,32 @@ impl<'a> Cursor<'a> {
     fn words_of_row(&mut self) -> Vec<Word> {
         let mut words = Vec::new();
         loop {
-            self.blanks();
-            match self.rest() {
+            self.skip_blanks();
+            match self.rest_of_row() {
                 None | Some([]) => return words,
                 Some([b'#', ..]) if self.dialect.comments_anywhere() => return words,
-                Some(_) => words.push(self.word(false)),
+                Some(_) => words.push(self.read_word(false)),
             }
         }
     }
 
     /// The words up to the end of the line and of all that continue it.
-    fn words(&mut self) -> Vec<Word> {
+    fn read_words(&mut self) -> Vec<Word> {
         let mut words: Vec<Word> = Vec::new();
         let mut continues = false;
         loop {
-            self.blanks();
-            match self.rest() {
+            self.skip_blanks();
+            match self.rest_of_row() {
                 None => return words,
                 Some([]) if self.goes_on() => continues = !words.is_empty(),
-                Some([b'\\']) if self.dialect.continuation() == Continuation::Backslash => self.next_row(),
+                Some([b'\\']) if self.dialect.continuation_style() == Continuation::Backslash => self.next_row(),
                 Some([b'#', ..]) if self.dialect.comments_anywhere() => self.end_comment(),
                 Some([]) => {
                     self.next_row();
                     return words;
                 }
-                Some(_) if self.dialect.greedy() == Some(words.len() + 1) => words.push(self.greedy_word()),
-                Some(_) => words.push(self.word(std::mem::take(&mut continues))),
+                Some(_) if self.dialect.max_words() == Some(words.len() + 1) => words.push(self.greedy_word()),
+                Some(_) => words.push(self.read_word(std::mem::take(&mut continues))),
             }
             if self.begins_pairs(&words) {
                 return words;
@@ -164,7 +161,7 @@ impl<'a> Cursor<'a> {
     /// Goes to the next row if that continues this one.
     fn goes_on(&mut self) -> bool {
         let next = self.rows.get(self.row + 1).and_then(|row| row.first());
-        let more = self.dialect.continuation() == Continuation::Blank && next.is_some_and(|byte| is_blank(*byte));
+        let more = self.dialect.continuation_style() == Continuation::Blank && next.is_some_and(|byte| is_blank(*byte));
         if more {
             self.next_row();
         }
@@ -179,7 +176,7 @@ impl<'a> Cursor<'a> {
 
     /// Passes a comment that reaches to the end of the line, with the rows that a backslash adds to it.
     fn end_comment(&mut self) {
-        while self.rest().is_some_and(|rest| rest.ends_with(b"\\")) {
+        while self.rest_of_row().is_some_and(|rest| rest.ends_with(b"\\")) {
             self.next_row();
         }
         self.column = self.rows.get(self.row).map_or(0, |row| row.len());
@@ -187,31 +184,30 @@ impl<'a> Cursor<'a> {
 
     /// The rest of the line as one word.
     fn greedy_word(&mut self) -> Word {
-        let (mark, rest) = (self.mark(), self.rest().unwrap_or_default());
+        let (mark, rest) = (self.line_col(), self.rest_of_row().unwrap_or_default());
         let end = rest.iter().position(|byte| *byte == b'#').unwrap_or(rest.len());
-        self.skip(end);
-        word(rest[..end].trim_ascii_end().to_vec(), mark, false)
+        self.skip_bytes(end);
+        make_word(rest[..end].trim_ascii_end().to_vec(), mark, false)
     }
 
-    /// The word that begins here.
-    fn word(&mut self, continues: bool) -> Word {
-        let (mark, rest) = (self.mark(), self.rest().unwrap_or_default());
-        let (bytes, length) = match (self.dialect.quotes(), rest) {
-            (Quotes::Inside, _) => inside(rest),
-            (Quotes::Around, [quote @ (b'"' | b'\''), inner @ ..]) => self.around(*quote, inner, rest),
+    fn read_word(&mut self, continues: bool) -> Word {
+        let (mark, rest) = (self.line_col(), self.rest_of_row().unwrap_or_default());
+        let (bytes, length) = match (self.dialect.quote_style(), rest) {
+            (Quotes::Inside, _) => shell_word(rest),
+            (Quotes::Around, [quote @ (b'"' | b'\''), inner @ ..]) => self.quoted_word(*quote, inner, rest),
             _ if self.dialect == Dialect::Busybox => return self.busybox_word(mark),
-            _ => plain(rest),
+            _ => plain_word(rest),
         };
-        self.skip(length);
-        word(bytes, mark, continues)
+        self.skip_bytes(length);
+        make_word(bytes, mark, continues)
     }
 
     /// Up to the second quotation mark. Without one, FreeBSD takes the rest of the row, GNU a plain word.
-    fn around(&self, quote: u8, inner: &[u8], whole: &[u8]) -> (Vec<u8>, usize) {
+    fn quoted_word(&self, quote: u8, inner: &[u8], whole: &[u8]) -> (Vec<u8>, usize) {
         match inner.iter().position(|byte| *byte == quote) {
             Some(end) => (inner[..end].to_vec(), end + 2),
             None if self.dialect == Dialect::Freebsd => (inner.to_vec(), whole.len()),
-            None => plain(whole),
+            None => plain_word(whole),
         }
     }
 
@@ -219,7 +215,7 @@ impl<'a> Cursor<'a> {
     fn busybox_word(&mut self, mark: LineCol) -> Word {
         let mut bytes = Vec::new();
         loop {
-            let rest = self.rest().unwrap_or_default();
+            let rest = self.rest_of_row().unwrap_or_default();
             let end = rest.iter().position(|byte| is_blank(*byte) || *byte == b'#').unwrap_or(rest.len());
             match rest[..end].strip_suffix(b"\\") {
                 Some(part) if end == rest.len() && self.row + 1 < self.rows.len() => {
@@ -228,21 +224,19 @@ impl<'a> Cursor<'a> {
                 }
                 _ => {
                     bytes.extend_from_slice(&rest[..end]);
-                    self.skip(end);
-                    return word(bytes, mark, false);
+                    self.skip_bytes(end);
+                    return make_word(bytes, mark, false);
                 }
             }
         }
     }
 }
 
-/// A space or a tab.
 pub(super) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
-/// A word of these bytes.
-pub(super) fn word(bytes: Vec<u8>, mark: LineCol, continues: bool) -> Word {
+pub(super) fn make_word(bytes: Vec<u8>, mark: LineCol, continues: bool) -> Word {
     let clean = !bytes.contains(&0);
     match String::from_utf8(bytes) {
         Ok(text) => Word { text, mark, clean, continues },
@@ -253,13 +247,13 @@ pub(super) fn word(bytes: Vec<u8>, mark: LineCol, continues: bool) -> Word {
 }
 
 /// Up to a blank: the word, and its length in the row.
-fn plain(rest: &[u8]) -> (Vec<u8>, usize) {
+fn plain_word(rest: &[u8]) -> (Vec<u8>, usize) {
     let end = rest.iter().position(|byte| is_blank(*byte)).unwrap_or(rest.len());
     (rest[..end].to_vec(), end)
 }
 
 /// Up to a blank outside of quotation marks, without them.
-fn inside(rest: &[u8]) -> (Vec<u8>, usize) {
+fn shell_word(rest: &[u8]) -> (Vec<u8>, usize) {
     let (mut bytes, mut quote) = (Vec::new(), None);
     for (position, byte) in rest.iter().copied().enumerate() {
         match (quote, byte) {
@@ -280,7 +274,7 @@ mod tests {
     fn lines(text: &str, dialect: Dialect) -> String {
         let mut cursor = Cursor::new(text.as_bytes(), dialect);
         let mut all = Vec::new();
-        while let Some(line) = cursor.line() {
+        while let Some(line) = cursor.next_line() {
             let words: Vec<&str> = line.words.iter().map(|word| word.text.as_str()).collect();
             all.push(format!("{}{}", if line.off { "!" } else { "" }, words.join("|")));
         }
@@ -334,7 +328,7 @@ mod tests {
     #[test]
     fn places_are_those_of_an_editor() {
         let mut cursor = Cursor::new("\n\u{e4}b\tc\r\n  d\r\n".as_bytes(), Dialect::Debian);
-        let line = cursor.line().unwrap();
+        let line = cursor.next_line().unwrap();
         let marks: Vec<_> = line.words.iter().map(|word| (word.mark.line, word.mark.column, word.continues)).collect();
         assert_eq!(marks, [(2, 1, false), (2, 4, false), (3, 3, true)]);
         assert_eq!(cursor.carriage, Some(2));
@@ -343,15 +337,15 @@ mod tests {
     #[test]
     fn netbsd_stops_where_its_second_notation_begins() {
         let mut cursor = Cursor::new(b"a on\n\tb = c;\n", Dialect::Netbsd);
-        assert_eq!(cursor.line().unwrap().words.len(), 2);
+        assert_eq!(cursor.next_line().unwrap().words.len(), 2);
         cursor.next_row();
-        assert_eq!(cursor.rest(), Some(&b"\tb = c;"[..]));
+        assert_eq!(cursor.rest_of_row(), Some(&b"\tb = c;"[..]));
     }
 
     #[test]
     fn what_is_not_text_is_known() {
         let mut cursor = Cursor::new(b"a\xff b\0 c", Dialect::Debian);
-        let clean: Vec<_> = cursor.line().unwrap().words.iter().map(|word| word.clean).collect();
+        let clean: Vec<_> = cursor.next_line().unwrap().words.iter().map(|word| word.clean).collect();
         assert_eq!(clean, [false, false, true]);
     }
 }

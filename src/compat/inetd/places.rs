@@ -1,10 +1,11 @@
-//! Which sockets the entries of a file get: an entry for all addresses wants one or two, one for some addresses as many
-//! as these.
+//! Which sockets the entries of a file get: an entry for all addresses wants one or two, one for some addresses as
+//! many as these.
 //!
 //! Three things happen in the old daemons when entries meet. A later entry of the same name, protocol and address
-//! replaces an earlier one (so Debian's `tcp6` replaces half of `tcp`). Other entries that want the same port get an
-//! error from bind(2), and are not served. And entries that differ in their socket alone are one service to us, with two
-//! sockets. [`super::read`] calls [`Reading::places`] for each entry and [`Reading::settle`] for all.
+//! replaces an earlier one (so Debian's `tcp6` replaces half of `tcp`). Other entries that want the same port get
+//! an error from bind(2), and are not served. And entries that differ in their socket alone are one service to us,
+//! with two sockets. [`super::read_table`] calls [`Reading::find_places`] for each entry and
+//! [`Reading::settle_entries`] for all.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,27 +15,27 @@ use super::entry::{Entry, Place};
 use super::reading::Reading;
 use crate::config::dialect::Dialect;
 use crate::config::location::Spanned;
-use crate::config::machine::list;
-use crate::config::units::digits;
+use crate::config::machine::{parse_hosts, read_list};
+use crate::config::units::parse_digits;
 
-/// What makes entries of one daemon the same, but for the protocol.
+/// Entries of one daemon with an equal identity differ at most in the protocol.
 type Identity = (bool, Vec<String>, String, bool);
 
 impl Reading<'_> {
     /// Finds the sockets of an entry; `None` if there are none.
-    pub(super) fn places(&mut self, entry: &mut Entry) -> Option<()> {
+    pub(super) fn find_places(&mut self, entry: &mut Entry) -> Option<()> {
         let Some(base) = entry.protocol.base else {
             let (address, key) = (Some(entry.service.clone()), entry.protocol.name.clone());
             entry.places.push(Place { v6: false, address, key, joined: false });
             return Some(());
         };
         if let Some(name) = self.behind_tcpmux(entry) {
-            return self.tcpmux(entry, name);
+            return self.place_behind_tcpmux(entry, name);
         }
-        entry.port = Some(self.port(entry, base)?);
+        entry.port = Some(self.find_port(entry, base)?);
         let hosts = entry.hosts.clone().unwrap_or_else(|| self.hosts.clone());
         for host in &hosts {
-            for place in self.host(host, entry) {
+            for place in self.host_places(host, entry) {
                 if !entry.places.contains(&place) {
                     entry.places.push(place);
                 }
@@ -48,10 +49,10 @@ impl Reading<'_> {
 
     /// The name, `tcpmux/NAME` or `tcpmux/+NAME`, of a service that has no port of its own.
     fn behind_tcpmux(&self, entry: &Entry) -> Option<String> {
-        entry.service.strip_prefix("tcpmux/").filter(|_| self.dialect.tcpmux()).map(|_| entry.service.clone())
+        entry.service.strip_prefix("tcpmux/").filter(|_| self.dialect.knows_tcpmux()).map(|_| entry.service.clone())
     }
 
-    fn tcpmux(&mut self, entry: &mut Entry, name: String) -> Option<()> {
+    fn place_behind_tcpmux(&mut self, entry: &mut Entry, name: String) -> Option<()> {
         if entry.datagram {
             return self.skip(&entry.at, "tcpmux hands over connections, and these are datagrams");
         }
@@ -61,38 +62,38 @@ impl Reading<'_> {
     }
 
     /// The port in numbers. Zero is none.
-    fn port(&mut self, entry: &Entry, base: &'static str) -> Option<u16> {
-        let port = match digits(&entry.service) {
+    fn find_port(&mut self, entry: &Entry, base: &'static str) -> Option<u16> {
+        let port = match parse_digits(&entry.service) {
             Some(number) => u16::try_from(number).ok().filter(|port| *port > 0),
-            None => self.ports.named(&entry.service, base),
+            None => self.ports.find_port(&entry.service, base),
         };
         if port.is_some() {
             return port;
         }
         let message = match entry.service.as_str() {
             "" => "the service's name is missing".to_owned(),
-            number if digits(number).is_some() => format!("{number} is no port; expected 1 to 65535"),
+            number if parse_digits(number).is_some() => format!("{number} is no port; expected 1 to 65535"),
             name => format!("there is no port {name:?} for {base} in /etc/services"),
         };
         self.skip(&entry.at, message)
     }
 
     /// The places of one host, as far as the protocol has addresses of their kind.
-    fn host(&mut self, host: &str, entry: &Entry) -> Vec<Place> {
+    fn host_places(&mut self, host: &str, entry: &Entry) -> Vec<Place> {
         let families = entry.protocol.families;
         if host == "*" {
             return [(false, families.v4), (true, families.v6)]
                 .into_iter()
                 .filter(|(_, wanted)| *wanted)
-                .map(|(v6, _)| self.place(entry, None, v6))
+                .map(|(v6, _)| self.make_place(entry, None, v6))
                 .collect();
         }
-        let known = self.addresses(host);
+        let known = self.host_addresses(host);
         let fits = |v6: bool| if v6 { families.v6 } else { families.v4 };
         let places: Vec<Place> = known
             .iter()
             .filter(|(v6, _)| fits(*v6))
-            .map(|(v6, address)| self.place(entry, Some(address.clone()), *v6))
+            .map(|(v6, address)| self.make_place(entry, Some(address.clone()), *v6))
             .collect();
         match (known.is_empty(), places.is_empty()) {
             (true, _) => {
@@ -109,7 +110,7 @@ impl Reading<'_> {
         places
     }
 
-    fn place(&self, entry: &Entry, address: Option<String>, v6: bool) -> Place {
+    fn make_place(&self, entry: &Entry, address: Option<String>, v6: bool) -> Place {
         let Families { one_socket, .. } = entry.protocol.families;
         // Debian reads `tcp` once as it is and once as `tcp6`.
         let each = self.dialect == Dialect::Debian && !one_socket && entry.protocol.families.v4 && v6;
@@ -120,24 +121,25 @@ impl Reading<'_> {
     }
 
     /// The addresses of a host, IPv6 or not: itself, or those of /etc/hosts.
-    fn addresses(&mut self, host: &str) -> Vec<(bool, String)> {
-        let itself = family(host).map(|v6| vec![(v6, host.to_owned())]);
+    fn host_addresses(&mut self, host: &str) -> Vec<(bool, String)> {
+        let itself = address_family(host).map(|v6| vec![(v6, host.to_owned())]);
         itself.unwrap_or_else(|| {
             let machine = self.machine;
-            let list = self.names.get_or_insert_with(|| hosts_file(&list(machine, "/etc/hosts")));
+            let parse = |address: &str| address_family(address).map(|v6| (v6, address.to_owned()));
+            let list = self.names.get_or_insert_with(|| parse_hosts(&read_list(machine, "/etc/hosts"), parse));
             list.get(&host.to_ascii_lowercase()).cloned().unwrap_or_default()
         })
     }
 
     /// Lets the entries meet; what is left of them.
-    pub(super) fn settle(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+    pub(super) fn settle_entries(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
         let mut known: HashMap<Identity, Vec<usize>> = HashMap::new();
         let mut settled: Vec<Entry> = Vec::with_capacity(entries.len());
         for mut entry in entries {
             let hosts = entry.hosts.clone().unwrap_or_default();
             let others = known.entry((entry.off, hosts, entry.service.clone(), entry.datagram)).or_default();
             for other in others.iter() {
-                meet(&mut settled[*other], &mut entry);
+                merge_entries(&mut settled[*other], &mut entry);
             }
             if !entry.places.is_empty() {
                 others.push(settled.len());
@@ -148,23 +150,23 @@ impl Reading<'_> {
             self.warn(&entry.at, "a later entry of the same name replaces this one, as it does in inetd");
         }
         settled.retain(|entry| !entry.places.is_empty());
-        self.bind(&mut settled);
+        self.bind_entries(&mut settled);
         settled.retain(|entry| !entry.places.is_empty());
         settled
     }
 
-    /// Gives each socket to the first who wants it, as bind(2) does.
-    fn bind(&mut self, entries: &mut [Entry]) {
+    /// Gives each socket to the first entry that wants it, as bind(2) does.
+    fn bind_entries(&mut self, entries: &mut [Entry]) {
         let mut taken = Taken::default();
         for entry in entries.iter_mut().filter(|entry| !entry.off) {
-            let sockets = sockets(entry);
-            let holders: Vec<Option<usize>> = sockets.iter().map(|socket| taken.holder(socket)).collect();
+            let sockets = wanted_sockets(entry);
+            let holders: Vec<Option<usize>> = sockets.iter().map(|socket| taken.find_holder(socket)).collect();
             let together = entry.places.iter().zip(&holders).any(|(place, holder)| place.joined && holder.is_some());
             let mut free = holders.iter().map(Option::is_none);
             let keep = |place: &Place| free.next() == Some(true) && !(together && place.joined);
             let kept: Vec<bool> = entry.places.iter().map(keep).collect();
             for (socket, _) in sockets.into_iter().zip(&kept).filter(|(_, kept)| **kept) {
-                taken.take(socket, entry.at.line_col().line);
+                taken.take_socket(socket, entry.at.line_col().line);
             }
             let mut keep = kept.iter();
             entry.places.retain(|_| keep.next() == Some(&true));
@@ -180,17 +182,17 @@ impl Reading<'_> {
     }
 }
 
-/// What an entry asks of bind(2).
-fn sockets(entry: &Entry) -> Vec<Socket> {
+/// The sockets that an entry asks bind(2) for.
+fn wanted_sockets(entry: &Entry) -> Vec<Socket> {
     let socket = |place: &Place| ((entry.datagram, entry.port, place.v6), place.address.clone());
     entry.places.iter().map(socket).collect()
 }
 
 /// A later entry meets an earlier one of the same name.
-fn meet(earlier: &mut Entry, later: &mut Entry) {
+fn merge_entries(earlier: &mut Entry, later: &mut Entry) {
     let same = earlier.rest == later.rest
-        && value(&earlier.send_buffer) == value(&later.send_buffer)
-        && value(&earlier.receive_buffer) == value(&later.receive_buffer);
+        && buffer_size(&earlier.send_buffer) == buffer_size(&later.send_buffer)
+        && buffer_size(&earlier.receive_buffer) == buffer_size(&later.receive_buffer);
     let in_both =
         |place: &Place, others: &[Place]| others.iter().any(|other| other.key == place.key && other.v6 == place.v6);
     if same {
@@ -204,7 +206,7 @@ fn meet(earlier: &mut Entry, later: &mut Entry) {
     }
 }
 
-fn value(buffer: &Option<Spanned<u32>>) -> Option<u32> {
+fn buffer_size(buffer: &Option<Spanned<u32>>) -> Option<u32> {
     buffer.as_ref().map(|set| set.value)
 }
 
@@ -213,7 +215,7 @@ type Port = (bool, Option<u16>, bool);
 /// The address on it, or the path of a Unix socket.
 type Socket = (Port, Option<String>);
 
-/// The sockets that somebody has, and the line of the entry.
+/// The sockets that are taken, and the line of the entry that has each.
 #[derive(Default)]
 struct Taken {
     all: HashMap<Port, usize>,
@@ -221,8 +223,8 @@ struct Taken {
 }
 
 impl Taken {
-    /// Who has it, or so much of it that nobody else can.
-    fn holder(&self, (port, address): &Socket) -> Option<usize> {
+    /// The line of the entry that has this socket, or one that excludes it.
+    fn find_holder(&self, (port, address): &Socket) -> Option<usize> {
         let some = self.some.get(port);
         let clash = match address {
             None => some.and_then(|some| some.values().min()),
@@ -231,7 +233,7 @@ impl Taken {
         self.all.get(port).or(clash).copied()
     }
 
-    fn take(&mut self, (port, address): Socket, line: usize) {
+    fn take_socket(&mut self, (port, address): Socket, line: usize) {
         match address {
             None => self.all.insert(port, line),
             Some(address) => self.some.entry(port).or_default().insert(address, line),
@@ -240,27 +242,10 @@ impl Taken {
 }
 
 /// Is it an address of IPv6, or of IPv4? `None` for a name.
-fn family(host: &str) -> Option<bool> {
+fn address_family(host: &str) -> Option<bool> {
     let (address, _) = host.split_once('%').unwrap_or((host, ""));
     if host.parse::<Ipv4Addr>().is_ok() {
         return Some(false);
     }
     address.parse::<Ipv6Addr>().is_ok().then_some(true)
-}
-
-/// Reads hosts(5): `ADDRESS NAME…  # comment`; names without regard to case.
-fn hosts_file(text: &str) -> HashMap<String, Vec<(bool, String)>> {
-    let mut hosts: HashMap<String, Vec<(bool, String)>> = HashMap::new();
-    for line in text.lines() {
-        let mut words = line.split('#').next().unwrap_or_default().split_ascii_whitespace();
-        let Some(address) = words.next() else { continue };
-        let Some(v6) = family(address) else { continue };
-        for name in words {
-            let known = hosts.entry(name.to_ascii_lowercase()).or_default();
-            if !known.iter().any(|(_, other)| other == address) {
-                known.push((v6, address.to_owned()));
-            }
-        }
-    }
-    hosts
 }

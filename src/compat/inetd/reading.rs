@@ -1,7 +1,7 @@
-//! What is known while an inetd.conf is read, and how the steps of reading say what is wrong.
+//! The state while an inetd.conf is read, and the ways in which its steps report a mistake.
 //!
-//! [`super::read`] makes one [`Reading`] for a file and those that it includes; the other files of this folder are its steps.
-//! Nothing here fails.
+//! [`super::read_table`] makes one [`Reading`] for a file and those that it includes; the other files of this
+//! folder are its steps. Nothing here fails.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -15,11 +15,11 @@ use crate::config::location::Location;
 use crate::config::machine::Machine;
 use crate::config::problem::{LineCol, Problem};
 
-/// Why an entry under an IPsec policy is none.
+/// The message for an entry under an IPsec policy.
 pub(super) const POLICY: &str = "an IPsec policy cannot be kept, and the service would be open without it; see ip-xfrm(8) for a policy \
                       of the whole machine, and take this line away";
 
-/// What is known while a file is read.
+/// The state while a file is read.
 pub(super) struct Reading<'a> {
     pub(super) dialect: Dialect,
     pub(super) machine: &'a dyn Machine,
@@ -36,13 +36,13 @@ pub(super) struct Reading<'a> {
 
 impl Reading<'_> {
     /// The place of an entry, under its service as written.
-    pub(super) fn at(&self, service: &Word) -> Location {
+    pub(super) fn entry_location(&self, service: &Word) -> Location {
         let shown: String = service.text.chars().filter(|c| !c.is_control()).take(64).collect();
-        Location::file(&self.file, service.mark).under(&shown, service.mark)
+        Location::in_file(&self.file, service.mark).under_key(&shown, service.mark)
     }
 
-    /// Whose daemon it is, for messages.
-    pub(super) fn daemon(&self) -> &'static str {
+    /// The name of the dialect's daemon, for messages.
+    pub(super) fn daemon_name(&self) -> &'static str {
         match self.dialect {
             Dialect::Debian => "inetd",
             Dialect::Openbsd => "OpenBSD's inetd",

@@ -1,18 +1,19 @@
 //! The forms that an address may have in `only_from` and `no_access`, as networks.
 //!
 //! Numbers as inet_aton(3) reads them, of which trailing zeros stand for everything below; IPv6 addresses; a prefix
-//! length behind a slash; and the factorized form, `192.0.2.{1,5}`. Names are not looked up here: what is none of these
-//! forms comes back as [`Form::Name`]. Where xinetd matches something else than one would read, a doubt says so.
+//! length behind a slash; and the factorized form, `192.0.2.{1,5}`. Names are not looked up here: what is none of
+//! these forms comes back as [`Form::Name`]. Where xinetd matches something else than one would read, a doubt says
+//! so.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// What a word means.
+/// The meaning of a word.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// Networks, and those that were perhaps meant if xinetd reads the word otherwise than people do.
-    Networks { networks: Vec<IpNet>, doubt: Option<Doubt> },
+    Networks { networks: Vec<IpNet>, doubt: Option<Suspicion> },
     /// A name of a host, a domain or a network.
     Name,
     /// Nothing that xinetd could read: it does not start the service.
@@ -21,17 +22,17 @@ pub(super) enum Form {
 
 /// A word that xinetd reads otherwise than people do.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Doubt {
-    /// What was surely meant.
+pub(super) struct Suspicion {
+    /// The networks that were probably meant.
     pub meant: Vec<IpNet>,
-    /// What xinetd does.
+    /// How xinetd reads it.
     pub xinetd: String,
 }
 
 /// Reads a word of a list.
-pub(super) fn read(word: &str) -> Form {
+pub(super) fn parse_member(word: &str) -> Form {
     if word.contains('{') {
-        return factorized(word);
+        return parse_factorized(word);
     }
     if word.contains(',') {
         return Form::Bad("there is a comma in this address; a space parts addresses");
@@ -41,46 +42,46 @@ pub(super) fn read(word: &str) -> Form {
         return Form::Bad("there are two dots without a number between them");
     }
     match word.split_once('/') {
-        Some((address, prefix)) => masked(address, prefix).unwrap_or(Form::Name),
-        None => numeric(word).unwrap_or(Form::Name),
+        Some((address, prefix)) => parse_masked(address, prefix).unwrap_or(Form::Name),
+        None => parse_numeric(word).unwrap_or(Form::Name),
     }
 }
 
-fn certain(network: IpNet) -> Form {
+fn certain_network(network: IpNet) -> Form {
     Form::Networks { networks: vec![network], doubt: None }
 }
 
-fn v4(address: Ipv4Addr, length: u8) -> Option<IpNet> {
+fn v4_network(address: Ipv4Addr, length: u8) -> Option<IpNet> {
     Ipv4Net::new(address, length).ok().map(|network| network.trunc().into())
 }
 
-fn v6(address: Ipv6Addr, length: u8) -> Option<IpNet> {
+fn v6_network(address: Ipv6Addr, length: u8) -> Option<IpNet> {
     Ipv6Net::new(address, length).ok().map(|network| network.trunc().into())
 }
 
-fn numeric(word: &str) -> Option<Form> {
+fn parse_numeric(word: &str) -> Option<Form> {
     if word.contains(':') {
         let address: Ipv6Addr = word.split('%').next()?.parse().ok()?;
         if let Some(address) = address.to_ipv4_mapped() {
             // xinetd compares this with addresses that it has as IPv4 by then.
             let xinetd = "never matches this, as an IPv4 client has an IPv4 address".to_owned();
-            let meant = v4(address, 32).into_iter().collect();
-            return Some(Form::Networks { networks: Vec::new(), doubt: Some(Doubt { meant, xinetd }) });
+            let meant = v4_network(address, 32).into_iter().collect();
+            return Some(Form::Networks { networks: Vec::new(), doubt: Some(Suspicion { meant, xinetd }) });
         }
-        return v6(address, if address.is_unspecified() { 0 } else { 128 }).map(certain);
+        return v6_network(address, if address.is_unspecified() { 0 } else { 128 }).map(certain_network);
     }
-    let address = aton(word)?;
-    let read = v4(address, wild(address))?;
+    let address = parse_aton(word)?;
+    let read = v4_network(address, wildcard_length(address))?;
     if word.parse::<Ipv4Addr>().is_ok() {
-        return Some(certain(read));
+        return Some(certain_network(read));
     }
     let xinetd = format!("reads this as {read}");
-    let doubt = Some(Doubt { meant: as_written(word).into_iter().collect(), xinetd });
+    let doubt = Some(Suspicion { meant: as_written(word).into_iter().collect(), xinetd });
     Some(Form::Networks { networks: vec![read], doubt })
 }
 
 /// The prefix length of an address whose trailing zeros stand for everything below.
-fn wild(address: Ipv4Addr) -> u8 {
+fn wildcard_length(address: Ipv4Addr) -> u8 {
     let zeros = address.octets().iter().rev().take_while(|octet| **octet == 0).count();
     32 - 8 * u8::try_from(zeros).unwrap_or(0)
 }
@@ -91,11 +92,12 @@ fn as_written(word: &str) -> Option<IpNet> {
         word.trim_end_matches('.').split('.').map(|part| part.parse::<u8>().ok()).collect::<Option<Vec<_>>>()?;
     let mut address = [0; 4];
     address.get_mut(..octets.len())?.copy_from_slice(&octets);
-    v4(address.into(), 8 * u8::try_from(octets.len()).ok()?)
+    v4_network(address.into(), 8 * u8::try_from(octets.len()).ok()?)
 }
 
-/// Reads an address as inet_aton(3) does: 1 to 4 numbers, decimal, octal or hexadecimal, the last for all that is left.
-fn aton(word: &str) -> Option<Ipv4Addr> {
+/// Reads an address as inet_aton(3) does: 1 to 4 numbers, decimal, octal or hexadecimal, the last for all that is
+/// left.
+fn parse_aton(word: &str) -> Option<Ipv4Addr> {
     let parts = word.split('.').map(c_number).collect::<Option<Vec<u32>>>()?;
     let (last, first) = parts.split_last()?;
     if parts.len() > 4 || first.iter().any(|part| *part > 255) {
@@ -110,7 +112,6 @@ fn aton(word: &str) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(high | last))
 }
 
-/// A number as C writes it.
 fn c_number(text: &str) -> Option<u32> {
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
@@ -122,33 +123,33 @@ fn c_number(text: &str) -> Option<u32> {
 }
 
 /// `ADDRESS/LENGTH`. xinetd reads the digits at the start of LENGTH and forgets the rest.
-fn masked(address: &str, prefix: &str) -> Option<Form> {
+fn parse_masked(address: &str, prefix: &str) -> Option<Form> {
     let digits = prefix.find(|c: char| !c.is_ascii_digit()).unwrap_or(prefix.len());
     let (number, rest) = prefix.split_at(digits);
     let length: u64 = number.parse().ok()?;
     let full = |most: u8| u8::try_from(length).map_or(most, |length| length.min(most));
     if address.contains(':') {
         let address: Ipv6Addr = address.split('%').next()?.parse().ok()?;
-        let meant = v6(address, full(128))?;
+        let meant = v6_network(address, full(128))?;
         if length < 128 {
-            return Some(certain(meant));
+            return Some(certain_network(meant));
         }
-        let doubt = Doubt { meant: vec![meant], xinetd: "never matches an IPv6 address with /128".to_owned() };
+        let doubt = Suspicion { meant: vec![meant], xinetd: "never matches an IPv6 address with /128".to_owned() };
         return Some(Form::Networks { networks: Vec::new(), doubt: Some(doubt) });
     }
-    let address = aton(address)?;
-    let read = v4(address, full(32))?;
+    let address = parse_aton(address)?;
+    let read = v4_network(address, full(32))?;
     if rest.is_empty() {
-        return Some(certain(read));
+        return Some(certain_network(read));
     }
     let mask: Option<Ipv4Addr> = prefix.parse().ok();
     let meant = mask.and_then(|mask| Ipv4Net::with_netmask(address, mask).ok()).map(|network| network.trunc().into());
-    let doubt = Doubt { meant: meant.into_iter().collect(), xinetd: format!("reads this as {read}") };
+    let doubt = Suspicion { meant: meant.into_iter().collect(), xinetd: format!("reads this as {read}") };
     Some(Form::Networks { networks: vec![read], doubt: Some(doubt) })
 }
 
 /// `192.0.2.{1,5}`: the part before the brace, then each number for the next octet, and everything below.
-fn factorized(word: &str) -> Form {
+fn parse_factorized(word: &str) -> Form {
     const BAD: Form = Form::Bad("expected a factorized address, such as 192.0.2.{1,5}");
     let Some((start, list)) = word.split_once('{') else { return BAD };
     if start.contains("..") || start.starts_with('.') {
@@ -167,14 +168,14 @@ fn factorized(word: &str) -> Form {
         let mut address = [0; 4];
         address[..octets.len()].copy_from_slice(&octets);
         address[octets.len()] = number;
-        networks.extend(v4(address.into(), 8 * (octets.len() as u8 + 1)));
+        networks.extend(v4_network(address.into(), 8 * (octets.len() as u8 + 1)));
     }
     Form::Networks { networks, doubt: None }
 }
 
 /// A literal address of a socket.
-pub(super) fn literal(word: &str) -> Option<IpAddr> {
-    if word.contains(':') { word.parse().ok().map(IpAddr::V6) } else { aton(word).map(IpAddr::V4) }
+pub(super) fn parse_literal(word: &str) -> Option<IpAddr> {
+    if word.contains(':') { word.parse().ok().map(IpAddr::V6) } else { parse_aton(word).map(IpAddr::V4) }
 }
 
 #[cfg(test)]
@@ -182,7 +183,7 @@ mod tests {
     use super::*;
 
     fn networks(word: &str) -> String {
-        match read(word) {
+        match parse_member(word) {
             Form::Networks { networks, doubt } => {
                 let text = |networks: &[IpNet]| networks.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
                 let doubt = doubt.map(|doubt| format!(" not {}", text(&doubt.meant))).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! All attributes of xinetd.conf(5): how many values each takes, where it may stand, and who reads it.
+//! All attributes of xinetd.conf(5): how many values each takes, where it may stand, and its reader.
 //!
-//! [`apply`] holds the rules that are the same for all: an attribute is set once, unless it is a list that may be
-//! edited; it takes a fixed number of values or any. What breaks these rules xinetd ignores, with a complaint.
+//! [`apply_line`] holds the rules that are the same for all: an attribute is set once, unless it is a list that may
+//! be edited; it takes a fixed number of values or any. What breaks these rules xinetd ignores, with a complaint.
 
 use super::draft::{Draft, Fault, State};
 use super::lines::{Op, Written};
@@ -18,7 +18,6 @@ pub(super) enum Place {
     Defaults,
 }
 
-/// How many values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Count {
     /// Exactly these, once, with `=`.
@@ -31,12 +30,10 @@ enum Count {
 
 use Count::{Any, Exactly, List};
 
-/// An attribute.
 pub(super) struct Attribute {
     pub name: &'static str,
     /// In a service; `None` if it may not stand there.
     service: Option<Count>,
-    /// In `defaults`.
     defaults: Option<Count>,
     read: Read,
 }
@@ -58,64 +55,64 @@ const fn of_defaults(name: &'static str, count: Count, read: Read) -> Attribute 
 
 /// The attributes of xinetd 2.3.15.
 pub(super) const ATTRIBUTES: [Attribute; 47] = [
-    of_service("id", Exactly(1), values::id),
-    of_service("type", Any, values::kinds),
-    of_service("flags", Any, values::flags),
-    of_service("socket_type", Exactly(1), values::socket_type),
-    of_service("protocol", Exactly(1), values::protocol),
-    of_service("wait", Exactly(1), values::wait),
-    of_service("user", Exactly(1), values::user),
-    of_service("group", Exactly(1), values::group),
-    of_both("groups", Exactly(1), values::groups),
-    of_both("umask", Exactly(1), values::umask),
-    of_service("nice", Exactly(1), values::nice),
-    of_service("server", Exactly(1), handler::server),
-    of_service("server_args", Any, handler::server_args),
-    of_service("env", List, handler::env),
-    of_both("passenv", List, handler::pass_env),
-    of_service("port", Exactly(1), values::port),
-    of_both("bind", Exactly(1), values::bind),
-    of_both("interface", Exactly(1), values::bind),
-    of_both("v6only", Exactly(1), values::v6only),
-    of_service("redirect", Exactly(2), values::redirect),
-    of_both("instances", Exactly(1), limits::instances),
-    of_both("per_source", Exactly(1), limits::per_source),
-    of_both("cps", Exactly(2), limits::cps),
-    of_both("max_load", Exactly(1), limits::max_load),
-    of_service("access_times", Any, limits::access_times),
-    of_both("only_from", List, listed::only_from),
-    of_both("no_access", List, listed::no_access),
-    of_service("libwrap", Exactly(1), values::libwrap),
-    of_service("deny_time", Exactly(1), limits::deny_time),
-    of_both("banner", Exactly(1), values::banner),
-    of_both("banner_success", Exactly(1), values::banner_success),
-    of_both("banner_fail", Exactly(1), values::banner_fail),
-    Attribute { name: "log_type", service: Some(Any), defaults: Some(List), read: logs::log_type },
-    of_both("log_on_success", List, logs::log_on_success),
-    of_both("log_on_failure", List, logs::log_on_failure),
-    of_service("rpc_version", Exactly(1), values::rpc_version),
-    of_service("rpc_number", Exactly(1), values::rpc_number),
-    of_service("rlimit_as", Exactly(1), limits::rlimit),
-    of_service("rlimit_cpu", Exactly(1), limits::rlimit),
-    of_service("rlimit_data", Exactly(1), limits::rlimit),
-    of_service("rlimit_files", Exactly(1), limits::rlimit),
-    of_service("rlimit_rss", Exactly(1), limits::rlimit),
-    of_service("rlimit_stack", Exactly(1), limits::rlimit),
-    of_service("disable", Exactly(1), values::disable),
-    of_service("mdns", Exactly(1), values::mdns),
-    of_defaults("enabled", List, values::enabled),
-    of_defaults("disabled", List, values::disabled),
+    of_service("id", Exactly(1), values::read_id),
+    of_service("type", Any, values::read_kinds),
+    of_service("flags", Any, values::read_flags),
+    of_service("socket_type", Exactly(1), values::read_socket_type),
+    of_service("protocol", Exactly(1), values::read_protocol),
+    of_service("wait", Exactly(1), |draft, given, _| given.put_bool(&mut draft.wait)),
+    of_service("user", Exactly(1), values::read_user),
+    of_service("group", Exactly(1), values::read_group),
+    of_both("groups", Exactly(1), |draft, given, _| given.put_bool(&mut draft.groups)),
+    of_both("umask", Exactly(1), values::read_umask),
+    of_service("nice", Exactly(1), values::read_nice),
+    of_service("server", Exactly(1), handler::read_server),
+    of_service("server_args", Any, handler::read_server_args),
+    of_service("env", List, handler::read_env),
+    of_both("passenv", List, handler::read_pass_env),
+    of_service("port", Exactly(1), values::read_port),
+    of_both("bind", Exactly(1), values::read_bind),
+    of_both("interface", Exactly(1), values::read_bind),
+    of_both("v6only", Exactly(1), |draft, given, _| given.put_bool(&mut draft.v6only)),
+    of_service("redirect", Exactly(2), values::read_redirect),
+    of_both("instances", Exactly(1), |draft, given, _| limits::put_limit(&mut draft.instances, given)),
+    of_both("per_source", Exactly(1), |draft, given, _| limits::put_limit(&mut draft.per_source, given)),
+    of_both("cps", Exactly(2), limits::read_cps),
+    of_both("max_load", Exactly(1), limits::read_max_load),
+    of_service("access_times", Any, limits::read_access_times),
+    of_both("only_from", List, listed::read_only_from),
+    of_both("no_access", List, listed::read_no_access),
+    of_service("libwrap", Exactly(1), |draft, given, _| given.put_word(&mut draft.libwrap)),
+    of_service("deny_time", Exactly(1), limits::read_deny_time),
+    of_both("banner", Exactly(1), |draft, given, _| given.put_word(&mut draft.banner)),
+    of_both("banner_success", Exactly(1), |draft, given, _| given.put_word(&mut draft.banner_success)),
+    of_both("banner_fail", Exactly(1), |draft, given, _| given.put_word(&mut draft.banner_fail)),
+    Attribute { name: "log_type", service: Some(Any), defaults: Some(List), read: logs::read_log_type },
+    of_both("log_on_success", List, logs::read_log_on_success),
+    of_both("log_on_failure", List, logs::read_log_on_failure),
+    of_service("rpc_version", Exactly(1), values::read_rpc_version),
+    of_service("rpc_number", Exactly(1), values::read_rpc_number),
+    of_service("rlimit_as", Exactly(1), limits::read_rlimit),
+    of_service("rlimit_cpu", Exactly(1), limits::read_rlimit),
+    of_service("rlimit_data", Exactly(1), limits::read_rlimit),
+    of_service("rlimit_files", Exactly(1), limits::read_rlimit),
+    of_service("rlimit_rss", Exactly(1), limits::read_rlimit),
+    of_service("rlimit_stack", Exactly(1), limits::read_rlimit),
+    of_service("disable", Exactly(1), values::read_disable),
+    of_service("mdns", Exactly(1), values::ignore_mdns),
+    of_defaults("enabled", List, values::read_enabled),
+    of_defaults("disabled", List, values::read_disabled),
 ];
 
 /// Applies a line to a draft.
-pub(super) fn apply(
+pub(super) fn apply_line(
     draft: &mut Draft,
     written: &Written,
     place: Place,
     at: &Location,
     world: &mut World<'_>,
 ) -> Result<(), Fault> {
-    let (attribute, count) = find(&written.name.text, place)?;
+    let (attribute, count) = find_attribute(&written.name.text, place)?;
     // Both names of the address are one attribute.
     let name = if attribute.name == "interface" { "bind" } else { attribute.name };
     if count != List {
@@ -141,7 +138,7 @@ pub(super) fn apply(
     Ok(())
 }
 
-fn find(name: &str, place: Place) -> Result<(&'static Attribute, Count), Fault> {
+fn find_attribute(name: &str, place: Place) -> Result<(&'static Attribute, Count), Fault> {
     let of = |attribute: &'static Attribute| {
         let count = if place == Place::Service { attribute.service } else { attribute.defaults };
         count.map(|count| (attribute, count))
@@ -152,12 +149,12 @@ fn find(name: &str, place: Place) -> Result<(&'static Attribute, Count), Fault> 
         Fault::Ignored(match (known, place) {
             (true, Place::Service) => format!("{name} belongs into defaults"),
             (true, Place::Defaults) => format!("{name} belongs into a service, and is no default"),
-            (false, _) => format!("there is no attribute {name}{}", suggestion(name)),
+            (false, _) => format!("there is no attribute {name}{}", suggest_attribute(name)),
         })
     })
 }
 
-fn suggestion(name: &str) -> String {
+fn suggest_attribute(name: &str) -> String {
     let name = name.to_ascii_lowercase();
     let distance = |attribute: &&Attribute| strsim::osa_distance(attribute.name, &name);
     match ATTRIBUTES.iter().min_by_key(distance) {
@@ -166,8 +163,8 @@ fn suggestion(name: &str) -> String {
     }
 }
 
-/// The wrong number of values, for which xinetd ignores the line. Most often somebody has written a comment behind the
-/// value, and xinetd does without what he thinks is in force.
+/// The wrong number of values, for which xinetd ignores the line. Most often people have written a comment behind
+/// the value, and xinetd then ignores a setting that they believe to be in force.
 fn wrong_count(draft: &mut Draft, name: &str, expected: usize, written: &Written, at: &Location) -> Result<(), Fault> {
     let count = written.values.len();
     let values = if expected == 1 { "value" } else { "values" };
@@ -187,6 +184,6 @@ fn wrong_count(draft: &mut Draft, name: &str, expected: usize, written: &Written
         "xinetd knows no comment behind a value: it counts {count} values where {name} takes {expected}, ignores the line, \
          {effect}; if {meant:?} is meant, give the comment a line of its own"
     );
-    draft.note(at, message);
+    draft.add_note(at, message);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! An entry of xinetd.conf(5) while it is being read: which attributes are set, and to what.
 //!
-//! [`super::values`] fills it, [`super::service`] makes a specification of it. A draft of `defaults` is one too. It knows
-//! no rule but when an entry is on.
+//! [`super::values`] fills it, [`super::service`] makes a specification of it. A draft of `defaults` is one too. It
+//! knows no rule but when an entry is on.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use crate::config::problem::Problem;
 use crate::config::units::Rate;
 use crate::limits::access::Span;
 
-/// What is wrong with an attribute.
+/// A mistake in an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// xinetd goes on as if the line was not there.
@@ -77,7 +77,7 @@ pub(super) enum LogItem {
     Attempt,
 }
 
-/// What `log_type` says.
+/// The value of `log_type`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum LogType {
     /// By the number of the facility.
@@ -99,7 +99,7 @@ impl PartialEq for Member {
     }
 }
 
-/// What an address of `bind` may be.
+/// The value of `bind`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Bind {
     Address(IpAddr),
@@ -128,7 +128,6 @@ const HARMLESS: [&str; 15] = [
     "rpc_number",
 ];
 
-/// An entry.
 #[derive(Default)]
 pub(super) struct Draft {
     /// Behind `service`.
@@ -139,9 +138,9 @@ pub(super) struct Draft {
     pub state: State,
     /// Broken by something that may open the service further: `disable = no` further down does not switch it on.
     harmful: bool,
-    /// What to say although it is no fault.
+    /// Warnings that are no fault.
     pub notes: Vec<Problem>,
-    /// What this daemon cannot do, of which nobody need know while the service is off.
+    /// Features that oxinetd does not have; reported only while the service is on.
     pub refused: Vec<Problem>,
     pub id: Option<String>,
     pub kinds: BTreeSet<Kind>,
@@ -173,7 +172,6 @@ pub(super) struct Draft {
     pub libwrap: Option<String>,
     /// Minutes; `None` for ever.
     pub deny_time: Option<Option<u32>>,
-    /// Paths.
     pub banner: Option<String>,
     pub banner_success: Option<String>,
     pub banner_fail: Option<String>,
@@ -187,18 +185,17 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// An entry without attributes.
     pub(super) fn new(name: String, at: Location) -> Self {
         Self { name, at, ..Self::default() }
     }
 
-    /// What it is called in `enabled`, `disabled` and logs.
+    /// The name in `enabled`, `disabled` and logs.
     pub(super) fn id(&self) -> &str {
         self.id.as_deref().unwrap_or(&self.name)
     }
 
     /// Where an attribute stands, or else the entry.
-    pub(super) fn place(&self, attribute: &str) -> Location {
+    pub(super) fn place_of(&self, attribute: &str) -> Location {
         self.set.get(attribute).unwrap_or(&self.at).clone()
     }
 
@@ -211,27 +208,27 @@ impl Draft {
     }
 
     /// Marks the entry as broken by an attribute.
-    pub(super) fn breaks(&mut self, attribute: &str) {
+    pub(super) fn mark_broken(&mut self, attribute: &str) {
         if self.state == State::On {
             self.state = State::Broken;
         }
         self.harmful |= !HARMLESS.contains(&attribute);
     }
 
-    /// `disable = no`. xinetd forgets an earlier mistake then, and starts the service without that attribute; here only
-    /// if this opens it to nobody.
-    pub(super) fn enable(&mut self, at: &Location) {
+    /// `disable = no`. xinetd forgets an earlier mistake then, and starts the service without that attribute; here
+    /// only if this opens it to no other client.
+    pub(super) fn enable_again(&mut self, at: &Location) {
         if self.state != State::Broken {
             return;
         }
         if !self.harmful {
             self.state = State::On;
-            self.note(
+            self.add_note(
                 at,
                 "by this line xinetd forgets what was wrong above, and starts the service without it after all",
             );
         } else {
-            self.note(
+            self.add_note(
                 at,
                 "by this line xinetd forgets what was wrong above, and starts the service; here it stays off",
             );
@@ -239,13 +236,12 @@ impl Draft {
     }
 
     /// Do these defaults let a service start? Ids are compared without regard to case.
-    pub(super) fn permits(&self, draft: &Draft) -> bool {
+    pub(super) fn permits_service(&self, draft: &Draft) -> bool {
         let named = |list: &[String]| list.iter().any(|id| id.eq_ignore_ascii_case(draft.id()));
         self.enabled.as_deref().is_none_or(named) && !named(&self.disabled)
     }
 
-    /// Something to say of an attribute.
-    pub(super) fn note(&mut self, at: &Location, message: impl Into<String>) {
+    pub(super) fn add_note(&mut self, at: &Location, message: impl Into<String>) {
         self.notes.push(at.problem(message));
     }
 }

@@ -5,7 +5,6 @@
 use super::lines::Op;
 use crate::config::location::Spanned;
 
-/// The lines of one attribute.
 #[derive(Clone, Debug)]
 pub(super) struct Edits<T> {
     lines: Vec<(Op, Vec<Spanned<T>>)>,
@@ -18,28 +17,27 @@ impl<T> Default for Edits<T> {
 }
 
 impl<T: Clone + PartialEq> Edits<T> {
-    /// Notes a line.
-    pub(super) fn push(&mut self, op: Op, values: Vec<Spanned<T>>) {
+    pub(super) fn add_line(&mut self, op: Op, values: Vec<Spanned<T>>) {
         self.lines.push((op, values));
     }
 
     /// The list, `None` where no line speaks of it, here or in the defaults. In defaults `=` adds.
-    pub(super) fn result(&self, defaults: &Self) -> Option<Vec<Spanned<T>>> {
+    pub(super) fn apply_to(&self, defaults: &Self) -> Option<Vec<Spanned<T>>> {
         if self.lines.is_empty() && defaults.lines.is_empty() {
             return None;
         }
         let mut list = Vec::new();
         for (op, values) in &defaults.lines {
-            edit(&mut list, if *op == Op::Set { Op::Add } else { *op }, values);
+            apply_edit(&mut list, if *op == Op::Set { Op::Add } else { *op }, values);
         }
         for (op, values) in &self.lines {
-            edit(&mut list, *op, values);
+            apply_edit(&mut list, *op, values);
         }
         Some(list)
     }
 }
 
-fn edit<T: Clone + PartialEq>(list: &mut Vec<Spanned<T>>, op: Op, values: &[Spanned<T>]) {
+fn apply_edit<T: Clone + PartialEq>(list: &mut Vec<Spanned<T>>, op: Op, values: &[Spanned<T>]) {
     match op {
         Op::Remove => list.retain(|old| values.iter().all(|value| value.value != old.value)),
         Op::Set => *list = values.to_vec(),

@@ -7,36 +7,29 @@ use std::time::Duration;
 use super::draft::{Draft, Fault};
 use super::lines::Word;
 use super::logs::log_size;
-use super::values::{Done, Given, broken, number};
+use super::values::{Done, Given, broken_fault, parse_number};
 use super::world::World;
 use crate::config::location::Spanned;
-use crate::config::units::{Rate, digits};
+use crate::config::units::{Rate, parse_digits};
 use crate::config::{Resource, Rlimit};
 use crate::limits::access::Span;
 
-fn limit(given: &Given<'_>) -> Result<Option<u32>, Fault> {
-    if given.word().eq_ignore_ascii_case("UNLIMITED") {
-        return Ok(None);
-    }
-    let number = number(given.word()).and_then(|number| u32::try_from(number).ok());
-    number.map(Some).ok_or_else(|| given.not("a number from 0, or UNLIMITED"))
-}
-
-pub(super) fn instances(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.instances = Some(limit(given)?);
+/// Puts a limit on handlers into a field of the draft.
+pub(super) fn put_limit(field: &mut Option<Option<u32>>, given: &Given<'_>) -> Done {
+    *field = Some(if given.first_word().eq_ignore_ascii_case("UNLIMITED") {
+        None
+    } else {
+        let number = parse_number(given.first_word()).and_then(|number| u32::try_from(number).ok());
+        Some(number.ok_or_else(|| given.expected_fault("a number from 0, or UNLIMITED"))?)
+    });
     Ok(())
 }
 
-pub(super) fn per_source(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.per_source = Some(limit(given)?);
-    Ok(())
-}
-
-pub(super) fn cps(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    let whole = |word: &Word| number(&word.text).and_then(|number| u32::try_from(number).ok());
-    let [events, seconds] = given.words else { return broken("expected two numbers") };
+pub(super) fn read_cps(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
+    let whole = |word: &Word| parse_number(&word.text).and_then(|number| u32::try_from(number).ok());
+    let [events, seconds] = given.words else { return broken_fault("expected two numbers") };
     let (Some(events), Some(_)) = (whole(events), whole(seconds)) else {
-        return broken("expected connections per second, and for how many seconds to close the service then");
+        return broken_fault("expected connections per second, and for how many seconds to close the service then");
     };
     draft.rate = Some((events > 0).then_some(Rate { events, per: Duration::from_secs(1) }));
     if events > 0 {
@@ -44,42 +37,42 @@ pub(super) fn cps(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Do
             "the service is not closed for {} s when it is over its rate, only paused until the rate allows",
             seconds.text
         );
-        draft.note(given.at, message);
+        draft.add_note(given.at, message);
     }
     Ok(())
 }
 
-pub(super) fn max_load(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
+pub(super) fn read_max_load(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
     // The digits at the start count, as for scanf(3).
-    let text = given.word();
+    let text = given.first_word();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let load = text[..end].parse::<f64>().ok().filter(|load| *load > 0.0);
-    draft.max_load = Some(load.ok_or_else(|| given.not("a load average above 0, such as 2.5"))?);
+    draft.max_load = Some(load.ok_or_else(|| given.expected_fault("a load average above 0, such as 2.5"))?);
     Ok(())
 }
 
-pub(super) fn access_times(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    given.some()?;
+pub(super) fn read_access_times(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
+    given.require_some()?;
     let mut times = Vec::new();
     for word in given.before_comment(draft, "does not start the service for what stands") {
-        let span = span(&word.text).ok_or_else(|| {
+        let span = parse_span(&word.text).ok_or_else(|| {
             let text = &word.text;
             Fault::Broken(format!("expected HH:MM-HH:MM, the second the later one and not after 23:59, not {text:?}"))
         })?;
-        times.push(Spanned { value: span, at: given.at.moved(word.mark) });
+        times.push(Spanned { value: span, at: given.at.moved_to(word.mark) });
     }
     if times.len() < given.words.len() {
-        return broken("what stands behind # is no time");
+        return broken_fault("what stands behind # is no time");
     }
     draft.times = Some(times);
     Ok(())
 }
 
 /// `8:00-17:00`, both minutes included.
-fn span(text: &str) -> Option<Span> {
+fn parse_span(text: &str) -> Option<Span> {
     let minute = |text: &str| {
         let (hours, minutes) = text.split_once(':')?;
-        let (hours, minutes) = (digits(hours)?, digits(minutes)?);
+        let (hours, minutes) = (parse_digits(hours)?, parse_digits(minutes)?);
         (hours <= 23 && minutes <= 59).then(|| u16::try_from(hours * 60 + minutes).ok())?
     };
     let (from, to) = text.split_once('-')?;
@@ -87,30 +80,31 @@ fn span(text: &str) -> Option<Span> {
     (from < to).then_some(Span { days: 0x7f, from, to: to + 1 })
 }
 
-pub(super) fn deny_time(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    draft.deny_time = Some(match given.word() {
+pub(super) fn read_deny_time(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
+    draft.deny_time = Some(match given.first_word() {
         word if word.eq_ignore_ascii_case("FOREVER") => None,
         word if word.eq_ignore_ascii_case("NEVER") => Some(0),
-        word => match number(word) {
+        word => match parse_number(word) {
             Some(-1) => None,
             number => Some(
                 number
                     .and_then(|number| u32::try_from(number).ok())
-                    .ok_or_else(|| given.not("a number of minutes, FOREVER or NEVER"))?,
+                    .ok_or_else(|| given.expected_fault("a number of minutes, FOREVER or NEVER"))?,
             ),
         },
     });
     Ok(())
 }
 
-pub(super) fn rlimit(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
-    let word = given.word();
+pub(super) fn read_rlimit(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) -> Done {
+    let word = given.first_word();
     let value = match word {
         word if word.eq_ignore_ascii_case("UNLIMITED") => u64::MAX,
         _ if given.name == "rlimit_cpu" => {
-            digits(word).filter(|_| !word.is_empty()).ok_or_else(|| given.not("seconds"))?
+            parse_digits(word).filter(|_| !word.is_empty()).ok_or_else(|| given.expected_fault("seconds"))?
         }
-        _ => log_size(word).ok_or_else(|| given.not("a number, perhaps with k or M behind it, or UNLIMITED"))?,
+        _ => log_size(word)
+            .ok_or_else(|| given.expected_fault("a number, perhaps with k or M behind it, or UNLIMITED"))?,
     };
     let (name, resource) = match given.name {
         "rlimit_as" => ("as", Resource::As),
@@ -119,7 +113,7 @@ pub(super) fn rlimit(draft: &mut Draft, given: &Given<'_>, _: &mut World<'_>) ->
         "rlimit_files" => ("nofile", Resource::Nofile),
         "rlimit_stack" => ("stack", Resource::Stack),
         _ => {
-            draft.note(given.at, "Linux has not limited the resident set since 2.4.30, whatever the number");
+            draft.add_note(given.at, "Linux has not limited the resident set since 2.4.30, whatever the number");
             return Ok(());
         }
     };

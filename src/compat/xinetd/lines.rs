@@ -1,12 +1,11 @@
 //! The lexical rules of xinetd.conf(5): lines, words, attributes with their operator.
 //!
-//! A line is blank, a comment (its first visible character is `#`), or data up to its end: there is no comment behind a
-//! value, no quoting, no escape and no continuation. Words of values are parted by spaces and tabs alone, so that a
-//! carriage return is part of the last word. The bytes need not be UTF-8; what is not becomes U+FFFD.
+//! A line is blank, a comment (its first visible character is `#`), or data up to its end: there is no comment
+//! behind a value, no quoting, no escape and no continuation. Words of values are parted by spaces and tabs alone,
+//! so that a carriage return is part of the last word. The bytes need not be UTF-8; what is not becomes U+FFFD.
 
 use crate::config::problem::LineCol;
 
-/// A word and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Word {
     pub text: String,
@@ -51,7 +50,6 @@ impl<'a> Lines<'a> {
         Self { rest: bytes.strip_suffix(b"\n").unwrap_or(bytes).split(|byte| *byte == b'\n'), number: 0 }
     }
 
-    /// The number of the last line given.
     pub(super) fn number(&self) -> usize {
         self.number
     }
@@ -81,18 +79,17 @@ impl Line {
         self.text.trim_matches(is_space).chars().eq([character])
     }
 
-    /// The words of the line.
-    pub(super) fn words(&self) -> Vec<Word> {
+    pub(super) fn all_words(&self) -> Vec<Word> {
         self.words_from(0)
     }
 
     /// The place of the first visible character.
-    pub(super) fn mark(&self) -> LineCol {
+    pub(super) fn first_position(&self) -> LineCol {
         self.mark_at(self.text.find(|c| !is_space(c)).unwrap_or(0))
     }
 
     /// Reads the line as an attribute. The error says what is missing.
-    pub(super) fn attribute(&self) -> Result<Written, String> {
+    pub(super) fn parse_attribute(&self) -> Result<Written, String> {
         let start = self.text.find(|c| !is_space(c)).unwrap_or(0);
         let end = self.text[start..].find(|c| is_space(c) || c == '=').map_or(self.text.len(), |end| start + end);
         let name = &self.text[start..end];
@@ -129,7 +126,7 @@ impl Line {
     }
 }
 
-/// What isspace(3) calls a space.
+/// A space as in isspace(3).
 pub(super) fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\u{b}' | '\u{c}' | '\r')
 }
@@ -155,17 +152,17 @@ mod tests {
 
     #[test]
     fn an_attribute_is_a_name_an_operator_and_words() {
-        let read = line("\tserver_args\t+=-a \"b c\" #d\\").attribute().unwrap();
+        let read = line("\tserver_args\t+=-a \"b c\" #d\\").parse_attribute().unwrap();
         assert_eq!((read.name.text.as_str(), read.name.mark.column, read.op), ("server_args", 2, Op::Add));
         assert_eq!(texts(&read.values), ["-a", "\"b", "c\"", "#d\\"]);
         assert_eq!(read.values[1].mark, LineCol { line: 1, column: 19 });
-        assert_eq!(line("x -= y").attribute().unwrap().op, Op::Remove);
-        assert_eq!(line("log_on_success =").attribute().unwrap().values, []);
+        assert_eq!(line("x -= y").parse_attribute().unwrap().op, Op::Remove);
+        assert_eq!(line("log_on_success =").parse_attribute().unwrap().values, []);
     }
 
     #[test]
     fn a_carriage_return_belongs_to_the_last_word() {
-        assert_eq!(texts(&line("user = root\r").attribute().unwrap().values), ["root\r"]);
+        assert_eq!(texts(&line("user = root\r").parse_attribute().unwrap().values), ["root\r"]);
         assert!(line(" }\r").is_only('}') && !line("} }").is_only('}') && !line("{ x").is_only('{'));
     }
 
@@ -179,7 +176,7 @@ mod tests {
             ("x + = y", "expected ="),
             ("}", "nothing after"),
         ] {
-            let message = line(text).attribute().unwrap_err();
+            let message = line(text).parse_attribute().unwrap_err();
             assert!(message.contains(part), "{text}: {message}");
         }
     }
@@ -187,7 +184,7 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_do_no_harm() {
         let line = Lines::new(b"user = \xa4\xff x").next().unwrap();
-        let read = line.attribute().unwrap();
+        let read = line.parse_attribute().unwrap();
         assert_eq!(texts(&read.values), ["\u{fffd}\u{fffd}", "x"]);
         assert_eq!(read.values[1].mark.column, 11);
     }

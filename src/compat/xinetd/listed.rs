@@ -1,37 +1,35 @@
 //! Address lists: the words of `only_from` and `no_access` as members.
 //!
-//! A host's name in `only_from` stands for the addresses that /etc/hosts gives it when the table is loaded. The DNS is
-//! never asked: xinetd takes whatever name the client's own name server claims, and a reload must not wait. Any other
-//! name is a rule that cannot be kept, and so a problem; in `no_access` every name is, since the same host may have
-//! other addresses.
+//! A host's name in `only_from` stands for the addresses that /etc/hosts gives it when the table is loaded. The DNS
+//! is never asked: xinetd takes whatever name the client's own name server claims, and a reload must not wait. Any
+//! other name is a rule that cannot be kept, and so a problem; in `no_access` every name is, since the same host
+//! may have other addresses.
 
-use super::addresses::{self, Doubt, Form};
+use super::addresses::{self, Form, Suspicion};
 use super::draft::{Draft, Fault, Member};
 use super::values::{Done, Given};
 use super::world::World;
 use crate::config::location::Spanned;
 
-/// Which of the two lists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum List {
     OnlyFrom,
     NoAccess,
 }
 
-pub(super) fn only_from(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
-    let members = members(draft, given, List::OnlyFrom, world)?;
-    draft.only_from.push(given.op, members);
+pub(super) fn read_only_from(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
+    let members = read_members(draft, given, List::OnlyFrom, world)?;
+    draft.only_from.add_line(given.op, members);
     Ok(())
 }
 
-pub(super) fn no_access(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
-    let members = members(draft, given, List::NoAccess, world)?;
-    draft.no_access.push(given.op, members);
+pub(super) fn read_no_access(draft: &mut Draft, given: &Given<'_>, world: &mut World<'_>) -> Done {
+    let members = read_members(draft, given, List::NoAccess, world)?;
+    draft.no_access.add_line(given.op, members);
     Ok(())
 }
 
-/// Reads the words of a line.
-fn members(
+fn read_members(
     draft: &mut Draft,
     given: &Given<'_>,
     list: List,
@@ -39,21 +37,21 @@ fn members(
 ) -> Result<Vec<Spanned<Member>>, Fault> {
     let mut members = Vec::new();
     for word in given.before_comment(draft, "takes the words for names of hosts") {
-        let at = given.at.moved(word.mark);
+        let at = given.at.moved_to(word.mark);
         let member = |networks| Spanned { value: Member { text: word.text.clone(), networks }, at: at.clone() };
-        match addresses::read(&word.text) {
+        match addresses::parse_member(&word.text) {
             Form::Networks { networks, doubt: None } => members.push(member(networks)),
             Form::Networks { networks, doubt: Some(doubt) } => {
-                draft.note(&at, doubtful(&word.text, &doubt, list));
-                // Whatever was meant, it stays out.
+                draft.add_note(&at, suspicion_text(&word.text, &doubt, list));
+                // Both meanings are refused.
                 let more = if list == List::NoAccess { doubt.meant } else { Vec::new() };
                 members.push(member(networks.into_iter().chain(more).collect()));
             }
             Form::Bad(message) => return Err(Fault::Broken(format!("{}: {message}", word.text))),
             Form::Name => {
-                let addresses = world.host(&word.text).filter(|_| list == List::OnlyFrom);
+                let addresses = world.find_host(&word.text).filter(|_| list == List::OnlyFrom);
                 let Some(addresses) = addresses else {
-                    draft.refused.push(at.problem(refusal(&word.text, list)));
+                    draft.refused.push(at.problem(refusal_text(&word.text, list)));
                     continue;
                 };
                 members.push(member(addresses.into_iter().map(Into::into).collect()));
@@ -63,7 +61,7 @@ fn members(
     Ok(members)
 }
 
-fn doubtful(word: &str, Doubt { meant, xinetd }: &Doubt, list: List) -> String {
+fn suspicion_text(word: &str, Suspicion { meant, xinetd }: &Suspicion, list: List) -> String {
     let meant: Vec<String> = meant.iter().map(ToString::to_string).collect();
     let meant = match meant.as_slice() {
         [] => String::new(),
@@ -73,7 +71,7 @@ fn doubtful(word: &str, Doubt { meant, xinetd }: &Doubt, list: List) -> String {
     format!("{word:?}: xinetd {xinetd}{meant}{here}")
 }
 
-fn refusal(word: &str, list: List) -> String {
+fn refusal_text(word: &str, list: List) -> String {
     match list {
         List::OnlyFrom => format!(
             "{word:?} is neither an address nor a host of /etc/hosts, and other names cannot be kept as a rule: write its \

@@ -1,5 +1,5 @@
-//! Every attribute, flag and type of xinetd.conf(5) has an effect here, or is refused with a reason; and no bytes at all
-//! make the reader panic.
+//! Every attribute, flag and type of xinetd.conf(5) has an effect here, or is refused with a reason; and no bytes
+//! at all make the reader panic.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,7 +79,8 @@ const ATTRIBUTE: [(&str, &str, In, &str); 50] = [
 ];
 
 const FLAG: [(&str, In, &str); 12] = [
-    // What it asks for is always so, or has no counterpart: SO_REUSEADDR is set, and a failed start is not tried again.
+    // What it asks for is always so, or has no counterpart: SO_REUSEADDR is set, and a failed start is not tried
+    // again.
     ("REUSE", Service, ""),
     ("NORETRY", Service, ""),
     ("INTERCEPT", Datagrams, "error: INTERCEPT is not supported"),
@@ -238,7 +239,7 @@ proptest! {
         outcome(&format!("service x\n{{\n{}", words.join(" ")));
     }
 
-    /// Whatever is written behind an attribute, the line is read or something is said about it.
+    /// With any value behind an attribute, the line is read or a message is given.
     #[test]
     fn no_values_make_an_attribute_panic(index in 0..ATTRIBUTES.len(), values in proptest::collection::vec(word(), 0..5)) {
         outcome(&file(ATTRIBUTES[index].name, &values.join(" ").replace('\n', " "), Service));

@@ -1,8 +1,8 @@
 //! The TCP wrappers: does a rule of hosts_access(5) speak of a program?
 //!
 //! xinetd asks /etc/hosts.allow and /etc/hosts.deny for each connection of each service. This daemon does not, so a
-//! rule that would have been asked is one that cannot be kept. The rules themselves are not read, only of whom they
-//! speak; where in doubt, they speak of everybody.
+//! rule that would apply cannot be kept. Of each rule only the list of programs is read; in doubt it names every
+//! program.
 
 /// The lists of programs of all rules.
 pub(super) struct Rules {
@@ -35,7 +35,7 @@ impl Rules {
     }
 
     /// Where the first rule stands that speaks of `program`.
-    pub(super) fn about(&self, program: &str) -> Option<String> {
+    pub(super) fn rule_about(&self, program: &str) -> Option<String> {
         let names = |word: &String| {
             let special = word.contains(['*', '?', '/', '@', '[']) || word.starts_with('.') || word.ends_with('.');
             special || word.eq_ignore_ascii_case("ALL") || word.eq_ignore_ascii_case(program)
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     fn about(text: &str, program: &str) -> Option<String> {
-        Rules::read([("/h", text.to_owned())]).about(program)
+        Rules::read([("/h", text.to_owned())]).rule_about(program)
     }
 
     #[test]

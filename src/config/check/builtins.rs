@@ -1,8 +1,9 @@
 //! Services that need no program: what their keys mean, and the command line that becomes of them.
 //!
 //! Steps of [`super`]: each notes its problems and goes on. A builtin is this program itself, started by the name
-//! that the kernel has for it ([`SELF`]): the very file that the daemon runs, even if another has taken its place on
-//! the disk since. Where the daemon is root, a builtin without `user` runs as [`NOBODY`], since none needs any rights.
+//! that the kernel has for it ([`SELF`]): the very file that the daemon runs, even if another has taken its place
+//! on the disk since. Where the daemon is root, a builtin without `user` runs as [`NOBODY`], since none needs any
+//! rights.
 
 use std::ffi::CString;
 use std::time::Duration;
@@ -16,25 +17,24 @@ use crate::builtin::{Builtin, BuiltinContext, BuiltinKind, RedirectTarget};
 /// The executable of the process that looks (proc(5)); after the fork that is a child of the daemon.
 const SELF: &str = "/proc/self/exe";
 
-/// Whom a builtin runs as, and his number where there is no such account (that of all distributions, and of the
+/// The user of a builtin, and its number where there is no such account (that of all distributions, and of the
 /// kernel's own `overflowuid`).
 const NOBODY: (&str, &str) = ("nobody", "65534");
 
 /// How long a redirected connection may be idle by default: no shorter than translators of addresses must allow
 /// (RFC 5382, REQ-5).
-const IDLE_REDIRECT: Duration = Duration::from_secs((2 * 60 + 4) * 60);
-/// The same for the small services, which nobody leaves open for a purpose.
-const IDLE_STREAM: Duration = Duration::from_secs(5 * 60);
+const REDIRECT_IDLE_TIMEOUT: Duration = Duration::from_secs((2 * 60 + 4) * 60);
+/// The same for the small services, which have no use for idle connections.
+const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// How long a client of `tcpmux` has to name a service, and how long a handler of datagrams waits for one more.
-const IDLE_SHORT: Duration = Duration::from_secs(10);
+const SHORT_IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long each address of a `redirect` has to answer.
-const CONNECT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The longest name that clients of `tcpmux` can ask for: that of a service.
-const LONGEST_NAME: usize = 64;
+const MAX_MUX_NAME_BYTES: usize = 64;
 
 impl Checker<'_> {
-    /// The names by which a service can be asked for.
     pub(crate) fn mux_names(&mut self, spec: &ServiceSpec, listen: &[Endpoint]) -> Vec<MuxName> {
         let entries = spec.listen.iter().flat_map(|set| &set.value);
         let mut found = Vec::new();
@@ -43,7 +43,7 @@ impl Checker<'_> {
             match mux_name(name) {
                 Ok(name) => {
                     if spec.enabled() {
-                        self.claim(&name, at);
+                        self.claim_mux_name(&name, at);
                     }
                     found.push(name);
                 }
@@ -58,7 +58,7 @@ impl Checker<'_> {
         found
     }
 
-    fn claim(&mut self, name: &MuxName, at: &Location) {
+    fn claim_mux_name(&mut self, name: &MuxName, at: &Location) {
         if let Some(first) = self.muxes.names.get(&name.name) {
             let message = format!("tcpmux/{} is taken by the service at {}", name.name, first);
             self.problems.push(at.problem(message));
@@ -66,8 +66,13 @@ impl Checker<'_> {
         self.muxes.names.entry(name.name.clone()).or_insert_with(|| at.clone());
     }
 
-    /// What becomes of `builtin` and the keys that belong to it.
-    pub(crate) fn builtin(&mut self, spec: &ServiceSpec, listen: &[Endpoint], mux: &[MuxName]) -> Option<Program> {
+    /// Makes a program of `builtin` and the keys that belong to it.
+    pub(crate) fn check_builtin(
+        &mut self,
+        spec: &ServiceSpec,
+        listen: &[Endpoint],
+        mux: &[MuxName],
+    ) -> Option<Program> {
         let Spanned { value: name, at: place } = spec.builtin.as_ref()?;
         if spec.program.is_some() {
             self.problems.push(place.problem("a service has either program or builtin, not both"));
@@ -85,7 +90,7 @@ impl Checker<'_> {
         }
         let what = match &spec.to {
             Some(Spanned { value: (host, port), .. }) if name == "redirect" => {
-                let connect_timeout = value_or(&spec.connect_timeout, CONNECT);
+                let connect_timeout = value_or(&spec.connect_timeout, CONNECT_TIMEOUT);
                 Some(BuiltinKind::Redirect(RedirectTarget { host: host.clone(), port: *port, connect_timeout }))
             }
             _ => BuiltinKind::without_target(name),
@@ -96,7 +101,7 @@ impl Checker<'_> {
         let datagrams = listen.iter().any(Endpoint::is_datagram);
         let idle_timeout = value_or(&spec.idle_timeout, idle_timeout(&what, datagrams));
         let builtin = Builtin { kind: what, idle_timeout };
-        let argv = arguments(&builtin, &BuiltinContext::default())?;
+        let argv = command_words(&builtin, &BuiltinContext::default())?;
         Some(Program { path: CString::new(SELF).ok()?, argv, builtin: Some(builtin) })
     }
 
@@ -161,14 +166,14 @@ impl Checker<'_> {
         }
     }
 
-    /// The service as it is to be run: nobody's, where it would be root's for no reason.
+    /// The service with the user `nobody`, where it would run as root for no reason.
     pub(crate) fn default_unprivileged_user(&self, spec: &ServiceSpec) -> Option<ServiceSpec> {
         let at = &spec.builtin.as_ref()?.at;
         if spec.user.is_some() || self.machine.daemon().uid != 0 {
             return None;
         }
         let known = matches!(self.machine.user(NOBODY.0), Ok(Some(_)));
-        let set = |value: &str| Some(Spanned { value: value.to_owned(), at: at.clone() });
+        let set = |value: &str| Some(at.spanned(value.to_owned()));
         let user = set(if known { NOBODY.0 } else { NOBODY.1 });
         let group = spec.group.clone().or_else(|| set(NOBODY.1).filter(|_| !known));
         Some(ServiceSpec { user, group, ..spec.clone() })
@@ -193,7 +198,7 @@ impl Checker<'_> {
                 _ if datagrams => BuiltinContext { one_source: asks_who(service), words: ports.clone() },
                 _ => continue,
             };
-            if let Some(argv) = arguments(builtin, &told) {
+            if let Some(argv) = command_words(builtin, &told) {
                 service.program.argv = argv;
             }
         }
@@ -206,21 +211,21 @@ impl Checker<'_> {
 
 fn idle_timeout(what: &BuiltinKind, datagrams: bool) -> Duration {
     match what {
-        BuiltinKind::Redirect(_) => IDLE_REDIRECT,
-        BuiltinKind::Tcpmux => IDLE_SHORT,
-        _ if datagrams => IDLE_SHORT,
-        _ => IDLE_STREAM,
+        BuiltinKind::Redirect(_) => REDIRECT_IDLE_TIMEOUT,
+        BuiltinKind::Tcpmux => SHORT_IDLE_TIMEOUT,
+        _ if datagrams => SHORT_IDLE_TIMEOUT,
+        _ => STREAM_IDLE_TIMEOUT,
     }
 }
 
-/// Does it make a difference to a service who sends a datagram?
+/// Does a service treat datagrams of different senders differently?
 fn asks_who(service: &Service) -> bool {
     let lists = !service.allow.is_empty() || !service.deny.is_empty();
     let network = service.per_network.as_ref();
     lists || service.per_source.rate.is_some() || network.is_some_and(|network| network.rate.is_some())
 }
 
-fn arguments(builtin: &Builtin, told: &BuiltinContext) -> Option<Vec<CString>> {
+fn command_words(builtin: &Builtin, told: &BuiltinContext) -> Option<Vec<CString>> {
     builtin.command_line(told).into_iter().map(|word| CString::new(word).ok()).collect()
 }
 
@@ -238,9 +243,9 @@ fn high_datagram_port(endpoint: &Endpoint) -> Option<u16> {
 fn mux_name(text: &str) -> Result<MuxName, String> {
     let (plus, name) = text.strip_prefix('+').map_or((false, text), |name| (true, name));
     let fits = |byte: u8| byte.is_ascii_graphic() && byte != b'/';
-    if !(1..=LONGEST_NAME).contains(&name.len()) || !name.bytes().all(fits) || name.starts_with(['+', '-']) {
+    if !(1..=MAX_MUX_NAME_BYTES).contains(&name.len()) || !name.bytes().all(fits) || name.starts_with(['+', '-']) {
         return Err(format!(
-            "expected a name of 1 to {LONGEST_NAME} letters, digits or signs, as in tcpmux/NAME or tcpmux/+NAME, not {text:?}"
+            "expected a name of 1 to {MAX_MUX_NAME_BYTES} letters, digits or signs, as in tcpmux/NAME or tcpmux/+NAME, not {text:?}"
         ));
     }
     if name.eq_ignore_ascii_case("help") {

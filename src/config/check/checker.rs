@@ -1,4 +1,4 @@
-//! What checking a table has found out so far, on which the steps of [`super`] work.
+//! The state while a table is checked, on which the steps of [`super`] work.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,6 @@ pub(crate) struct Checker<'a> {
 }
 
 impl<'a> Checker<'a> {
-    /// Has seen nothing yet.
     pub(crate) fn new(machine: &'a dyn Machine) -> Self {
         Self {
             machine,
@@ -35,10 +34,10 @@ impl<'a> Checker<'a> {
     }
 }
 
-/// What a table has found out about `tcpmux` so far.
+/// The state of `tcpmux` in this table.
 #[derive(Default)]
 pub(super) struct Muxes {
-    /// The names that can be asked for, and who has them.
+    /// The names that clients can ask for, and the location of each.
     pub(super) names: HashMap<String, Location>,
     /// Is there a service that can be asked?
     pub(super) served: bool,

@@ -5,27 +5,27 @@
 use std::time::Duration;
 
 use super::super::keys::{PenaltySpec, PrefixSpec, ServiceSpec, SourceSpec};
-use super::super::location::{Location, Spanned, SpannedList, elements, value, value_or};
+use super::super::location::{Location, Spanned, SpannedList, value_or, written_elements, written_value};
 use super::super::units;
 use super::super::{Endpoint, Origins, Penalties, PerSource, RateLimit, Transport};
 use super::checker::Checker;
 use crate::limits::rate::Rate;
 use crate::net::Prefixes;
 
-/// The most that may come at once where nobody has said how many, at a rate for more than a second.
-const BURST: u32 = 20;
+/// The default of `burst` at a rate for more than a second.
+const DEFAULT_BURST: u32 = 20;
 
-/// Why a service that lends sockets other than those for UDP can't be told who may come.
+/// The message for access lists of a service that lends sockets other than those for UDP.
 const UNSEEN: &str = "a service with wait does not see its clients, its program does";
 
-/// Why handlers of a source can't be counted where they are lent sockets.
-const ONE_FOR_ALL: &str = "a socket for datagrams is lent to one handler, whoever sends them";
+/// The message for `instances` of a source where sockets are lent.
+const ONE_FOR_ALL: &str = "a socket for datagrams is lent to one handler for all senders";
 
-/// Why nobody is charged for a datagram.
+/// The message for penalties of a service with datagrams.
 const FORGED: &str = "the source of a datagram can be forged, so nobody is charged for one";
 
-/// The most that a source can owe; as sshd(8) has it.
-const PENALTY_MAX: Duration = Duration::from_secs(600);
+/// The default of the longest penalty, as in sshd(8).
+const DEFAULT_MAX_PENALTY: Duration = Duration::from_secs(600);
 
 impl Checker<'_> {
     /// `rate` and `burst`.
@@ -49,8 +49,9 @@ impl Checker<'_> {
         }
     }
 
-    /// `per_source` and `per_network` of the service that was written at `at`. One that does not see its clients has
-    /// neither, and one that sees the first of them only counts no handlers: in `defaults` they are for its neighbours.
+    /// `per_source` and `per_network` of the service that was written at `at`. One that does not see its clients
+    /// has neither, and one that sees the first of them only counts no handlers: in `defaults` they are for its
+    /// neighbours.
     pub(crate) fn per_source(
         &mut self,
         spec: &ServiceSpec,
@@ -60,10 +61,11 @@ impl Checker<'_> {
         let (source, network) = (&spec.per_source, &spec.per_network);
         let (useless, why): (Vec<&Location>, _) = match visibility {
             ClientVisibility::EachConnection => (Vec::new(), ""),
-            ClientVisibility::FirstDatagram => {
-                ([place(&source.instances), place(&network.instances)].into_iter().flatten().collect(), ONE_FOR_ALL)
-            }
-            ClientVisibility::Hidden => (places(source).chain(places(network)).collect(), UNSEEN),
+            ClientVisibility::FirstDatagram => (
+                [written_at(&source.instances), written_at(&network.instances)].into_iter().flatten().collect(),
+                ONE_FOR_ALL,
+            ),
+            ClientVisibility::Hidden => (written_places(source).chain(written_places(network)).collect(), UNSEEN),
         };
         for at in useless.into_iter().filter(|place| place.is_below(at)) {
             self.problems.push(at.problem(why));
@@ -72,8 +74,8 @@ impl Checker<'_> {
             let none = PerSource { prefix: Prefixes::SOURCE, instances: None, rate: None, exempt: Vec::new() };
             return (none, None);
         }
-        let mut source = self.level(source, Prefixes::SOURCE);
-        let mut network = self.level(network, Prefixes::NETWORK);
+        let mut source = self.source_limits(source, Prefixes::SOURCE);
+        let mut network = self.source_limits(network, Prefixes::NETWORK);
         if visibility == ClientVisibility::FirstDatagram {
             (source.instances, network.instances) = (None, None);
         }
@@ -81,7 +83,7 @@ impl Checker<'_> {
         (source, limits.then_some(network))
     }
 
-    fn level(&mut self, spec: &SourceSpec, prefix: Prefixes) -> PerSource {
+    fn source_limits(&mut self, spec: &SourceSpec, prefix: Prefixes) -> PerSource {
         PerSource {
             prefix: Prefixes {
                 ipv4: value_or(&spec.prefix.ipv4, prefix.ipv4),
@@ -89,13 +91,13 @@ impl Checker<'_> {
             },
             instances: spec.instances(),
             rate: self.rate_limit(&spec.rate, &spec.burst),
-            exempt: elements(&spec.exempt),
+            exempt: written_elements(&spec.exempt),
         }
     }
 
-    /// `penalties`. A service that does not see its clients, or not for certain, charges nobody: in `defaults` they are
+    /// `penalties`. A service that does not see its clients, or not for certain, has none: in `defaults` they are
     /// for its neighbours.
-    pub(crate) fn penalties(
+    pub(crate) fn check_penalties(
         &mut self,
         spec: &ServiceSpec,
         listen: &[Endpoint],
@@ -107,36 +109,36 @@ impl Checker<'_> {
         let forged = listen.iter().any(Endpoint::is_datagram);
         if wait || forged {
             let message = if forged { FORGED } else { UNSEEN };
-            let own = costs.into_iter().filter_map(place).filter(|place| place.is_below(at));
+            let own = costs.into_iter().filter_map(written_at).filter(|place| place.is_below(at));
             self.problems.extend(own.map(|at| at.problem(message)));
         }
-        let dearest = costs.into_iter().filter_map(value).max();
+        let dearest = costs.into_iter().filter_map(written_value).max();
         let Some(dearest) = dearest.filter(|_| !wait && !forged) else {
-            return Penalties { exempt: elements(exempt), ..Penalties::default() };
+            return Penalties { exempt: written_elements(exempt), ..Penalties::default() };
         };
         let penalties = Penalties {
-            crash: value(crash),
-            exit: value(exit),
-            refused: value(refused),
-            trap: value(trap),
+            crash: written_value(crash),
+            exit: written_value(exit),
+            refused: written_value(refused),
+            trap: written_value(trap),
             min: spec.penalties.min(),
-            max: value_or(max, PENALTY_MAX.max(dearest)),
-            exempt: elements(exempt),
+            max: value_or(max, DEFAULT_MAX_PENALTY.max(dearest)),
+            exempt: written_elements(exempt),
         };
         for cost in costs.into_iter().flatten().filter(|cost| cost.value > penalties.max) {
             self.problems.push(cost.at.problem("this is longer than max, so nobody would ever pay it"));
         }
         if penalties.min >= penalties.max {
-            let at = place(min).or(place(max)).unwrap_or(at);
+            let at = written_at(min).or(written_at(max)).unwrap_or(at);
             let message = "min must be shorter than max: nobody would ever be refused (min is 15s, max 10m by default)";
             self.problems.push(at.problem(message));
         }
         penalties
     }
 
-    /// What makes no sense in `allow` and `deny`. That they have no effect would be a hole, so it is an error even
+    /// Reports `allow` and `deny` that have no effect. That would be a hole, so it is an error even
     /// where they are defaults.
-    pub(crate) fn access(
+    pub(crate) fn check_access(
         &mut self,
         spec: &ServiceSpec,
         listen: &[Endpoint],
@@ -159,7 +161,7 @@ impl Checker<'_> {
     }
 }
 
-/// Which of its clients the daemon sees before a handler does.
+/// The clients that the daemon sees before a handler does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientVisibility {
     /// Each.
@@ -172,7 +174,7 @@ pub(crate) enum ClientVisibility {
 
 impl ClientVisibility {
     /// Of a service with these sockets.
-    pub(crate) fn of(listen: &[Endpoint], wait: bool) -> Self {
+    pub(crate) fn of_sockets(listen: &[Endpoint], wait: bool) -> Self {
         let udp = |endpoint: &Endpoint| matches!(endpoint, Endpoint::Inet { transport: Transport::Udp, .. });
         match wait {
             false => Self::EachConnection,
@@ -183,41 +185,43 @@ impl ClientVisibility {
 }
 
 /// Where the limits were written.
-pub(crate) fn origins(spec: &ServiceSpec) -> Origins {
+pub(crate) fn limit_origins(spec: &ServiceSpec) -> Origins {
     fn each<T>(key: &SpannedList<T>) -> Vec<Location> {
         key.iter().flat_map(|set| &set.value).map(|entry| entry.at.clone()).collect()
     }
     let (source, network, penalties) = (&spec.per_source, &spec.per_network, &spec.penalties);
     let keys = [
-        ("times", place(&spec.times)),
-        ("penalties.exempt", place(&penalties.exempt)),
-        ("penalties.trap", place(&penalties.trap)),
-        ("per_source.instances", place(&source.instances)),
-        ("per_source.rate", place(&source.rate)),
-        ("per_source.exempt", place(&source.exempt)),
-        ("per_network.instances", place(&network.instances)),
-        ("per_network.rate", place(&network.rate)),
-        ("per_network.exempt", place(&network.exempt)),
-        ("rate", place(&spec.rate)),
-        ("instances", place(&spec.instances)),
-        ("max_load", place(&spec.max_load)),
+        ("times", written_at(&spec.times)),
+        ("penalties.exempt", written_at(&penalties.exempt)),
+        ("penalties.trap", written_at(&penalties.trap)),
+        ("per_source.instances", written_at(&source.instances)),
+        ("per_source.rate", written_at(&source.rate)),
+        ("per_source.exempt", written_at(&source.exempt)),
+        ("per_network.instances", written_at(&network.instances)),
+        ("per_network.rate", written_at(&network.rate)),
+        ("per_network.exempt", written_at(&network.exempt)),
+        ("rate", written_at(&spec.rate)),
+        ("instances", written_at(&spec.instances)),
+        ("max_load", written_at(&spec.max_load)),
     ];
     let keys = keys.into_iter().filter_map(|(key, at)| Some((key, at?.clone()))).collect();
     Origins { allow: each(&spec.allow), deny: each(&spec.deny), keys }
 }
 
 /// Where a key stands, if it was written.
-fn place<T>(key: &Option<Spanned<T>>) -> Option<&Location> {
+fn written_at<T>(key: &Option<Spanned<T>>) -> Option<&Location> {
     key.as_ref().map(|set| &set.at)
 }
 
 /// As many as the rate has in a second, or as it has in all if these are few.
 fn default_burst(events: u32, seconds: u64) -> u32 {
-    if seconds <= 1 { events } else { events.min(BURST) }
+    if seconds <= 1 { events } else { events.min(DEFAULT_BURST) }
 }
 
 /// Where the keys of a level stand that were written.
-fn places(spec: &SourceSpec) -> impl Iterator<Item = &Location> {
+fn written_places(spec: &SourceSpec) -> impl Iterator<Item = &Location> {
     let SourceSpec { instances, rate, burst, prefix: PrefixSpec { ipv4, ipv6 }, exempt } = spec;
-    [place(instances), place(rate), place(burst), place(ipv4), place(ipv6), place(exempt)].into_iter().flatten()
+    [written_at(instances), written_at(rate), written_at(burst), written_at(ipv4), written_at(ipv6), written_at(exempt)]
+        .into_iter()
+        .flatten()
 }

@@ -3,12 +3,12 @@
 use super::kinds::{Flat, Sub, SubOr};
 use super::log::PlaceSpec;
 use crate::config::location::Spanned;
-use crate::config::values::{OneOf, Whole, Word, word};
+use crate::config::values::{OneOf, Whole, Word, word_notation};
 use crate::config::{ControlPlace, DropBanned};
 use crate::log::Level;
 
 /// Sources of each family whose rates are kept: 2 MiB.
-const SOURCES: u32 = 65_536;
+const DEFAULT_SOURCES: u32 = 65_536;
 const MAX_SOURCES: i64 = 1 << 28;
 
 /// The names of the levels, as syslog(3) and logs have them.
@@ -41,7 +41,7 @@ fn control_place() -> Word<ControlPlace> {
 }
 
 /// `control` as a map, or as the place alone.
-fn control() -> SubOr<Word<ControlPlace>, ControlPlace, ControlSpec> {
+fn control_kind() -> SubOr<Word<ControlPlace>, ControlPlace, ControlSpec> {
     SubOr { short: control_place(), long: |path| ControlSpec { path, ..ControlSpec::default() } }
 }
 
@@ -53,7 +53,7 @@ section! {
         /// For how many sources rates are kept, by family.
         sources: SourcesSpec = Sub::Here;
         /// Where the control socket of oxinetctl is.
-        control: ControlSpec = control();
+        control: ControlSpec = control_kind();
         /// Where banned and penalised clients are refused.
         drop_banned: Option<Spanned<DropBanned>> = OneOf(DROP_BANNED) => DropBanned::Daemon;
         /// Where and how to log.
@@ -65,9 +65,9 @@ section! {
     /// `sources`.
     pub(crate) struct SourcesSpec {
         /// Entries for IPv4.
-        ipv4: Option<Spanned<u32>> = Whole(1, MAX_SOURCES) => SOURCES;
+        ipv4: Option<Spanned<u32>> = Whole(1, MAX_SOURCES) => DEFAULT_SOURCES;
         /// Entries for IPv6.
-        ipv6: Option<Spanned<u32>> = Whole(1, MAX_SOURCES) => SOURCES;
+        ipv6: Option<Spanned<u32>> = Whole(1, MAX_SOURCES) => DEFAULT_SOURCES;
     }
 }
 
@@ -77,7 +77,7 @@ section! {
         /// Where the control socket is.
         path: Option<Spanned<ControlPlace>> = control_place() => ControlPlace::Default;
         /// A group whose members may use the control socket.
-        group: Option<Spanned<String>> = word("a group's name or number");
+        group: Option<Spanned<String>> = word_notation("a group's name or number");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What may stand in a file: `daemon`, `defaults`, `services` and `include`.
+//! The sections of a file: `daemon`, `defaults`, `services` and `include`.
 
 use serde_json::{Value as Json, json};
 use serde_yaml::Value as Yaml;
@@ -21,7 +21,7 @@ section! {
         /// The services, each under its name.
         services: SpannedMap<ServiceSpec> = Each(read_service);
         /// Files to read as well, relative to this one: of this form, or inetd.conf or xinetd.conf files.
-        include: SpannedList<Include> = List(includes());
+        include: SpannedList<Include> = List(include_form());
     }
 }
 
@@ -34,13 +34,13 @@ pub(crate) struct Include {
 }
 
 /// `PATTERN`, or `{ path: PATTERN, dialect: DIALECT }`.
-fn includes() -> Form<Include> {
+fn include_form() -> Form<Include> {
     Form { read: read_include, write: write_include, schema: include_schema }
 }
 
 fn read_include(reader: &ValueReader<'_>) -> Result<Include, Expected> {
     let Yaml::Mapping(map) = reader.value else {
-        let pattern = if reader.value.is_null() { String::new() } else { reader.text()? };
+        let pattern = if reader.value.is_null() { String::new() } else { reader.read_text()? };
         return Ok(Include { pattern, dialect: None });
     };
     let known = map.keys().all(|key| matches!(key.as_str(), Some("path" | "dialect")));
@@ -48,7 +48,7 @@ fn read_include(reader: &ValueReader<'_>) -> Result<Include, Expected> {
     match (path, map.get("dialect")) {
         (Some(pattern), None) => Ok(Include { pattern, dialect: None }),
         (Some(pattern), Some(Yaml::String(dialect))) => Ok(Include { pattern, dialect: Some(dialect.parse()?) }),
-        _ => Err(reader.not("a path, or { path: PATH, dialect: DIALECT }")),
+        _ => Err(reader.expected_error("a path, or { path: PATH, dialect: DIALECT }")),
     }
 }
 

@@ -1,7 +1,7 @@
-//! What a key may hold: one value, a list, a map, a section, and sections laid out in other ways.
+//! The kinds of keys: one value, a list, a map, a section, and sections laid out in other ways.
 //!
-//! Each is a [`Key`], which the macro [`section!`](super) calls for every key of a section. Reading notes problems and
-//! goes on; nothing here fails.
+//! Each is a [`Key`], which the macro [`section!`](super) calls for every key of a section. Reading notes problems
+//! and goes on; nothing here fails.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -14,7 +14,7 @@ use crate::config::reader::{Expected, ValueReader};
 use crate::config::section::{Scope, Section};
 use crate::config::values::Notation;
 
-/// What may be laid over a default: maps merge key by key, everything else is replaced as a whole.
+/// A value that can be laid over a default: maps merge key by key, everything else is replaced as a whole.
 pub(crate) trait Merge {
     /// Fills in what is absent from what lies below.
     fn merge(&mut self, below: &Self);
@@ -28,7 +28,7 @@ impl<T: Clone> Merge for Option<T> {
     }
 }
 
-/// What is below comes before what is there.
+/// The entries below come first.
 impl<T: Clone> Merge for SpannedMap<T> {
     fn merge(&mut self, below: &Self) {
         if below.is_empty() {
@@ -51,17 +51,16 @@ pub(crate) trait Keys: Clone + Debug + Default + Merge {
 }
 
 /// The keys of a section that have a value.
-pub(crate) fn written<S: Keys>(spec: &S) -> Mapping {
+pub(crate) fn write_section<S: Keys>(spec: &S) -> Mapping {
     let mut map = Mapping::new();
     spec.write(&mut map);
     map
 }
 
-/// A section as a JSON Schema.
 pub(crate) fn schema_of<S: Keys>(scope: Scope) -> Json {
     let mut object = Object { scope, properties: JsonMap::new(), required: Vec::new() };
     S::describe(&mut object);
-    object.json()
+    object.into_json()
 }
 
 /// A JSON Schema of a section in the making.
@@ -72,8 +71,7 @@ pub(crate) struct Object {
 }
 
 impl Object {
-    /// May a key stand here?
-    pub(crate) fn admits(&mut self, key: &'static str, rule: Option<&Rule>) -> bool {
+    pub(crate) fn admits_key(&mut self, key: &'static str, rule: Option<&Rule>) -> bool {
         let Some(Rule { service_only, missing }) = rule else { return true };
         if self.scope == Scope::Defaults && service_only.is_some() {
             return false;
@@ -83,10 +81,10 @@ impl Object {
     }
 
     /// Puts a key, described by what it means and what is expected.
-    fn put(&mut self, key: &About, mut schema: Json) {
+    fn put_key(&mut self, key: &About, mut schema: Json) {
         let mut text = key.meaning.trim().trim_end_matches('.').to_owned();
         if let Some(default) = &key.default {
-            text += &format!(" (default: {})", flat(default));
+            text += &format!(" (default: {})", one_line(default));
             schema["default"] = serde_json::to_value(default).unwrap_or_default();
         }
         if let Some(expected) = schema.get("description").and_then(Json::as_str) {
@@ -96,7 +94,7 @@ impl Object {
         self.properties.insert(key.name.to_owned(), schema);
     }
 
-    fn json(self) -> Json {
+    fn into_json(self) -> Json {
         let mut schema =
             json!({ "type": ["object", "null"], "properties": self.properties, "additionalProperties": false });
         if !self.required.is_empty() {
@@ -106,12 +104,11 @@ impl Object {
     }
 }
 
-/// A default in one line.
-fn flat(value: &Yaml) -> String {
+fn one_line(value: &Yaml) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }
 
-/// What is declared of a key besides what it holds.
+/// The description of a key in the JSON Schema.
 pub(crate) struct About {
     pub name: &'static str,
     /// Its doc comment.
@@ -119,49 +116,48 @@ pub(crate) struct About {
     pub default: Option<Yaml>,
 }
 
-/// Where a key may stand, if not in every place where its section may.
+/// A restriction of the sections in which a key may stand.
 #[derive(Default)]
 pub(crate) struct Rule {
-    /// Why it has no place in `defaults`, if so.
+    /// The message if the key stands in `defaults`, where it may not.
     pub service_only: Option<&'static str>,
-    /// What is said where a service lacks it, if it must not.
+    /// The message if a service lacks the key, which it must have.
     pub missing: Option<&'static str>,
 }
 
 /// Has a key its place in what is being read? Reports it if not, and also if it is missing.
-pub(crate) fn admits(section: &mut Section<'_>, key: &'static str, rule: Option<&Rule>) -> bool {
+pub(crate) fn admit_key(section: &mut Section<'_>, key: &'static str, rule: Option<&Rule>) -> bool {
     match rule {
         Some(Rule { service_only: Some(why), .. }) if section.scope() == Scope::Defaults => {
-            section.forbid(key, why);
+            section.forbid_key(key, why);
             return false;
         }
-        Some(Rule { missing: Some(message), .. }) if !section.has(key) => section.report(message),
+        Some(Rule { missing: Some(message), .. }) if !section.has_key(key) => section.report_problem(message),
         _ => {}
     }
     true
 }
 
-/// What a key holds in a field of type `F` of its section, and how that is read, written and described.
+/// A key whose value is a field of type `F` of its section: how it is read, written and described.
 pub(crate) trait Key<F> {
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> F;
-    fn put(&self, field: &F, name: &'static str, map: &mut Mapping);
-    fn describe(&self, about: &About, object: &mut Object);
+    fn read_key(&self, name: &'static str, section: &mut Section<'_>) -> F;
+    fn write_key(&self, field: &F, name: &'static str, map: &mut Mapping);
+    fn describe_key(&self, about: &About, object: &mut Object);
 }
 
-/// One value.
 impl<T, N: Notation<T>> Key<Option<Spanned<T>>> for N {
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> Option<Spanned<T>> {
-        section.take(name, |reader| self.read(reader))
+    fn read_key(&self, name: &'static str, section: &mut Section<'_>) -> Option<Spanned<T>> {
+        section.read_value(name, |reader| self.read(reader))
     }
 
-    fn put(&self, field: &Option<Spanned<T>>, name: &'static str, map: &mut Mapping) {
+    fn write_key(&self, field: &Option<Spanned<T>>, name: &'static str, map: &mut Mapping) {
         if let Some(set) = field {
             map.insert(name.into(), self.write(&set.value));
         }
     }
 
-    fn describe(&self, about: &About, object: &mut Object) {
-        object.put(about, self.schema());
+    fn describe_key(&self, about: &About, object: &mut Object) {
+        object.put_key(about, self.schema());
     }
 }
 
@@ -178,24 +174,24 @@ impl<T> Optional for Option<Spanned<T>> {
 pub(crate) struct List<N>(pub N);
 
 impl<T, N: Notation<T>> Key<SpannedList<T>> for List<N> {
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> SpannedList<T> {
-        section.list(name, |reader| self.0.read(reader))
+    fn read_key(&self, name: &'static str, section: &mut Section<'_>) -> SpannedList<T> {
+        section.read_list(name, |reader| self.0.read(reader))
     }
 
-    fn put(&self, field: &SpannedList<T>, name: &'static str, map: &mut Mapping) {
+    fn write_key(&self, field: &SpannedList<T>, name: &'static str, map: &mut Mapping) {
         if let Some(list) = field {
             let values: Vec<Yaml> = list.value.iter().map(|set| self.0.write(&set.value)).collect();
             map.insert(name.into(), values.into());
         }
     }
 
-    fn describe(&self, about: &About, object: &mut Object) {
+    fn describe_key(&self, about: &About, object: &mut Object) {
         let element = self.0.schema();
         let mut schema = json!({ "anyOf": [element, { "type": "array", "items": element }] });
         if let Some(description) = element.get("description") {
             schema["description"] = description.clone();
         }
-        object.put(about, schema);
+        object.put_key(about, schema);
     }
 }
 
@@ -212,19 +208,19 @@ pub(crate) struct Map<T> {
 }
 
 impl<T> Key<SpannedMap<T>> for Map<T> {
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> SpannedMap<T> {
-        section.map(name, self.read)
+    fn read_key(&self, name: &'static str, section: &mut Section<'_>) -> SpannedMap<T> {
+        section.read_map(name, self.read)
     }
 
-    fn put(&self, field: &SpannedMap<T>, name: &'static str, map: &mut Mapping) {
+    fn write_key(&self, field: &SpannedMap<T>, name: &'static str, map: &mut Mapping) {
         if !field.is_empty() {
             let pair = |set: &Spanned<(String, T)>| (set.value.0.as_str().into(), (self.write)(&set.value.1));
             map.insert(name.into(), field.iter().map(pair).collect::<Mapping>().into());
         }
     }
 
-    fn describe(&self, about: &About, object: &mut Object) {
-        object.put(about, (self.schema)());
+    fn describe_key(&self, about: &About, object: &mut Object) {
+        object.put_key(about, (self.schema)());
     }
 }
 
@@ -235,25 +231,25 @@ pub(crate) enum Sub {
 }
 
 impl Sub {
-    fn scope(&self, around: Scope) -> Scope {
+    fn inner_scope(&self, around: Scope) -> Scope {
         if matches!(self, Self::OfDefaults) { Scope::Defaults } else { around }
     }
 }
 
 impl<S: Keys> Key<S> for Sub {
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> S {
-        section.section(name, self.scope(section.scope()), S::read).map_or_else(S::default, |set| set.value)
+    fn read_key(&self, name: &'static str, section: &mut Section<'_>) -> S {
+        section.read_section(name, self.inner_scope(section.scope()), S::read).map_or_else(S::default, |set| set.value)
     }
 
-    fn put(&self, field: &S, name: &'static str, map: &mut Mapping) {
-        let inner = written(field);
+    fn write_key(&self, field: &S, name: &'static str, map: &mut Mapping) {
+        let inner = write_section(field);
         if !inner.is_empty() {
             map.insert(name.into(), inner.into());
         }
     }
 
-    fn describe(&self, about: &About, object: &mut Object) {
-        object.put(about, schema_of::<S>(self.scope(object.scope)));
+    fn describe_key(&self, about: &About, object: &mut Object) {
+        object.put_key(about, schema_of::<S>(self.inner_scope(object.scope)));
     }
 }
 
@@ -274,18 +270,18 @@ impl<S: Clone> Merge for Placed<S> {
 }
 
 impl<S: Keys> Key<Placed<S>> for Sub {
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> Placed<S> {
-        Placed(section.section(name, self.scope(section.scope()), S::read))
+    fn read_key(&self, name: &'static str, section: &mut Section<'_>) -> Placed<S> {
+        Placed(section.read_section(name, self.inner_scope(section.scope()), S::read))
     }
 
-    fn put(&self, field: &Placed<S>, name: &'static str, map: &mut Mapping) {
+    fn write_key(&self, field: &Placed<S>, name: &'static str, map: &mut Mapping) {
         if let Placed(Some(set)) = field {
-            map.insert(name.into(), written(&set.value).into());
+            map.insert(name.into(), write_section(&set.value).into());
         }
     }
 
-    fn describe(&self, about: &About, object: &mut Object) {
-        Key::<S>::describe(self, about, object);
+    fn describe_key(&self, about: &About, object: &mut Object) {
+        Key::<S>::describe_key(self, about, object);
     }
 }
 
@@ -293,15 +289,15 @@ impl<S: Keys> Key<Placed<S>> for Sub {
 pub(crate) struct Flat;
 
 impl<S: Keys> Key<S> for Flat {
-    fn take(&self, _: &'static str, section: &mut Section<'_>) -> S {
+    fn read_key(&self, _: &'static str, section: &mut Section<'_>) -> S {
         S::read(section)
     }
 
-    fn put(&self, field: &S, _: &'static str, map: &mut Mapping) {
+    fn write_key(&self, field: &S, _: &'static str, map: &mut Mapping) {
         field.write(map);
     }
 
-    fn describe(&self, _: &About, object: &mut Object) {
+    fn describe_key(&self, _: &About, object: &mut Object) {
         S::describe(object);
     }
 }
@@ -314,19 +310,19 @@ pub(crate) struct SubOr<N, T, S> {
 }
 
 impl<S: Keys, T, N: Notation<T>> Key<S> for SubOr<N, T, S> {
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> S {
+    fn read_key(&self, name: &'static str, section: &mut Section<'_>) -> S {
         match section.has_map(name) {
-            true => Sub::Here.take(name, section),
-            false => (self.long)(self.short.take(name, section)),
+            true => Sub::Here.read_key(name, section),
+            false => (self.long)(self.short.read_key(name, section)),
         }
     }
 
-    fn put(&self, field: &S, name: &'static str, map: &mut Mapping) {
-        Sub::Here.put(field, name, map);
+    fn write_key(&self, field: &S, name: &'static str, map: &mut Mapping) {
+        Sub::Here.write_key(field, name, map);
     }
 
-    fn describe(&self, about: &About, object: &mut Object) {
-        object.put(about, json!({ "anyOf": [self.short.schema(), schema_of::<S>(object.scope)] }));
+    fn describe_key(&self, about: &About, object: &mut Object) {
+        object.put_key(about, json!({ "anyOf": [self.short.schema(), schema_of::<S>(object.scope)] }));
     }
 }
 
@@ -334,23 +330,23 @@ impl<S: Keys, T, N: Notation<T>> Key<S> for SubOr<N, T, S> {
 pub(crate) struct Each<S>(pub fn(&mut Section<'_>) -> S);
 
 impl<S: Keys> Key<SpannedMap<S>> for Each<S> {
-    fn take(&self, name: &'static str, section: &mut Section<'_>) -> SpannedMap<S> {
+    fn read_key(&self, name: &'static str, section: &mut Section<'_>) -> SpannedMap<S> {
         let mut found = Vec::new();
-        section.section(name, section.scope(), |section| {
-            section.each(|name, section| {
+        section.read_section(name, section.scope(), |section| {
+            section.read_each(|name, section| {
                 found.push(Spanned { value: (name, (self.0)(section)), at: section.at().clone() });
             });
         });
         found
     }
 
-    fn put(&self, field: &SpannedMap<S>, name: &'static str, map: &mut Mapping) {
-        let pair = |set: &Spanned<(String, S)>| (set.value.0.as_str().into(), written(&set.value.1).into());
+    fn write_key(&self, field: &SpannedMap<S>, name: &'static str, map: &mut Mapping) {
+        let pair = |set: &Spanned<(String, S)>| (set.value.0.as_str().into(), write_section(&set.value.1).into());
         map.insert(name.into(), field.iter().map(pair).collect::<Mapping>().into());
     }
 
-    fn describe(&self, about: &About, object: &mut Object) {
+    fn describe_key(&self, about: &About, object: &mut Object) {
         let one = schema_of::<S>(object.scope);
-        object.put(about, json!({ "type": ["object", "null"], "properties": {}, "additionalProperties": one }));
+        object.put_key(about, json!({ "type": ["object", "null"], "properties": {}, "additionalProperties": one }));
     }
 }

@@ -5,10 +5,10 @@ use serde_json::json;
 use super::kinds::Flat;
 use crate::config::location::Spanned;
 use crate::config::units::FACILITIES;
-use crate::config::values::{Form, Notation, OneOf, Whole, Word, boolean};
+use crate::config::values::{Form, Notation, OneOf, Whole, Word, boolean_form};
 use crate::config::{LogFormat, LogTarget};
 
-fn target() -> Word<LogTarget> {
+fn target_notation() -> Word<LogTarget> {
     Word {
         expected: "syslog, journal, stderr or an absolute path",
         pattern: None,
@@ -28,7 +28,7 @@ fn target() -> Word<LogTarget> {
 }
 
 /// A facility of syslog(3), by name or number.
-fn facility() -> Form<u8> {
+fn facility_form() -> Form<u8> {
     Form {
         read: |reader| match reader.value.as_i64() {
             Some(_) => Whole(0, 23).read(reader),
@@ -49,11 +49,11 @@ section! {
     /// `log` of a service.
     pub(crate) struct LogSpec {
         /// Log handlers that start.
-        accept: Option<Spanned<bool>> = boolean() => true;
+        accept: Option<Spanned<bool>> = boolean_form() => true;
         /// Log handlers that end.
-        exit: Option<Spanned<bool>> = boolean() => true;
+        exit: Option<Spanned<bool>> = boolean_form() => true;
         /// Log clients that are refused.
-        refuse: Option<Spanned<bool>> = boolean() => true;
+        refuse: Option<Spanned<bool>> = boolean_form() => true;
         /// Where its lines go, if not to the daemon's log.
         place: PlaceSpec = Flat;
     }
@@ -63,9 +63,9 @@ section! {
     /// Where log lines go, and what they look like there.
     pub(crate) struct PlaceSpec {
         /// Where log lines go; a service has that of the daemon unless it says otherwise.
-        to: Option<Spanned<LogTarget>> = target();
+        to: Option<Spanned<LogTarget>> = target_notation();
         /// The facility of syslog(3).
-        facility: Option<Spanned<u8>> = facility();
+        facility: Option<Spanned<u8>> = facility_form();
         /// Lines of text, or of JSON objects.
         format: Option<Spanned<LogFormat>> = OneOf(&[("text", LogFormat::Text), ("json", LogFormat::Json)]);
     }

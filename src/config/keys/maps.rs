@@ -6,9 +6,9 @@ use serde_json::{Map as JsonMap, Value as Json, json};
 use serde_yaml::Value as Yaml;
 
 use super::kinds::Map;
-use crate::config::reader::{Expected, ValueReader, alternatives};
+use crate::config::reader::{Expected, ValueReader, list_alternatives};
 use crate::config::units;
-use crate::config::values::{Form, variable, word_schema};
+use crate::config::values::{Form, check_variable_name, word_schema};
 use crate::config::{Resource, Rlimit};
 
 /// The resources that can be limited, whether they count bytes, and what they are.
@@ -25,7 +25,7 @@ const RESOURCES: [(&str, Resource, bool, &str); 9] = [
 ];
 
 /// Limits of resources: for each a value for both limits, or `soft:hard`.
-pub(super) fn rlimits() -> Map<Rlimit> {
+pub(super) fn rlimits_kind() -> Map<Rlimit> {
     Map { read: read_rlimit, write: write_rlimit, schema: rlimits_schema }
 }
 
@@ -36,19 +36,19 @@ fn rlimit_expected(bytes: bool) -> &'static str {
 fn read_rlimit(name: &str, reader: &ValueReader<'_>) -> Result<(String, Rlimit), Expected> {
     let Some((_, resource, bytes, _)) = RESOURCES.iter().find(|(resource, ..)| *resource == name) else {
         let names = RESOURCES.map(|(name, ..)| name);
-        return Err(format!("unknown key; known here are: {}", alternatives(&names)).into());
+        return Err(format!("unknown key; known here are: {}", list_alternatives(&names)).into());
     };
     let one = |text: &str| match text {
         "unlimited" => Some(u64::MAX),
-        _ if *bytes => units::size(text),
-        _ => units::digits(text),
+        _ if *bytes => units::parse_size(text),
+        _ => units::parse_digits(text),
     };
     let (soft, hard) = reader.parse(rlimit_expected(*bytes), |text| {
         let (soft, hard) = text.split_once(':').unwrap_or((text, text));
         Some((one(soft)?, one(hard)?))
     })?;
     if soft > hard {
-        return Err(reader.not("a soft limit (the first) not above the hard one"));
+        return Err(reader.expected_error("a soft limit (the first) not above the hard one"));
     }
     Ok((name.to_owned(), Rlimit { resource: *resource, soft, hard }))
 }
@@ -72,9 +72,9 @@ pub(crate) fn resource_name(resource: Resource) -> &'static str {
 }
 
 /// Variables and their values.
-pub(super) fn variables() -> Map<String> {
+pub(super) fn variables_kind() -> Map<String> {
     Map {
-        read: |name, reader| Ok((variable(name)?, reader.word("a text")?)),
+        read: |name, reader| Ok((check_variable_name(name)?, reader.read_word("a text")?)),
         write: |value| value.as_str().into(),
         schema: || json!({ "type": ["object", "null"], "properties": {}, "additionalProperties": word_schema("a text") }),
     }
@@ -84,7 +84,7 @@ pub(super) fn variables() -> Map<String> {
 pub(super) fn variable_name() -> Form<String> {
     const EXPECTED: &str = "a variable's name, such as LANG";
     Form {
-        read: |reader| Ok(variable(&reader.word(EXPECTED)?)?),
+        read: |reader| Ok(check_variable_name(&reader.read_word(EXPECTED)?)?),
         write: |name| name.as_str().into(),
         schema: || word_schema(EXPECTED),
     }

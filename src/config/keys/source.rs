@@ -5,21 +5,21 @@ use ipnet::IpNet;
 use super::kinds::{List, Sub};
 use crate::config::location::{Spanned, SpannedList};
 use crate::config::units::Rate;
-use crate::config::values::{Whole, limit, network, rate};
+use crate::config::values::{Whole, limit_form, network_form, rate_notation};
 
 section! {
     /// `per_source` and `per_network`.
     pub(crate) struct SourceSpec {
         /// The most live handlers of each in this service.
-        instances: Option<Spanned<Option<u32>>> = limit() => None;
+        instances: Option<Spanned<Option<u32>>> = limit_form() => None;
         /// How often each may connect to this service.
-        rate: Option<Spanned<Rate>> = rate();
+        rate: Option<Spanned<Rate>> = rate_notation();
         /// How many connections of each are accepted at once after a while without any.
         burst: Option<Spanned<u32>> = Whole(1, u32::MAX as i64);
         /// How many bits of an address tell one from another.
         prefix: PrefixSpec = Sub::Here;
         /// Networks for which these limits do not hold.
-        exempt: SpannedList<IpNet> = List(network());
+        exempt: SpannedList<IpNet> = List(network_form());
     }
 }
 
