@@ -37,7 +37,7 @@ impl Admission {
             penalties: self.penalties.save(now.nanos()),
             debtors: self.penalised_sources,
             peaks: self.meter.peaks().collect(),
-            buckets: self.services.iter().map(|(&id, rules)| (id, rules.bucket())).collect(),
+            buckets: self.services.iter().map(|(&id, rules)| (id, rules.bucket)).collect(),
         }
     }
 

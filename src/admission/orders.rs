@@ -55,13 +55,13 @@ impl Admission {
     }
 
     /// The bans in force and when each ends on the monotonic clock, in the order of the networks.
-    pub(crate) fn bans(&self, now: Now) -> Vec<(IpNet, Option<Duration>)> {
+    pub(crate) fn list_bans(&self, now: Now) -> Vec<(IpNet, Option<Duration>)> {
         self.bans.all(now.monotonic)
     }
 
     /// The sources that are refused for a penalty, in no order. Reads the whole memory of penalties, which takes
     /// about a millisecond.
-    pub(crate) fn penalised(&self, now: Now) -> impl Iterator<Item = Penalised> {
+    pub(crate) fn list_penalised(&self, now: Now) -> impl Iterator<Item = Penalised> {
         self.penalties.iter(now.nanos())
     }
 
@@ -71,11 +71,11 @@ impl Admission {
     }
 
     /// At most `limit` networks that are banned or penalised: bans first, then penalties, each with the longest first.
-    pub(crate) fn blocked(&self, now: Now, limit: usize) -> Vec<Blocked> {
+    pub(crate) fn list_blocked(&self, now: Now, limit: usize) -> Vec<Blocked> {
         let longest_first = |until: Option<Duration>| Reverse(until.unwrap_or(Duration::MAX));
-        let mut bans = self.bans(now);
+        let mut bans = self.list_bans(now);
         bans.sort_by_key(|(_, until)| longest_first(*until));
-        let mut penalised: Vec<_> = self.penalised(now).collect();
+        let mut penalised: Vec<_> = self.list_penalised(now).collect();
         penalised.sort_unstable_by_key(|one| Reverse(one.left));
         let bans = bans.into_iter().map(|(network, until)| Blocked { network, until, banned: true });
         let penalised = penalised.into_iter().filter_map(|one| {
@@ -84,7 +84,7 @@ impl Admission {
         bans.chain(penalised).take(limit).collect()
     }
 
-    /// Grows with every change of what [`blocked`](Self::blocked) gives, except for the passing of time.
+    /// Grows with every change of what [`list_blocked`](Self::list_blocked) gives, except for the passing of time.
     pub(crate) fn blocked_changes(&self) -> u64 {
         self.bans.changes() + self.penalties.changes()
     }
@@ -95,7 +95,7 @@ impl Admission {
     }
 
     /// Whether a service refuses every client of a blocked network.
-    pub(crate) fn blocks(&self, id: ServiceId, blocked: &Blocked) -> bool {
-        blocked.banned || self.services.get(&id).is_some_and(|rules| rules.blocks(blocked.network))
+    pub(crate) fn blocks_network(&self, id: ServiceId, blocked: &Blocked) -> bool {
+        blocked.banned || self.services.get(&id).is_some_and(|rules| rules.blocks_network(blocked.network))
     }
 }

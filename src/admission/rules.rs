@@ -24,7 +24,7 @@ pub(super) struct Rules {
     pub source: Limit,
     pub network: Option<Limit>,
     rate: Option<Rate>,
-    bucket: Bucket,
+    pub bucket: Bucket,
     pub instances: Option<u32>,
     pub max_load: Option<f64>,
     penalties: Penalties,
@@ -57,12 +57,8 @@ impl Limit {
         }
     }
 
-    pub(super) fn is_exempt(&self, peer: &Peer) -> bool {
-        self.exemption(peer).is_some()
-    }
-
     /// The entry of `exempt` that contains the client.
-    pub(super) fn exemption(&self, peer: &Peer) -> Option<Rule> {
+    pub(super) fn find_exemption(&self, peer: &Peer) -> Option<Rule> {
         self.exempt.verdict(peer).rule
     }
 }
@@ -88,7 +84,7 @@ impl Rules {
     }
 
     /// What becomes of the rates of sources when `new` takes the place of these rules.
-    pub(super) fn changes(&self, new: Option<&Self>) -> impl Iterator<Item = (u32, Change)> {
+    pub(super) fn rate_changes(&self, new: Option<&Self>) -> impl Iterator<Item = (u32, Change)> {
         let source = (Some(&self.source), new.map(|new| &new.source));
         let network = (self.network.as_ref(), new.and_then(|new| new.network.as_ref()));
         [source, network].into_iter().filter_map(|(old, new)| {
@@ -99,7 +95,7 @@ impl Rules {
     }
 
     /// Takes over the memory of the rules that were in force until now.
-    pub(super) fn inherit(&mut self, old: &Self, now: u64) {
+    pub(super) fn inherit_rate(&mut self, old: &Self, now: u64) {
         if let Some((old_rate, new_rate)) = old.rate.zip(self.rate) {
             self.bucket = old.bucket;
             if old_rate != new_rate {
@@ -108,10 +104,10 @@ impl Rules {
         }
     }
 
-    pub(super) fn client(&self, peer: Peer) -> Client {
-        let exempt = self.source.is_exempt(&peer);
+    pub(super) fn identify_client(&self, peer: Peer) -> Client {
+        let exempt = self.source.find_exemption(&peer).is_some();
         let source = peer.source(if exempt { FULL_ADDRESS } else { self.source.prefix });
-        let limit = self.network.as_ref().filter(|limit| !limit.is_exempt(&peer));
+        let limit = self.network.as_ref().filter(|limit| limit.find_exemption(&peer).is_none());
         Client { peer, source, network: limit.map(|limit| peer.source(limit.prefix)), exempt }
     }
 
@@ -125,7 +121,7 @@ impl Rules {
     }
 
     /// Whether the service refuses every client of a network that has a penalty.
-    pub(super) fn blocks(&self, network: IpNet) -> bool {
+    pub(super) fn blocks_network(&self, network: IpNet) -> bool {
         let overlaps = |exempt: &IpNet| {
             let exempt = canonical(*exempt);
             exempt.contains(&network) || network.contains(&exempt)
@@ -134,7 +130,7 @@ impl Rules {
     }
 
     /// What this client is charged for an event.
-    pub(super) fn charge(&self, cause: Cause, peer: &Peer) -> Option<Charge> {
+    pub(super) fn charge_for(&self, cause: Cause, peer: &Peer) -> Option<Charge> {
         self.penalties.charge(cause).filter(|_| !self.is_exempt_from_penalties(peer))
     }
 
@@ -146,16 +142,8 @@ impl Rules {
         self.rate.as_ref().map_or(Ok(()), |rate| self.bucket.check(rate, now))
     }
 
-    pub(super) fn bucket(&self) -> Bucket {
-        self.bucket
-    }
-
-    pub(super) fn set_bucket(&mut self, bucket: Bucket) {
-        self.bucket = bucket;
-    }
-
     /// Counts an admission under the service's own rate.
-    pub(super) fn commit(&mut self, now: u64) {
+    pub(super) fn commit_rate(&mut self, now: u64) {
         if let Some(rate) = &self.rate {
             self.bucket.commit(rate, now);
         }

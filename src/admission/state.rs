@@ -125,13 +125,13 @@ impl Admission {
         let mut changes = BTreeMap::new();
         for (id, old) in old {
             let new = self.services.get_mut(id);
-            changes.extend(old.changes(new.as_deref()));
+            changes.extend(old.rate_changes(new.as_deref()));
             if let Some(new) = new {
-                new.inherit(old, now.nanos());
+                new.inherit_rate(old, now.nanos());
             }
         }
         for (id, bucket) in std::mem::take(&mut self.buckets) {
-            self.services.get_mut(&id).into_iter().for_each(|rules| rules.set_bucket(bucket));
+            self.services.get_mut(&id).into_iter().for_each(|rules| rules.bucket = bucket);
         }
         self.rates.adjust(&changes, now.nanos());
     }

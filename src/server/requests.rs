@@ -139,7 +139,7 @@ impl Server {
         let until = seconds.map(|seconds| now.saturating_add(Duration::from_secs(seconds)));
         let now = on_both_clocks(now);
         let same = canonical(network);
-        let changed = !self.dispatcher.admission().bans(now).iter().any(|(banned, _)| *banned == same);
+        let changed = !self.dispatcher.admission().list_bans(now).iter().any(|(banned, _)| *banned == same);
         let full = |error: TooManyBans| Refused::new(Code::TooManyBans, error.to_string());
         self.dispatcher.admission_mut().ban(network, until, now).map_err(full)?;
         Ok(Outcome::Ban(Changed { changed }))

@@ -262,7 +262,7 @@ impl Kernel for System {
         let peer_path = matches!(to.peer, Peer::Unix { .. }).then(|| connection::peer_path(&connection.0)).flatten();
         let fill = |bytes: &mut Vec<u8>| {
             bytes.extend_from_slice(&template.env);
-            template::describe(bytes, to, peer_path.as_deref());
+            template::describe_connection(bytes, to, peer_path.as_deref());
         };
         match start.spawn(&template.plan, connection.0, fill) {
             Ok(Child { pid, pidfd }) => Ok(Spawned { pid, process: Inheritable(pidfd), start }),

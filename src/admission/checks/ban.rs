@@ -7,16 +7,16 @@ use crate::net::Peer;
 use crate::types::Reason;
 
 pub(super) const BAN: Check =
-    Check { enforced_in_dry_run: true, ..Check::new(Reason::Ban, Scope::Client, test, explain) };
+    Check { enforced_in_dry_run: true, ..Check::new(Reason::Ban, Scope::Client, test_ban, explain_ban) };
 
-fn test(input: &CheckInput<'_>) -> TestResult {
+fn test_ban(input: &CheckInput<'_>) -> TestResult {
     let Peer::Inet(address, _) = input.client.peer else { return Ok(()) };
     let now = input.now.monotonic;
     let Some((_, until)) = input.admission.bans.find(address, now) else { return Ok(()) };
     Err(until.map(|until| until.saturating_sub(now)))
 }
 
-fn explain(input: &CheckInput<'_>, _: &Service) -> String {
+fn explain_ban(input: &CheckInput<'_>, _: &Service) -> String {
     let Peer::Inet(address, _) = input.client.peer else { return NOT_FOR_UNIX_SOCKETS.to_owned() };
     let now = input.now.monotonic;
     match input.admission.bans.find(address, now) {

@@ -10,7 +10,7 @@ pub(super) const DAEMON_INSTANCES: Check = Check {
     enforced_in_dry_run: true,
     before_accept: BeforeAccept::WhenFull,
     pause: Pause::UntilEvent,
-    ..Check::new(Reason::DaemonInstances, Scope::Daemon, test, explain)
+    ..Check::new(Reason::DaemonInstances, Scope::Daemon, test_instances, explain_instances)
 };
 
 /// Whether the daemon has as many handlers as it may have.
@@ -18,10 +18,10 @@ pub(in crate::admission) fn is_daemon_full(admission: &Admission, ledger: &Ledge
     ledger.total() >= admission.instances
 }
 
-fn test(input: &CheckInput<'_>) -> TestResult {
+fn test_instances(input: &CheckInput<'_>) -> TestResult {
     refuse_if(is_daemon_full(input.admission, input.ledger))
 }
 
-fn explain(input: &CheckInput<'_>, _: &Service) -> String {
+fn explain_instances(input: &CheckInput<'_>, _: &Service) -> String {
     format!("{} of {} handlers (daemon.instances)", input.ledger.total(), input.admission.instances)
 }

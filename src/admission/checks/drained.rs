@@ -7,14 +7,14 @@ use crate::types::Reason;
 pub(super) const DRAINED: Check = Check {
     enforced_in_dry_run: true,
     pause: Pause::UntilEvent,
-    ..Check::new(Reason::Drained, Scope::Service, test, explain)
+    ..Check::new(Reason::Drained, Scope::Service, test_drained, explain_drained)
 };
 
-fn test(input: &CheckInput<'_>) -> TestResult {
+fn test_drained(input: &CheckInput<'_>) -> TestResult {
     refuse_if(input.admission.is_drained(input.service))
 }
 
-fn explain(input: &CheckInput<'_>, _: &Service) -> String {
+fn explain_drained(input: &CheckInput<'_>, _: &Service) -> String {
     let drained = input.admission.is_drained(input.service);
     if drained { "drained by the administrator" } else { "not drained" }.to_owned()
 }

@@ -8,9 +8,9 @@ use crate::config::{Service, duration_text};
 use crate::limits::penalty;
 use crate::types::Reason;
 
-pub(super) const PENALTY: Check = Check::new(Reason::Penalty, Scope::Client, test, explain);
+pub(super) const PENALTY: Check = Check::new(Reason::Penalty, Scope::Client, test_penalty, explain_penalty);
 
-fn test(input: &CheckInput<'_>) -> TestResult {
+fn test_penalty(input: &CheckInput<'_>) -> TestResult {
     let peer = &input.client.peer;
     match input.admission.penalties.find(penalty::debtor(peer), input.now.nanos()) {
         Some(found) if !input.rules.is_exempt_from_penalties(peer) => Err(Some(found.left)),
@@ -18,7 +18,7 @@ fn test(input: &CheckInput<'_>) -> TestResult {
     }
 }
 
-fn explain(input: &CheckInput<'_>, service: &Service) -> String {
+fn explain_penalty(input: &CheckInput<'_>, service: &Service) -> String {
     let peer = &input.client.peer;
     let source = penalty::debtor(peer);
     match input.admission.penalties.find(source, input.now.nanos()) {

@@ -21,6 +21,6 @@ pub(super) fn limit_with_origin(service: &Service, text: Option<String>, key: &s
 }
 
 /// A limit of live handlers.
-pub(super) fn instances(live: u32, limit: Option<u32>) -> Option<String> {
+pub(super) fn instances_text(live: u32, limit: Option<u32>) -> Option<String> {
     limit.map(|limit| format!("{live} of {limit} handlers"))
 }

@@ -7,13 +7,13 @@ use crate::limits::penalty::Cause;
 use crate::types::Reason;
 
 pub(super) const TRAP: Check =
-    Check { penalty: Some(Cause::Trap), ..Check::new(Reason::Trap, Scope::Service, test, explain) };
+    Check { penalty: Some(Cause::Trap), ..Check::new(Reason::Trap, Scope::Service, test_trap, explain_trap) };
 
-fn test(input: &CheckInput<'_>) -> TestResult {
+fn test_trap(input: &CheckInput<'_>) -> TestResult {
     refuse_if(input.rules.is_bare_trap)
 }
 
-fn explain(input: &CheckInput<'_>, service: &Service) -> String {
+fn explain_trap(input: &CheckInput<'_>, service: &Service) -> String {
     if input.rules.is_bare_trap {
         with_origin(service, "a trap, which serves nobody", "penalties.trap")
     } else {

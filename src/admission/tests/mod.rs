@@ -120,7 +120,7 @@ impl World {
         let probe = Rate::new(1, HOUR, 1).unwrap();
         let of = |limit: &Limit, key| self.admission.rates.check(limit.number, key, &probe, now.nanos());
         let network = of(rules.network.as_ref().unwrap(), client.network.unwrap());
-        (rules.bucket(), [of(&rules.source, client.source), network])
+        (rules.bucket, [of(&rules.source, client.source), network])
     }
 }
 
@@ -364,9 +364,9 @@ fn what_was_owed_to_a_service_that_is_gone_is_forgotten() {
 #[test]
 fn memory_for_rates_is_taken_only_where_a_source_has_one() {
     let mut world = World::new("rate: 1/h");
-    assert_eq!(world.admission.rates().1, NO_SOURCES);
+    assert_eq!(world.admission.rate_table().1, NO_SOURCES);
     world.reload("per_network: { rate: 1/h }", 1000, NOW);
-    assert_eq!(world.admission.rates().1, PerFamily { ipv4: 600, ipv6: 600 });
+    assert_eq!(world.admission.rate_table().1, PerFamily { ipv4: 600, ipv6: 600 });
 }
 
 #[test]
@@ -374,9 +374,9 @@ fn a_load_average_that_cannot_be_read_limits_nobody_and_is_told_once() {
     let mut world = World::new("max_load: 0.01");
     world.admission.load_average = LoadAverage::in_file("/no/such/file".into());
     assert_eq!(world.decide("192.0.2.1", NOW), Decision::Admit);
-    assert!(world.admission.complaint().is_some_and(|text| text.contains("max_load has no effect")));
+    assert!(world.admission.take_complaint().is_some_and(|text| text.contains("max_load has no effect")));
     assert_eq!(world.decide("192.0.2.1", later(HOUR)), Decision::Admit);
-    assert_eq!(world.admission.complaint(), None);
+    assert_eq!(world.admission.take_complaint(), None);
 }
 
 #[test]

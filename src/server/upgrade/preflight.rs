@@ -22,7 +22,7 @@ use crate::server::Server;
 use crate::server::error::StartError;
 use crate::sys::clock;
 use crate::sys::pidfd;
-use crate::sys::spawn::{ChildStep, ExecPlan, SpawnSlot, Strings};
+use crate::sys::spawn::{ChildStep, ExecPlan, SpawnSlot, StderrTo, Strings};
 use crate::system::Preview;
 use crate::types::Ending;
 
@@ -57,7 +57,7 @@ impl Server {
         let length = state.metadata()?.len();
         // The new program writes its output, on whichever descriptor, behind the state.
         let wishes = vec![
-            ChildStep::ConnectionToStderr,
+            ChildStep::SetStderr(StderrTo::Connection),
             ChildStep::SetUmask(0o077),
             ChildStep::ChangeDirectory(CString::from(c"/")),
         ];

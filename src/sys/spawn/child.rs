@@ -11,7 +11,7 @@ use syscalls::{Errno, Sysno, raw};
 
 use super::plan::ExecPlan;
 use super::shared::Shared;
-use super::step::{ChildStep, Failure, Step};
+use super::step::{ChildStep, Failure, Rlimit, StderrTo, Step};
 use crate::sys::signals::KERNEL_SIGSET;
 
 /// Where clone(2) lets the child begin.
@@ -44,8 +44,8 @@ fn follow_plan(plan: &ExecPlan, shared: &Shared) -> Result<Never, Failure> {
             }
         }
     }
-    let (path, argv, env) = (plan.path().as_ptr(), plan.argv().as_ptr(), shared.env.as_ptr());
-    let result = call(Sysno::execve, [path as c_long, argv as c_long, env as c_long, 0]);
+    let (path, argv, env) = (plan.path.as_ptr(), plan.argv.as_ptr(), shared.env.as_ptr());
+    let result = make_call(Sysno::execve, [path as c_long, argv as c_long, env as c_long, 0]);
     Err(Failure { step: Step::Exec, errno: result.err().unwrap_or(libc::ENOEXEC) })
 }
 
@@ -59,13 +59,13 @@ fn take_step(step: &ChildStep, connection: c_long) -> Result<(), i32> {
     let (number, arguments) = match step {
         ChildStep::UnshareDescriptors => (Sysno::close_range, [connection + 1, LAST, UNSHARE, 0]),
         // dup3(2), which every architecture has. The copy is not close-on-exec.
-        ChildStep::NullToStderr => (Sysno::dup3, [0, 2, 0, 0]),
-        ChildStep::ConnectionToStderr => (Sysno::dup3, [connection, 2, 0, 0]),
-        ChildStep::ConnectionToStdin => (Sysno::dup3, [connection, 0, 0, 0]),
-        ChildStep::ConnectionToStdout => (Sysno::dup3, [connection, 1, 0, 0]),
+        ChildStep::SetStderr(StderrTo::Null) => (Sysno::dup3, [0, 2, 0, 0]),
+        ChildStep::SetStderr(StderrTo::Connection) => (Sysno::dup3, [connection, 2, 0, 0]),
+        ChildStep::SetStdin => (Sysno::dup3, [connection, 0, 0, 0]),
+        ChildStep::SetStdout => (Sysno::dup3, [connection, 1, 0, 0]),
         ChildStep::CloseOthers => (Sysno::close_range, [3, LAST, 0, 0]),
         ChildStep::StartSession => (Sysno::setsid, [0; 4]),
-        ChildStep::SetRlimit { resource, value } => {
+        ChildStep::SetRlimit(Rlimit { resource, value }) => {
             (Sysno::prlimit64, [0, (*resource).into(), value.as_ptr() as c_long, 0])
         }
         ChildStep::SetNice(nice) => (Sysno::setpriority, [libc::PRIO_PROCESS as c_long, 0, (*nice).into(), 0]),
@@ -85,16 +85,13 @@ fn take_step(step: &ChildStep, connection: c_long) -> Result<(), i32> {
             (Sysno::rt_sigprocmask, [libc::SIG_SETMASK.into(), &raw const NO_SIGNAL as c_long, 0, KERNEL_SIGSET])
         }
     };
-    call(number, arguments)
+    make_call(number, arguments)
 }
 
 /// One raw system call with up to four arguments.
-fn call(number: Sysno, [a, b, c, d]: [c_long; 4]) -> Result<(), i32> {
+fn make_call(number: Sysno, [a, b, c, d]: [c_long; 4]) -> Result<(), i32> {
     // SAFETY: every caller above passes what its system call demands: numbers, or addresses of values that live
     // longer than the call.
     let result = unsafe { raw::syscall4(number, a as usize, b as usize, c as usize, d as usize) };
-    match Errno::from_ret(result) {
-        Ok(_) => Ok(()),
-        Err(errno) => Err(errno.into_raw()),
-    }
+    Errno::from_ret(result).map(|_| ()).map_err(Errno::into_raw)
 }

@@ -24,7 +24,7 @@ mod strings;
 pub use plan::{ExecPlan, PlanError};
 pub use slot::{Child, SpawnSlot};
 pub use state::ProcessState;
-pub use step::{ChildStep, Failure, Step, StepKind};
+pub use step::{ChildStep, Failure, Rlimit, StderrTo, Step, StepKind};
 pub use strings::Strings;
 
 /// Does this kernel know close_range(2) with `CLOSE_RANGE_UNSHARE`, the youngest call that is needed (Linux 5.9)?

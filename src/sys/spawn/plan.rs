@@ -5,7 +5,7 @@
 //! change nothing of the process is left out. A plan that is not in order, or lacks something, can't be built: its steps
 //! are looked at once more, and its fields are nobody else's. Nothing here makes a system call.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 
 use super::state::ProcessState;
 use super::step::{ChildStep, StepKind};
@@ -14,12 +14,12 @@ use super::strings::Strings;
 #[cfg(test)]
 mod tests;
 
-/// A child's steps, in order, and the program that it executes then.
+/// A child's steps, in order, and the program that it executes after them.
 #[derive(Debug)]
 pub struct ExecPlan {
     steps: Box<[ChildStep]>,
-    path: CString,
-    argv: Strings,
+    pub(super) path: CString,
+    pub(super) argv: Strings,
 }
 
 impl ExecPlan {
@@ -49,16 +49,6 @@ impl ExecPlan {
     pub fn steps(&self) -> &[ChildStep] {
         &self.steps
     }
-
-    /// The program.
-    pub(super) fn path(&self) -> &CStr {
-        &self.path
-    }
-
-    /// Its arguments.
-    pub(super) fn argv(&self) -> &Strings {
-        &self.argv
-    }
 }
 
 /// Steps that follow from others. Root who becomes another user keeps its capabilities until execve(2), without effect:
@@ -80,8 +70,8 @@ fn add_companions(steps: &mut Vec<ChildStep>, process: &ProcessState) {
 fn add_frame(steps: &mut Vec<ChildStep>, process: &ProcessState) {
     steps.extend([
         ChildStep::UnshareDescriptors,
-        ChildStep::ConnectionToStdin,
-        ChildStep::ConnectionToStdout,
+        ChildStep::SetStdin,
+        ChildStep::SetStdout,
         ChildStep::CloseOthers,
         ChildStep::StartSession,
         ChildStep::UnblockSignals,
@@ -140,7 +130,7 @@ fn check_order(steps: &[ChildStep]) -> Result<(), PlanError> {
         if let Some(previous) = before.last().map(ChildStep::kind).filter(|previous| *previous > kind) {
             return Err(PlanError::Misplaced(previous, kind));
         }
-        if before.iter().any(|other| other.is_for_the_same(step)) {
+        if before.iter().any(|other| other.sets_same(step)) {
             return Err(PlanError::Repeated(kind));
         }
     }

@@ -15,7 +15,7 @@ use std::ptr;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, getgroups, getresgid, getresuid};
 
-use super::step::ChildStep;
+use super::step::{ChildStep, Rlimit};
 use crate::sys::signals;
 
 /// The state of this process, as far as a child may be told to change it.
@@ -102,7 +102,7 @@ impl ProcessState {
     /// Takes over what `step` makes of the process. Says whether that is, or may be, a change.
     pub(super) fn change(&mut self, step: &ChildStep) -> bool {
         match step {
-            ChildStep::SetRlimit { resource, value } => {
+            ChildStep::SetRlimit(Rlimit { resource, value }) => {
                 let place = usize::try_from(*resource).ok().and_then(|resource| self.rlimits.get_mut(resource));
                 place.is_none_or(|place| place.replace(*value) != Some(*value))
             }

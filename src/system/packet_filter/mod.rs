@@ -106,7 +106,7 @@ impl PacketFilter {
 
     /// Notes the clients to drop, and that all listeners need a new program.
     fn note_blocked(&mut self, admission: &Admission, listeners: &Listeners<System>, now: Duration) {
-        self.blocked = admission.blocked(Now { monotonic: now, wall: Duration::ZERO }, bpf::INSTRUCTIONS_MAX);
+        self.blocked = admission.list_blocked(Now { monotonic: now, wall: Duration::ZERO }, bpf::INSTRUCTIONS_MAX);
         let ends = self.blocked.iter().filter_map(|one| one.until).min();
         (self.seen, self.updated_at, self.common) = (Some((admission.blocked_changes(), ends)), Some(now), None);
         self.outdated = listeners.iter().map(|(id, _)| id).collect();
@@ -136,7 +136,7 @@ impl PacketFilter {
         if let Some(common) = self.common.as_ref().filter(|_| !excepts) {
             return Some(Rc::clone(common));
         }
-        let dropped = self.blocked.iter().filter(|one| !excepts || admission.blocks(service, one));
+        let dropped = self.blocked.iter().filter(|one| !excepts || admission.blocks_network(service, one));
         let networks: Vec<IpNet> = dropped.map(|one| one.network).collect();
         let (program, taken) = program::build_program(&networks, self.instructions_max);
         let program = (taken > 0).then(|| Rc::from(program));

@@ -3,9 +3,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::sys::spawn::Step;
+use crate::sys::spawn::{Rlimit, StderrTo, Step};
 
 const SIGNALS: [i32; 2] = [libc::SIGHUP, libc::SIGPIPE];
+
+fn limit(resource: i32, value: [u64; 2]) -> ChildStep {
+    ChildStep::SetRlimit(Rlimit { resource, value })
+}
 
 fn apply(steps: impl IntoIterator<Item = ChildStep>, state: &mut ProcessState) {
     for step in steps {
@@ -19,7 +23,7 @@ fn root() -> ProcessState {
     let signals = state.signals().to_vec();
     let others = signals.into_iter().filter(|signal| !SIGNALS.contains(signal)).map(ChildStep::ResetSignal);
     let known = [
-        ChildStep::SetRlimit { resource: 7, value: [1024, 4096] },
+        limit(7, [1024, 4096]),
         ChildStep::SetNice(0),
         ChildStep::SetUmask(0o022),
         ChildStep::EnterRoot,
@@ -63,8 +67,8 @@ fn the_frame_is_what_every_child_needs() {
     let [hup, pipe] = SIGNALS;
     let frame = [
         ChildStep::UnshareDescriptors,
-        ChildStep::ConnectionToStdin,
-        ChildStep::ConnectionToStdout,
+        ChildStep::SetStdin,
+        ChildStep::SetStdout,
         ChildStep::CloseOthers,
         ChildStep::StartSession,
         ChildStep::ResetSignal(hup),
@@ -78,7 +82,7 @@ fn the_frame_is_what_every_child_needs() {
 #[test]
 fn wishes_that_the_process_has_already_are_not_in_the_plan() {
     let wishes = [
-        ChildStep::SetRlimit { resource: 7, value: [1024, 4096] },
+        limit(7, [1024, 4096]),
         ChildStep::SetNice(0),
         ChildStep::SetUmask(0o022),
         ChildStep::ChangeRoot(path("/")),
@@ -98,11 +102,11 @@ fn wishes_that_the_process_has_already_are_not_in_the_plan() {
 #[test]
 fn each_wish_that_differs_is_in_the_plan() {
     for wish in [
-        ChildStep::ConnectionToStderr,
-        ChildStep::NullToStderr,
-        ChildStep::SetRlimit { resource: 7, value: [1023, 4096] },
-        ChildStep::SetRlimit { resource: 7, value: [1024, 4095] },
-        ChildStep::SetRlimit { resource: 8, value: [1024, 4096] },
+        ChildStep::SetStderr(StderrTo::Connection),
+        ChildStep::SetStderr(StderrTo::Null),
+        limit(7, [1023, 4096]),
+        limit(7, [1024, 4095]),
+        limit(8, [1024, 4096]),
         ChildStep::SetNice(1),
         ChildStep::SetUmask(0),
         ChildStep::ChangeDirectory(path("/.")),
@@ -159,12 +163,12 @@ fn a_new_root_is_entered_and_then_its_directory() {
 
 #[test]
 fn what_contradicts_itself_is_no_plan() {
-    let limit = |soft| ChildStep::SetRlimit { resource: 7, value: [soft, 4096] };
+    let limit = |soft| limit(7, [soft, 4096]);
     for (wishes, kind) in [
         (vec![ChildStep::SetUid(1), ChildStep::SetUid(1)], StepKind::SetUid),
-        (vec![ChildStep::NullToStderr, ChildStep::ConnectionToStderr], StepKind::SetStderr),
+        (vec![ChildStep::SetStderr(StderrTo::Null), ChildStep::SetStderr(StderrTo::Connection)], StepKind::SetStderr),
         (vec![limit(1), limit(2)], StepKind::SetRlimit),
-        (vec![ChildStep::ConnectionToStdin], StepKind::SetStdin),
+        (vec![ChildStep::SetStdin], StepKind::SetStdin),
         (vec![ChildStep::ResetSignal(libc::SIGHUP)], StepKind::ResetSignal),
     ] {
         assert_eq!(compile(wishes, &root()), Err(PlanError::Repeated(kind)));
@@ -200,7 +204,7 @@ fn rows(section: &str) -> Vec<String> {
 #[test]
 fn the_order_in_the_page_on_security_is_that_of_the_plan() {
     let expected: Vec<String> =
-        StepKind::ALL.iter().map(|kind| kind.call().to_owned()).chain(["execve".to_owned()]).collect();
+        StepKind::ALL.iter().map(|kind| kind.call_text().to_owned()).chain(["execve".to_owned()]).collect();
     assert_eq!(rows("## What a child does before execve"), expected);
 }
 
@@ -208,9 +212,9 @@ fn any_wish() -> impl Strategy<Value = ChildStep> {
     let name = prop_oneof![Just("/"), Just("/srv"), Just("/srv/inner")];
     let groups = proptest::collection::vec(0..3_u32, 0..3);
     prop_oneof![
-        Just(ChildStep::NullToStderr),
-        Just(ChildStep::ConnectionToStderr),
-        (0..4, 0..2_u64).prop_map(|(resource, soft)| ChildStep::SetRlimit { resource, value: [soft, 2] }),
+        Just(ChildStep::SetStderr(StderrTo::Null)),
+        Just(ChildStep::SetStderr(StderrTo::Connection)),
+        (0..4, 0..2_u64).prop_map(|(resource, soft)| limit(resource, [soft, 2])),
         (0..2).prop_map(ChildStep::SetNice),
         (0..2_u32).prop_map(ChildStep::SetUmask),
         name.clone().prop_map(|name| ChildStep::ChangeRoot(path(name))),
@@ -226,7 +230,7 @@ fn any_wishes() -> impl Strategy<Value = Vec<ChildStep>> {
     proptest::collection::vec(any_wish(), 0..16).prop_map(|all| {
         let mut wishes: Vec<ChildStep> = Vec::new();
         for wish in all {
-            if !wishes.iter().any(|other| other.is_for_the_same(&wish)) {
+            if !wishes.iter().any(|other| other.sets_same(&wish)) {
                 wishes.push(wish);
             }
         }
@@ -284,7 +288,7 @@ proptest! {
     fn the_order_of_wishes_means_nothing(wishes in any_wishes(), process in any_process(), turn in 0..16_usize) {
         let mut turned = wishes.clone();
         turned.rotate_left(turn % wishes.len().max(1));
-        let differ = |step: &ChildStep| if let ChildStep::SetRlimit { resource, .. } = step { *resource } else { -1 };
+        let differ = |step: &ChildStep| if let ChildStep::SetRlimit(limit) = step { limit.resource } else { -1 };
         let canonical = |wishes| {
             let mut steps = compile(wishes, &process).unwrap();
             steps.sort_by_key(|step| (step.kind(), differ(step)));
@@ -304,7 +308,7 @@ proptest! {
     fn nothing_is_left_to_do_behind_a_plan(wishes in any_wishes(), process in any_process()) {
         let after = outcome(&compile(wishes.clone(), &process).unwrap(), &process);
         let stays = |step: &ChildStep| {
-            let descriptors = matches!(step, ChildStep::NullToStderr | ChildStep::ConnectionToStderr);
+            let descriptors = step.kind() == StepKind::SetStderr;
             // These mean a directory by a path, which may be another by then.
             let path = matches!(step, ChildStep::ChangeRoot(_) | ChildStep::ChangeDirectory(_) | ChildStep::EnterRoot);
             !descriptors && !path && step.kind() != StepKind::ResetSignal
