@@ -126,12 +126,12 @@ impl Admission {
     pub(crate) fn charge(&mut self, id: ServiceId, peer: &Peer, cause: Cause, now: Now) -> Option<Duration> {
         let rules = self.services.get(&id).filter(|rules| !rules.dry_run && *peer != Peer::Unknown)?;
         let charge = rules.charge_for(cause, peer)?;
-        self.penalties.charge(penalty::debtor(peer), &charge, now.nanos())
+        self.penalties.charge_source(penalty::debtor_of(peer), &charge, now.nanos())
     }
 
     /// The most connections of one source in one minute that a service has seen, refused ones included.
     pub(crate) fn peak_rate(&self, id: ServiceId) -> Option<PeakRate> {
-        self.meter.peak(id)
+        self.meter.peak_of(id)
     }
 
     /// The rates of sources, and how many sources there is memory for.

@@ -43,31 +43,31 @@ impl Admission {
     /// # Errors
     /// There are too many already.
     pub(crate) fn ban(&mut self, network: IpNet, until: Option<Duration>, now: Now) -> Result<(), TooManyBans> {
-        self.bans.add(network, until, now.monotonic)
+        self.bans.add_ban(network, until, now.monotonic)
     }
 
     /// Takes back the ban of exactly this network, and forgives all sources in it their penalties. `false` if there was
     /// neither.
     pub(crate) fn unban(&mut self, network: IpNet, now: Now) -> bool {
-        let banned = self.bans.remove(network, now.monotonic);
-        let forgiven = self.penalties.forgive(|source| source.overlaps(network), now.nanos());
+        let banned = self.bans.remove_ban(network, now.monotonic);
+        let forgiven = self.penalties.forgive_sources(|source| source.overlaps(network), now.nanos());
         banned || forgiven > 0
     }
 
     /// The bans in force and when each ends on the monotonic clock, in the order of the networks.
     pub(crate) fn list_bans(&self, now: Now) -> Vec<(IpNet, Option<Duration>)> {
-        self.bans.all(now.monotonic)
+        self.bans.list_bans(now.monotonic)
     }
 
     /// The sources that are refused for a penalty, in no order. Reads the whole memory of penalties, which takes
     /// about a millisecond.
     pub(crate) fn list_penalised(&self, now: Now) -> impl Iterator<Item = Penalised> {
-        self.penalties.iter(now.nanos())
+        self.penalties.list_penalised(now.nanos())
     }
 
     /// How many penalties were forgotten for lack of room, since the start.
     pub(crate) fn forgotten_debtors(&self) -> PerFamily<u64> {
-        self.penalties.forgotten()
+        self.penalties.forgotten_debtors()
     }
 
     /// At most `limit` networks that are banned or penalised: bans first, then penalties, each with the longest first.
@@ -86,7 +86,7 @@ impl Admission {
 
     /// Grows with every change of what [`list_blocked`](Self::list_blocked) gives, except for the passing of time.
     pub(crate) fn blocked_changes(&self) -> u64 {
-        self.bans.changes() + self.penalties.changes()
+        self.bans.change_count() + self.penalties.change_count()
     }
 
     /// Whether a service admits some clients that other services refuse for a penalty.

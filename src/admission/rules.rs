@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::types::Client;
 use crate::config::{Penalties, PerSource, Service};
-use crate::limits::access::{Access, Rule, canonical};
+use crate::limits::access::{Access, Rule, unmap_network};
 use crate::limits::penalty::{Cause, Charge};
 use crate::limits::rate::{Bucket, Change, Rate, RetryAfter};
 use crate::net::{Peer, Prefixes};
@@ -59,7 +59,7 @@ impl Limit {
 
     /// The entry of `exempt` that contains the client.
     pub(super) fn find_exemption(&self, peer: &Peer) -> Option<Rule> {
-        self.exempt.verdict(peer).rule
+        self.exempt.judge_peer(peer).rule
     }
 }
 
@@ -99,7 +99,7 @@ impl Rules {
         if let Some((old_rate, new_rate)) = old.rate.zip(self.rate) {
             self.bucket = old.bucket;
             if old_rate != new_rate {
-                self.bucket.adjust(&old_rate, &new_rate, now);
+                self.bucket.change_rate(&old_rate, &new_rate, now);
             }
         }
     }
@@ -112,7 +112,7 @@ impl Rules {
     }
 
     pub(super) fn is_exempt_from_penalties(&self, peer: &Peer) -> bool {
-        self.exempt_from_penalties.verdict(peer).rule.is_some()
+        self.exempt_from_penalties.judge_peer(peer).rule.is_some()
     }
 
     /// Whether the service admits some clients that other services refuse for a penalty.
@@ -123,7 +123,7 @@ impl Rules {
     /// Whether the service refuses every client of a network that has a penalty.
     pub(super) fn blocks_network(&self, network: IpNet) -> bool {
         let overlaps = |exempt: &IpNet| {
-            let exempt = canonical(*exempt);
+            let exempt = unmap_network(*exempt);
             exempt.contains(&network) || network.contains(&exempt)
         };
         !self.dry_run && !self.penalties.exempt.iter().any(overlaps)

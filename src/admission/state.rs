@@ -107,7 +107,7 @@ impl Admission {
         self.change_memory(prepared, now);
         self.keep_rates(&old, now);
         self.drained.retain(|id| self.services.contains_key(id));
-        self.meter.retain(|id| self.services.contains_key(&id));
+        self.meter.retain_services(|id| self.services.contains_key(&id));
     }
 
     fn change_memory(&mut self, prepared: Prepared, now: Now) {
@@ -133,7 +133,7 @@ impl Admission {
         for (id, bucket) in std::mem::take(&mut self.buckets) {
             self.services.get_mut(&id).into_iter().for_each(|rules| rules.bucket = bucket);
         }
-        self.rates.adjust(&changes, now.nanos());
+        self.rates.change_rates(&changes, now.nanos());
     }
 
     /// Whether the administrator has drained this service.

@@ -197,7 +197,7 @@ fn select_busiest(counts: impl Iterator<Item = Count>, most: usize) -> Vec<Count
 /// could connect sooner than the rate allows.
 fn rate_tables(admission: &Admission, now: Duration) -> RateTables {
     let (rates, entries) = admission.rate_table();
-    let indebted = rates.indebted(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+    let indebted = rates.count_indebted(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
     let lost = rates.evicted_with_debt();
     let table = |entries: u32, in_debt: usize, lost_in_debt| RateTable {
         entries: entries.into(),

@@ -14,11 +14,11 @@ pub(super) const ACCESS: Check =
     Check { penalty: Some(Cause::Refused), ..Check::new(Reason::Access, Scope::Client, test_access, explain_access) };
 
 fn test_access(input: &CheckInput<'_>) -> TestResult {
-    refuse_if(!input.rules.access.verdict(&input.client.peer).allowed)
+    refuse_if(!input.rules.access.judge_peer(&input.client.peer).allowed)
 }
 
 fn explain_access(input: &CheckInput<'_>, service: &Service) -> String {
-    let Verdict { rule, .. } = input.rules.access.verdict(&input.client.peer);
+    let Verdict { rule, .. } = input.rules.access.judge_peer(&input.client.peer);
     let origins = &service.origins;
     match rule {
         Some(Rule::Deny(number)) => entry_text("deny", &service.deny, &origins.deny, number),

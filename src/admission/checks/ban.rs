@@ -12,14 +12,14 @@ pub(super) const BAN: Check =
 fn test_ban(input: &CheckInput<'_>) -> TestResult {
     let Peer::Inet(address, _) = input.client.peer else { return Ok(()) };
     let now = input.now.monotonic;
-    let Some((_, until)) = input.admission.bans.find(address, now) else { return Ok(()) };
+    let Some((_, until)) = input.admission.bans.find_ban(address, now) else { return Ok(()) };
     Err(until.map(|until| until.saturating_sub(now)))
 }
 
 fn explain_ban(input: &CheckInput<'_>, _: &Service) -> String {
     let Peer::Inet(address, _) = input.client.peer else { return NOT_FOR_UNIX_SOCKETS.to_owned() };
     let now = input.now.monotonic;
-    match input.admission.bans.find(address, now) {
+    match input.admission.bans.find_ban(address, now) {
         None => "in no network that is banned".to_owned(),
         Some((network, None)) => format!("ban of {network}, until further notice"),
         Some((network, Some(until))) => {

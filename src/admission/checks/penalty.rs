@@ -12,7 +12,7 @@ pub(super) const PENALTY: Check = Check::new(Reason::Penalty, Scope::Client, tes
 
 fn test_penalty(input: &CheckInput<'_>) -> TestResult {
     let peer = &input.client.peer;
-    match input.admission.penalties.find(penalty::debtor(peer), input.now.nanos()) {
+    match input.admission.penalties.find_penalty(penalty::debtor_of(peer), input.now.nanos()) {
         Some(found) if !input.rules.is_exempt_from_penalties(peer) => Err(Some(found.left)),
         _ => Ok(()),
     }
@@ -20,8 +20,8 @@ fn test_penalty(input: &CheckInput<'_>) -> TestResult {
 
 fn explain_penalty(input: &CheckInput<'_>, service: &Service) -> String {
     let peer = &input.client.peer;
-    let source = penalty::debtor(peer);
-    match input.admission.penalties.find(source, input.now.nanos()) {
+    let source = penalty::debtor_of(peer);
+    match input.admission.penalties.find_penalty(source, input.now.nanos()) {
         _ if input.rules.is_exempt_from_penalties(peer) => {
             with_origin(service, "exempt from penalties", "penalties.exempt")
         }

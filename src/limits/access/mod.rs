@@ -59,7 +59,7 @@ impl Access {
         let denied = (0..).map(Rule::Deny).zip(deny);
         let allowed = (0..).map(Rule::Allow).zip(allow);
         for (rule, network) in denied.chain(allowed) {
-            match canonical(*network) {
+            match unmap_network(*network) {
                 IpNet::V4(net) => v4.push(Network::new(net.network(), net.broadcast(), rule)),
                 IpNet::V6(net) => v6.push(Network::new(net.network(), net.broadcast(), rule)),
             }
@@ -69,13 +69,13 @@ impl Access {
 
     /// Whether the networks accept `peer`.
     #[must_use]
-    pub fn verdict(&self, peer: &Peer) -> Verdict {
+    pub fn judge_peer(&self, peer: &Peer) -> Verdict {
         let Peer::Inet(address, _) = peer else {
             return Verdict { allowed: true, rule: None };
         };
         let rule = match address.to_canonical() {
-            IpAddr::V4(v4) => self.v4.find(v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.find(v6.to_bits()),
+            IpAddr::V4(v4) => self.v4.find_rule(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.find_rule(v6.to_bits()),
         };
         let allowed = match rule {
             Some(Rule::Allow(_)) => true,
@@ -97,7 +97,7 @@ impl Access {
 }
 
 /// A network of IPv4-mapped addresses (RFC 4291 §2.5.5.2) is one of IPv4.
-pub(crate) fn canonical(network: IpNet) -> IpNet {
+pub(crate) fn unmap_network(network: IpNet) -> IpNet {
     let IpNet::V6(v6) = network else {
         return network;
     };

@@ -32,7 +32,7 @@ impl Span {
         self.days >> (weekday % 7) & 1 == 1
     }
 
-    fn contains(&self, now: LocalTime) -> bool {
+    fn contains_time(&self, now: LocalTime) -> bool {
         let (today, yesterday) = (self.begins_on(now.weekday), self.begins_on(now.weekday + 6));
         let (begun, ended) = (now.minute >= self.from, now.minute >= self.to);
         if self.to > self.from { today && begun && !ended } else { today && begun || yesterday && !ended }
@@ -49,7 +49,7 @@ impl Span {
 
 /// Whether a time is within one of the spans; always, if there is none.
 pub(super) fn is_open_at(spans: &[Span], now: LocalTime) -> bool {
-    spans.is_empty() || spans.iter().any(|span| span.contains(now))
+    spans.is_empty() || spans.iter().any(|span| span.contains_time(now))
 }
 
 /// The next time within one of the spans, which may be `now`. None if the spans have no days. The clock may skip that

@@ -88,8 +88,8 @@ impl Rate {
     }
 
     /// Whether an event is allowed at `now`, when the next is expected at `tat`.
-    fn check(&self, tat: Moment, now: u64) -> Result<(), RetryAfter> {
-        let latest = self.sum(Moment::at(now), self.tolerance);
+    fn check_tat(&self, tat: Moment, now: u64) -> Result<(), RetryAfter> {
+        let latest = self.add_moments(Moment::at(now), self.tolerance);
         if tat <= latest {
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl Rate {
     /// costs nothing later.
     fn tat_after(&self, tat: Moment, now: u64) -> Moment {
         let now = Moment::at(now);
-        self.sum(tat.max(now), self.step).min(self.sum(now, self.capacity))
+        self.add_moments(tat.max(now), self.step).min(self.add_moments(now, self.capacity))
     }
 
     /// The TAT when this rate becomes `new` at `now`: the same part of the burst is used. Rounded down by less than
@@ -112,7 +112,7 @@ impl Rate {
         Moment { ns: now + debt * new.capacity.ns / whole, fraction: 0 }
     }
 
-    fn sum(&self, a: Moment, b: Moment) -> Moment {
+    fn add_moments(&self, a: Moment, b: Moment) -> Moment {
         let (ns, fraction) = (a.ns + b.ns, a.fraction + b.fraction);
         match fraction.checked_sub(self.events) {
             Some(fraction) => Moment { ns: ns + 1, fraction },
@@ -163,7 +163,7 @@ impl Bucket {
     /// # Errors
     /// When it is.
     pub fn check(&self, rate: &Rate, now: u64) -> Result<(), RetryAfter> {
-        rate.check(self.tat, now)
+        rate.check_tat(self.tat, now)
     }
 
     /// Counts an event at `now`.
@@ -172,7 +172,7 @@ impl Bucket {
     }
 
     /// Changes the rate from `old` to `new` at `now`; the same part of the burst stays used.
-    pub fn adjust(&mut self, old: &Rate, new: &Rate, now: u64) {
+    pub fn change_rate(&mut self, old: &Rate, new: &Rate, now: u64) {
         self.tat = old.carry_over(self.tat, now, new);
     }
 }
@@ -288,11 +288,11 @@ mod tests {
         ] {
             let mut bucket = Bucket::default();
             (0..5).for_each(|_| bucket.commit(&old, now));
-            bucket.adjust(&old, &new, now);
+            bucket.change_rate(&old, &new, now);
             assert_eq!(drain(&mut bucket, &new, now).0, left, "{old:?} to {new:?}");
             let mut empty = Bucket::default();
             drain(&mut empty, &old, now);
-            empty.adjust(&old, &new, now);
+            empty.change_rate(&old, &new, now);
             assert_eq!(drain(&mut empty, &new, now).0, 0, "{old:?} to {new:?}");
         }
     }
@@ -302,7 +302,7 @@ mod tests {
         let (old, new) = (per_second(1, 2), per_second(1, 8));
         let mut bucket = Bucket::default();
         drain(&mut bucket, &old, 0);
-        bucket.adjust(&old, &new, 2 * SECOND);
+        bucket.change_rate(&old, &new, 2 * SECOND);
         assert_eq!(drain(&mut bucket, &new, 2 * SECOND).0, 8);
     }
 
