@@ -41,8 +41,8 @@ impl Admission {
         }
     }
 
-    /// Restores the state of the program before this one, before a service table is put in force. The rules of that table
-    /// then have what services had used of their own rates.
+    /// Restores the state of the program before this one, before a service table is put in force. The rules of that
+    /// table then have what services had used of their own rates.
     ///
     /// # Errors
     /// There is no memory.

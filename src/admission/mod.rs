@@ -10,8 +10,8 @@
 //! allocates for a client; time is an argument. A load average that can't be read limits no client, and
 //! `Admission::take_complaint` says so once.
 //!
-//! `checks` has the checks; `state` what they look at, with `rules` of each service; `orders` what the administrator
-//! can do; `carry` what an upgrade saves.
+//! `checks` has the checks; `state` what they look at, with `rules` of each service; `orders` what the
+//! administrator can do; `carry` what an upgrade saves.
 
 mod carry;
 mod checks;
@@ -41,7 +41,6 @@ use checks::{BeforeAccept, CHECKS, CheckInput, first_refusal};
 
 impl Admission {
     /// The client with this address, as a service sees it.
-    #[must_use]
     pub fn client(&self, id: ServiceId, peer: Peer) -> Client {
         self.services.get(&id).map_or(Client { peer, ..Client::NOBODY }, |rules| rules.identify_client(peer))
     }
@@ -107,8 +106,8 @@ impl Admission {
         self.meter.note_arrival(id, client.source, now);
     }
 
-    /// Uses up the client's share of the rates. For a client that was answered with [`Decision::Admit`] and is about
-    /// to be served.
+    /// Uses up the client's share of the rates. For a client that was answered with [`Decision::Admit`] and is
+    /// about to be served.
     pub fn commit(&mut self, id: ServiceId, client: &Client, now: Now) {
         let Some(rules) = self.services.get_mut(&id) else { return };
         let now = now.nanos();

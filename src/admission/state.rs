@@ -65,7 +65,8 @@ impl Admission {
         })
     }
 
-    /// Takes memory for the rates and penalties of this many sources, where `services` have any. Changes nothing yet.
+    /// Takes memory for the rates and penalties of this many sources, where `services` have any. Changes nothing
+    /// yet.
     ///
     /// # Errors
     /// There is no memory for so many.
@@ -91,9 +92,9 @@ impl Admission {
         })
     }
 
-    /// Puts the rules of a new table in force. The used part of each burst stays the same part of the new burst; the
-    /// rates of a service that is gone are forgotten, and so are those of all sources if their memory changes its
-    /// size. Bans and penalties stay, and so does what is drained.
+    /// Puts the rules of a new table in force. The used part of each burst stays the same part of the new burst;
+    /// the rates of a service that is gone are forgotten, and so are those of all sources if their memory changes
+    /// its size. Bans and penalties stay, and so does what is drained.
     pub fn serve<'a>(
         &mut self,
         services: impl IntoIterator<Item = (ServiceId, &'a Service)>,

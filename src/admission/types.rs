@@ -13,8 +13,8 @@ use crate::types::{Reason, ServiceId};
 pub struct Client {
     /// The other end of the connection.
     pub peer: Peer,
-    /// Accounting key. A client that is exempt from the limits of sources is counted under its full address, so that it
-    /// does not use up its prefix's quota.
+    /// Accounting key. A client that is exempt from the limits of sources is counted under its full address, so
+    /// that it does not use up its prefix's quota.
     pub source: Source,
     /// The wider network that it is counted under, if the service has limits for networks and it is not exempt from
     /// them.

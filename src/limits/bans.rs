@@ -1,8 +1,8 @@
 //! The networks that the administrator has banned, each for a time or until further notice.
 //!
-//! Admission alone uses this; time is an argument. A look-up costs as many steps as there are different prefix lengths,
-//! whatever the number of networks. Expired bans are removed when another is added or taken back. Only one ban too many
-//! fails.
+//! Admission alone uses this; time is an argument. A look-up costs as many steps as there are different prefix
+//! lengths, whatever the number of networks. Expired bans are removed when another is added or taken back. Only one
+//! ban too many fails.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;

@@ -8,13 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::time::ClockId;
 
 /// Time since some moment in the past. It never goes back, also when the wall clock is set (`CLOCK_MONOTONIC`).
-#[must_use]
 pub(crate) fn monotonic() -> Duration {
     ClockId::CLOCK_MONOTONIC.now().map_or(Duration::ZERO, Duration::from)
 }
 
 /// Time since 1970-01-01 00:00 UTC.
-#[must_use]
 pub(crate) fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -41,7 +39,6 @@ pub(crate) struct CalendarTime {
 }
 
 /// The local time of a moment in seconds since 1970-01-01 00:00 UTC (localtime_r(3)).
-#[must_use]
 pub(crate) fn local_time(unix_seconds: i64) -> CalendarTime {
     // time_t is 64 bits wide on every supported platform but some 32-bit ones.
     #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]

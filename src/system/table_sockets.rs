@@ -1,7 +1,7 @@
 //! The sockets of a new table: opens all that are not open yet, before the table is put in force.
 //!
-//! The server calls [`Dispatcher::open_sockets`] when it prepares a table. A socket that is open already is left as it is,
-//! and if one cannot be opened none is: the error has all that failed.
+//! The server calls [`Dispatcher::open_sockets`] when it prepares a table. A socket that is open already is left as
+//! it is, and if one cannot be opened none is: the error has all that failed.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -15,8 +15,8 @@ use crate::dispatch::listeners::Listeners;
 use crate::net::Endpoint;
 
 impl Dispatcher<System> {
-    /// Opens every socket of the enabled services that is not open yet, or finds it among those that the service manager
-    /// passed.
+    /// Opens every socket of the enabled services that is not open yet, or finds it among those that the service
+    /// manager passed.
     ///
     /// # Errors
     /// All sockets that could not be opened; then none is.

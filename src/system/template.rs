@@ -30,20 +30,20 @@ pub struct HandlerTemplate {
 }
 
 impl HandlerTemplate {
-    /// Prepares the handlers of `service`; `nofile` is the limit on open files that the daemon was started with, `process`
-    /// what it is now. Reads the daemon's own variables that `pass_env` names.
+    /// Prepares the handlers of `service`; `nofile` is the limit on open files that the daemon was started with,
+    /// `process` what it is now. Reads the daemon's own variables that `pass_env` names.
     ///
     /// # Errors
     /// What the service wants of its handlers makes no plan.
     pub fn new(service: &Service, nofile: Nofile, process: &ProcessState) -> Result<Self, PlanError> {
-        let argv = Strings::of(service.program.argv.iter().map(AsRef::as_ref));
+        let argv = Strings::from_list(service.program.argv.iter().map(AsRef::as_ref));
         let plan = ExecPlan::compile(steps_of(service, nofile), process, service.program.path.clone(), argv)?;
         Ok(Self { plan: Rc::new(plan), env: build_environment(service) })
     }
 }
 
-/// The world that the handlers of a service find, as steps of a child. All are named that may differ from the daemon's own
-/// world; the plan knows which of them do.
+/// The world that the handlers of a service find, as steps of a child. All are named that may differ from the
+/// daemon's own world; the plan knows which of them do.
 fn steps_of(service: &Service, nofile: Nofile) -> Vec<ChildStep> {
     let mut wishes = vec![ChildStep::SetUmask(service.umask), ChildStep::ChangeDirectory(service.directory.clone())];
     match service.stderr {
@@ -61,7 +61,8 @@ fn steps_of(service: &Service, nofile: Nofile) -> Vec<ChildStep> {
     wishes
 }
 
-/// The limits of the table, and the limit on open files that the daemon was started with unless the table has another.
+/// The limits of the table, and the limit on open files that the daemon was started with unless the table has
+/// another.
 fn limit_steps(service: &Service, nofile: Nofile) -> Vec<ChildStep> {
     let set = |resource, soft, hard| {
         ChildStep::SetRlimit(Rlimit { resource: resource_number(resource), value: [soft, hard] })

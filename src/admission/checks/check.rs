@@ -1,8 +1,8 @@
 //! What a check is: one condition that a client must meet before a handler is started for it, and all that follows
 //! from it.
 //!
-//! Each file of this folder declares checks as constants of the type [`Check`]; `checks::CHECKS` lists them in order.
-//! A check reads its [`CheckInput`] and changes nothing; it neither allocates nor fails.
+//! Each file of this folder declares checks as constants of the type [`Check`]; `checks::CHECKS` lists them in
+//! order. A check reads its [`CheckInput`] and changes nothing; it neither allocates nor fails.
 
 use std::time::Duration;
 

@@ -1,11 +1,11 @@
 //! The checks of admission, in their order; the first that refuses decides.
 //!
 //! A check is declared in one place of this folder: its reason, its test, its explanation, its scope, whether
-//! `dry_run` lifts it, what a refusal costs the client, and what it means for a listener ([`Check`]). A new check is
-//! one declaration, its line in [`CHECKS`] and the word of its [`Reason`].
+//! `dry_run` lifts it, what a refusal costs the client, and what it means for a listener ([`Check`]). A new check
+//! is one declaration, its line in [`CHECKS`] and the word of its [`Reason`].
 //!
-//! Per-client checks run before shared ones, so a client refused by its own limit learns nothing about the service's
-//! load. Admission alone evaluates checks; a [`Refusal`] tells the dispatcher what follows from it.
+//! Per-client checks run before shared ones, so a client refused by its own limit learns nothing about the
+//! service's load. Admission alone evaluates checks; a [`Refusal`] tells the dispatcher what follows from it.
 
 mod access;
 mod ban;
@@ -57,7 +57,8 @@ pub(super) fn first_refusal(input: &CheckInput<'_>, which: impl Fn(&Check) -> bo
     CHECKS.iter().filter(|check| which(check)).try_for_each(|check| check.evaluate(input))
 }
 
-/// The check that refuses for this reason. None for what is no check: a failed start, a lack of descriptors, a backoff.
+/// The check that refuses for this reason. None for what is no check: a failed start, a lack of descriptors, a
+/// backoff.
 fn check_of(reason: Reason) -> Option<&'static Check> {
     CHECKS.iter().find(|check| check.reason == reason)
 }
@@ -73,8 +74,8 @@ impl Refusal {
         check_of(self.reason)?.penalty
     }
 
-    /// Whether clients wait in the backlog while this refusal is what [`room`](super::Admission::room) says, instead of
-    /// being accepted and refused.
+    /// Whether clients wait in the backlog while this refusal is what [`room`](super::Admission::room) says,
+    /// instead of being accepted and refused.
     pub(crate) fn keeps_backlog(&self, when_full: WhenFull) -> bool {
         match check_of(self.reason).map(|check| check.before_accept) {
             Some(BeforeAccept::AlwaysWait) => true,

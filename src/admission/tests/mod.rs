@@ -205,8 +205,8 @@ fn the_first_no_decides_and_uses_up_nothing_in_all_combinations() {
     }
 }
 
-/// The decision is the first of all questions that is to be answered with no, the explanation names all of them, and
-/// neither has used up anything.
+/// The decision is the first of all questions that is to be answered with no, the explanation names all of them,
+/// and neither has used up anything.
 fn first_no_decides(world: &mut World, no: &dyn Fn(Reason) -> bool) {
     let client = world.client(ADDRESS);
     let before = world.used(&client, NOW);

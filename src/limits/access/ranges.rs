@@ -2,8 +2,8 @@
 
 use super::Rule;
 
-/// The addresses from `first` to `last`, both included. Two networks never overlap in part: one contains the other, or
-/// they share no address.
+/// The addresses from `first` to `last`, both included. Two networks never overlap in part: one contains the other,
+/// or they share no address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Network<T> {
     first: T,
@@ -43,7 +43,8 @@ pub(super) struct Ranges<T> {
 }
 
 impl<T: Address> Ranges<T> {
-    /// Walks the networks from the left to the right, with those open that contain the place: the innermost decides.
+    /// Walks the networks from the left to the right, with those open that contain the place: the innermost
+    /// decides.
     pub(super) fn new(mut networks: Vec<Network<T>>) -> Self {
         // The outer before the inner; of equals, the one that decides first, so that it is the one which is kept.
         networks.sort_by(|a, b| (a.first, b.last, a.rule).cmp(&(b.first, a.last, b.rule)));

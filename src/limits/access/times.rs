@@ -1,9 +1,9 @@
 //! Times of day at which a service is open.
 //!
-//! The week here is the one on the wall: what the local clock shows, as day and minute. Daylight saving needs no rule
-//! of its own. When the clock jumps forward, the minutes that it skips don't happen: a span that lies within them is
-//! not open that day, and one that begins within them is open from the jump on. When it jumps back, minutes happen
-//! twice, and a span that holds them is open both times.
+//! The week here is the one on the wall: what the local clock shows, as day and minute. Daylight saving needs no
+//! rule of its own. When the clock jumps forward, the minutes that it skips don't happen: a span that lies within
+//! them is not open that day, and one that begins within them is open from the jump on. When it jumps back, minutes
+//! happen twice, and a span that holds them is open both times.
 
 const MINUTES_PER_DAY: u16 = 24 * 60;
 
@@ -52,8 +52,8 @@ pub(super) fn is_open_at(spans: &[Span], now: LocalTime) -> bool {
     spans.is_empty() || spans.iter().any(|span| span.contains_time(now))
 }
 
-/// The next time within one of the spans, which may be `now`. None if the spans have no days. The clock may skip that
-/// minute (daylight saving), so ask again then.
+/// The next time within one of the spans, which may be `now`. None if the spans have no days. The clock may skip
+/// that minute (daylight saving), so ask again then.
 pub(super) fn next_opening(spans: &[Span], now: LocalTime) -> Option<LocalTime> {
     if is_open_at(spans, now) {
         return Some(now);

@@ -3,12 +3,12 @@
 //! A handler that crashes or fails, a refusal or a visit to a trap adds a time that the service sets to the debt of
 //! the client's source. A source whose debt exceeds `min` is refused; no debt grows beyond `max`; a debt shrinks by
 //! one second each second. Each time that a source becomes refused again, every event costs it twice as much as
-//! before, until it has had no debt for as long as `max`. A debt holds in the whole daemon, under the address or the
-//! /64 ([`Prefixes::SOURCE`]), whatever the prefixes of a service.
+//! before, until it has had no debt for as long as `max`. A debt holds in the whole daemon, under the address or
+//! the /64 ([`Prefixes::SOURCE`]), whatever the prefixes of a service.
 //!
 //! Admission alone uses this. The memory is of fixed size; when it is full of debtors, the debt that ends first is
-//! forgotten, and counted. Nothing here reads a clock, logs or fails: time is an argument, nanoseconds of the monotonic
-//! clock.
+//! forgotten, and counted. Nothing here reads a clock, logs or fails: time is an argument, nanoseconds of the
+//! monotonic clock.
 
 use std::collections::TryReserveError;
 use std::time::Duration;
@@ -32,8 +32,8 @@ pub enum Cause {
     Trap,
 }
 
-/// The signals that end a process for a fault of its own: those that leave a core dump (signal(7)), except for SIGQUIT,
-/// which somebody has sent. SIGPIPE is none of them: it ends a handler whose client has gone.
+/// The signals that end a process for a fault of its own: those that leave a core dump (signal(7)), except for
+/// SIGQUIT, which somebody has sent. SIGPIPE is none of them: it ends a handler whose client has gone.
 const FAULTS: [i32; 8] = [
     libc::SIGABRT,
     libc::SIGBUS,

@@ -1,16 +1,16 @@
-//! How often clients may connect: the generic cell rate algorithm (ITU-T I.371, annex A, virtual scheduling) without
-//! rounding.
+//! How often clients may connect: the generic cell rate algorithm (ITU-T I.371, annex A, virtual scheduling)
+//! without rounding.
 //!
-//! A [`Rate`] is a rule. What it needs to remember is one time, the *theoretical arrival time* (TAT): in a [`Bucket`]
-//! for a service as a whole, in a table of fixed size ([`Sources`]) for its sources. The table of services makes the
-//! rules; only admission uses them: it evaluates every limit with `check`, and when all admit the client it calls
-//! `commit` for each, so that a client refused by a later check has used up nothing. Nothing here reads a clock, logs
-//! or fails: time is an argument, nanoseconds of the monotonic clock, and any value from 0 to `u64::MAX` is right,
-//! also twice the same.
+//! A [`Rate`] is a rule. What it needs to remember is one time, the *theoretical arrival time* (TAT): in a
+//! [`Bucket`] for a service as a whole, in a table of fixed size ([`Sources`]) for its sources. The table of
+//! services makes the rules; only admission uses them: it evaluates every limit with `check`, and when all admit
+//! the client it calls `commit` for each, so that a client refused by a later check has used up nothing. Nothing
+//! here reads a clock, logs or fails: time is an argument, nanoseconds of the monotonic clock, and any value from 0
+//! to `u64::MAX` is right, also twice the same.
 //!
-//! **Exactness.** A seventh of a second is no whole number of nanoseconds, and rounding it would one day admit one too
-//! many or one too few. But every TAT is a whole number of nanoseconds plus a whole number of `1/events` ns, because
-//! it starts at a clock reading and moves on by steps of `period/events`. So a `Moment` keeps both parts as
+//! **Exactness.** A seventh of a second is no whole number of nanoseconds, and rounding it would one day admit one
+//! too many or one too few. But every TAT is a whole number of nanoseconds plus a whole number of `1/events` ns,
+//! because it starts at a clock reading and moves on by steps of `period/events`. So a `Moment` keeps both parts as
 //! integers, and there is nothing to round. The fraction takes 31 bits and the nanoseconds 65 (a TAT may lie beyond
 //! the last reading of the clock): 96 bits packed.
 //!
@@ -97,15 +97,16 @@ impl Rate {
         Err(RetryAfter(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))))
     }
 
-    /// The TAT after an event at `now`. An event that was not allowed leaves the burst used up and no more, so that it
-    /// costs nothing later.
+    /// The TAT after an event at `now`. An event that was not allowed leaves the burst used up and no more, so that
+    /// it costs nothing later.
     fn tat_after(&self, tat: Moment, now: u64) -> Moment {
         let now = Moment::at(now);
         self.add_moments(tat.max(now), self.step).min(self.add_moments(now, self.capacity))
     }
 
     /// The TAT when this rate becomes `new` at `now`: the same part of the burst is used. Rounded down by less than
-    /// two nanoseconds of the old rate, in the source's favour: a source that had half of the burst left has half left.
+    /// two nanoseconds of the old rate, in the source's favour: a source that had half of the burst left has half
+    /// left.
     fn carry_over(&self, tat: Moment, now: u64, new: &Self) -> Moment {
         let (now, whole) = (u128::from(now), self.capacity.ns_up());
         let debt = tat.ns.saturating_sub(now).min(whole);

@@ -1,16 +1,17 @@
 //! Memory of fixed size for something about each of many sources: a rate, a penalty, a number of connections.
 //!
 //! Two tables, so that a flood over IPv6 forgets nothing about IPv4. Each is set-associative: SipHash with a random
-//! key (std's) gives a source one set in the left half and one in the right, of eight slots each, and its slot is in
-//! either. A new source goes where more slots are idle, on a tie to the left, which spreads sources so evenly that
-//! sets which are meant to be six eighths full hold all of as many sources as the table has entries, but for one in
-//! two million (Vöcking, "How asymmetry helps load balancing", 2003; with a single set it would be one in twenty).
+//! key (std's) gives a source one set in the left half and one in the right, of eight slots each, and its slot is
+//! in either. A new source goes where more slots are idle, on a tie to the left, which spreads sources so evenly
+//! that sets which are meant to be six eighths full hold all of as many sources as the table has entries, but for
+//! one in two million (Vöcking, "How asymmetry helps load balancing", 2003; with a single set it would be one in
+//! twenty).
 //!
 //! When all sixteen are in use, the slot of the least weight is taken. A new source always gets a slot: otherwise a
 //! flood that fills a table would switch a limit off for all other sources.
 //!
-//! Nothing is allocated after the start, and all of it is written then: a machine that hasn't the memory says so before
-//! the first client, not in the middle of a flood.
+//! Nothing is allocated after the start, and all of it is written then: a machine that hasn't the memory says so
+//! before the first client, not in the middle of a flood.
 
 use std::cmp::Ordering;
 use std::collections::TryReserveError;
@@ -70,8 +71,8 @@ pub(crate) struct Slots<S> {
     secret: Secret,
 }
 
-/// The key of the hash. std's hasher hides its key, and an upgrade has to save it: the next program goes on with the
-/// same slots, and must find them.
+/// The key of the hash. std's hasher hides its key, and an upgrade has to save it: the next program goes on with
+/// the same slots, and must find them.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Secret(u64, u64);
 
@@ -140,8 +141,8 @@ impl<S: Slot> Slots<S> {
         Key { source: self.source_bits(source), v6: is_v6(source), number, hash }
     }
 
-    /// The source in 64 bits. That loses nothing but from an IPv6 prefix longer than 64, which is hashed: two of them
-    /// share a slot once in 2^64 pairs, and a client that doesn't know the key can't bring that about.
+    /// The source in 64 bits. That loses nothing but from an IPv6 prefix longer than 64, which is hashed: two of
+    /// them share a slot once in 2^64 pairs, and a client that doesn't know the key can't bring that about.
     fn source_bits(&self, source: Source) -> u64 {
         match source {
             Source::V4(address, length) => u64::from(length) << 32 | u64::from(address.to_bits()),

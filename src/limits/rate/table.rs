@@ -23,8 +23,8 @@ pub struct Change {
 
 /// The rates of sources under any number of limits.
 ///
-/// A limit is a number that the caller gives: the `per_source` and the `per_network` of each service have one each, and
-/// one number has one [`Rate`] until [`change_rates`](Self::change_rates) changes it.
+/// A limit is a number that the caller gives: the `per_source` and the `per_network` of each service have one each,
+/// and one number has one [`Rate`] until [`change_rates`](Self::change_rates) changes it.
 #[derive(Debug)]
 pub struct Sources(Slots<Debt>);
 
@@ -55,8 +55,8 @@ impl Sources {
         debt.set_tat(rate.tat_after(debt.tat(), now));
     }
 
-    /// Changes the rates of limits at `now`; every source keeps the part of its burst that it has used. One pass over
-    /// the tables, whatever the number of changes: some milliseconds for a million entries.
+    /// Changes the rates of limits at `now`; every source keeps the part of its burst that it has used. One pass
+    /// over the tables, whatever the number of changes: some milliseconds for a million entries.
     pub fn change_rates(&mut self, changes: &BTreeMap<u32, Change>, now: u64) {
         if changes.is_empty() {
             return;

@@ -62,7 +62,7 @@ impl Server {
             ChildStep::ChangeDirectory(CString::from(c"/")),
         ];
         let path = CString::new(self.program.path().as_os_str().as_bytes())?;
-        let argv = Strings::of(self.program.command_line(PREFLIGHT_VALUE).iter().map(AsRef::as_ref));
+        let argv = Strings::from_list(self.program.command_line(PREFLIGHT_VALUE).iter().map(AsRef::as_ref));
         let plan = ExecPlan::compile(wishes, self.dispatcher.kernel().state(), path, argv);
         let plan = plan.map_err(|error| io::Error::other(format!("{error:?}")))?;
         let mut slot = SpawnSlot::new()?;

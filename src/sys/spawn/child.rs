@@ -1,5 +1,5 @@
-//! The child's whole life before execve(2), in the daemon's memory: raw system calls, and nothing that could allocate,
-//! lock, panic or touch a variable of the daemon's thread. What it does, and in which order, is its plan's affair.
+//! What a child runs before execve(2), in the daemon's memory: raw system calls, and nothing that could allocate,
+//! lock, panic or touch a variable of the daemon's thread. Its plan says which steps it takes, in which order.
 
 use std::ffi::{c_int, c_long, c_void};
 
@@ -14,10 +14,10 @@ use super::shared::Shared;
 use super::step::{ChildStep, Failure, Rlimit, StderrTo, Step};
 use crate::sys::signals::KERNEL_SIGSET;
 
-/// Where clone(2) lets the child begin.
+/// The function in which clone(2) starts the child.
 pub(super) extern "C" fn child_main(shared: *mut c_void) -> c_int {
-    // SAFETY: `SpawnSlot::spawn` passes a `Shared` that stays where it is until the kernel has said that this process has
-    // left the daemon's memory; until then the daemon changes nothing in it.
+    // SAFETY: `SpawnSlot::spawn` passes a `Shared` that stays where it is until the kernel has said that this
+    // process has left the daemon's memory; until then the daemon changes nothing in it.
     let shared = unsafe { &*shared.cast::<Shared>() };
     // SAFETY: a word that outlives this process. The call can't fail.
     #[cfg(target_env = "musl")]
@@ -34,11 +34,11 @@ pub(super) extern "C" fn child_main(shared: *mut c_void) -> c_int {
 
 enum Never {}
 
-/// Does the steps, and executes the program. Comes back only if one of them fails.
+/// Takes the steps and executes the program. Returns only if one of them fails.
 fn follow_plan(plan: &ExecPlan, shared: &Shared) -> Result<Never, Failure> {
     for step in plan.steps() {
         if let Err(errno) = take_step(step, shared.connection.into()) {
-            // Where securebits forbid this one, `fs.suid_dumpable` is the only guard.
+            // Where securebits forbid this step, `fs.suid_dumpable` is the only guard.
             if *step != ChildStep::KeepCapabilities {
                 return Err(Failure { step: step.kind().reported_as(), errno });
             }
@@ -49,7 +49,7 @@ fn follow_plan(plan: &ExecPlan, shared: &Shared) -> Result<Never, Failure> {
     Err(Failure { step: Step::Exec, errno: result.err().unwrap_or(libc::ENOEXEC) })
 }
 
-/// One step; `errno` if the kernel refuses it.
+/// Takes one step; `errno` if the kernel refuses it.
 fn take_step(step: &ChildStep, connection: c_long) -> Result<(), i32> {
     const LAST: c_long = u32::MAX as c_long;
     const UNSHARE: c_long = libc::CLOSE_RANGE_UNSHARE as c_long;
@@ -88,7 +88,7 @@ fn take_step(step: &ChildStep, connection: c_long) -> Result<(), i32> {
     make_call(number, arguments)
 }
 
-/// One raw system call with up to four arguments.
+/// Makes a raw system call with up to four arguments.
 fn make_call(number: Sysno, [a, b, c, d]: [c_long; 4]) -> Result<(), i32> {
     // SAFETY: every caller above passes what its system call demands: numbers, or addresses of values that live
     // longer than the call.

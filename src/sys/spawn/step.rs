@@ -1,11 +1,12 @@
-//! The steps of a child: what each does ([`ChildStep`]), where it stands among the others ([`StepKind`]), and by which
-//! word its failure is reported ([`Step`]). Data alone; [`super::plan`] puts steps together, `child.rs` does them.
+//! The steps of a child: what each does ([`ChildStep`]), where it stands among the others ([`StepKind`]), and by
+//! which word its failure is reported ([`Step`]). Data alone; [`super::plan`] puts steps together, `child.rs` does
+//! them.
 //!
-//! A new step needs an entry in the list below, an arm in `child.rs`, one in [`super::ProcessState`] if the process may
-//! be in that state already, and a row in SECURITY.md. [`StepKind::UnshareDescriptors`] closes every descriptor above the
-//! connection's, and the daemon keeps its own high: so a descriptor of the daemon (a Landlock ruleset, a control group)
-//! is closed by the second step. A step that needs one opens it in the child by path, or gets it as the child gets the
-//! connection, with a lower number.
+//! A new step needs an entry in the list below, an arm in `child.rs`, one in [`super::ProcessState`] if the process
+//! may be in that state already, and a row in SECURITY.md. [`StepKind::UnshareDescriptors`] closes every descriptor
+//! above the connection's, and the daemon keeps its own high: so a descriptor of the daemon (a Landlock ruleset, a
+//! control group) is closed by the second step. A step that needs one opens it in the child by path, or gets it as
+//! the child gets the connection, with a lower number.
 
 use std::ffi::{CString, c_int};
 
@@ -32,7 +33,6 @@ macro_rules! steps {
 
         impl ChildStep {
             /// Its place among the others.
-            #[must_use]
             pub fn kind(&self) -> StepKind {
                 match self { $(Self::$name { .. } => StepKind::$name,)* }
             }
@@ -43,7 +43,6 @@ macro_rules! steps {
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The step that a failure is reported as.
-            #[must_use]
             pub fn reported_as(self) -> Step {
                 match self { $(Self::$name => Step::$step,)* }
             }
@@ -58,8 +57,8 @@ macro_rules! steps {
 }
 
 steps! {
-    /// Leaves the shared descriptor table with a copy of all up to the connection. The first step: before it the table is
-    /// the daemon's own.
+    /// Leaves the shared descriptor table with a copy of all up to the connection. The first step: before it the
+    /// table is the daemon's own.
     UnshareDescriptors = Descriptors, "close_range(connection + 1, ∞, UNSHARE)",
     /// Sets descriptor 2, before 0 is overwritten, which is /dev/null until then.
     SetStderr(StderrTo) = Descriptors, "dup3(…, 2)",
@@ -87,8 +86,8 @@ steps! {
     SetGroups(Box<[u32]>) = Groups, "setgroups",
     /// Real, effective and saved group id.
     SetGid(u32) = Group, "setresgid",
-    /// Keeps root's capabilities, without effect, until execve(2), so that the new user can't reach the memory that is
-    /// still shared. Where securebits forbid it the child goes on.
+    /// Keeps root's capabilities, without effect, until execve(2), so that the new user can't reach the memory that
+    /// is still shared. Where securebits forbid it the child goes on.
     KeepCapabilities = User, "PR_SET_KEEPCAPS",
     /// Real, effective and saved user id.
     SetUid(u32) = User, "setresuid",

@@ -2,18 +2,22 @@
 
 use proptest::prelude::*;
 
+use super::ChildStep::*;
 use super::*;
 use crate::sys::spawn::{Rlimit, StderrTo, Step};
+
+const NULL_TO_STDERR: ChildStep = SetStderr(StderrTo::Null);
+const CONNECTION_TO_STDERR: ChildStep = SetStderr(StderrTo::Connection);
 
 const SIGNALS: [i32; 2] = [libc::SIGHUP, libc::SIGPIPE];
 
 fn limit(resource: i32, value: [u64; 2]) -> ChildStep {
-    ChildStep::SetRlimit(Rlimit { resource, value })
+    SetRlimit(Rlimit { resource, value })
 }
 
 fn apply(steps: impl IntoIterator<Item = ChildStep>, state: &mut ProcessState) {
     for step in steps {
-        state.change(&step);
+        state.apply_step(&step);
     }
 }
 
@@ -21,16 +25,9 @@ fn apply(steps: impl IntoIterator<Item = ChildStep>, state: &mut ProcessState) {
 fn root() -> ProcessState {
     let mut state = ProcessState::unknown();
     let signals = state.signals().to_vec();
-    let others = signals.into_iter().filter(|signal| !SIGNALS.contains(signal)).map(ChildStep::ResetSignal);
-    let known = [
-        limit(7, [1024, 4096]),
-        ChildStep::SetNice(0),
-        ChildStep::SetUmask(0o022),
-        ChildStep::EnterRoot,
-        ChildStep::SetGroups([].into()),
-        ChildStep::SetGid(0),
-        ChildStep::SetUid(0),
-    ];
+    let others = signals.into_iter().filter(|signal| !SIGNALS.contains(signal)).map(ResetSignal);
+    let known =
+        [limit(7, [1024, 4096]), SetNice(0), SetUmask(0o022), EnterRoot, SetGroups([].into()), SetGid(0), SetUid(0)];
     apply(others.chain(known), &mut state);
     state
 }
@@ -38,7 +35,7 @@ fn root() -> ProcessState {
 /// The same for an ordinary user.
 fn user(uid: u32, gid: u32, groups: &[u32]) -> ProcessState {
     let mut state = root();
-    let own = [ChildStep::SetGroups(groups.into()), ChildStep::SetGid(gid), ChildStep::SetUid(uid)];
+    let own = [SetGroups(groups.into()), SetGid(gid), SetUid(uid)];
     apply(own, &mut state);
     state
 }
@@ -55,7 +52,7 @@ fn beyond_the_frame(wishes: impl Into<Vec<ChildStep>>, process: &ProcessState) -
 }
 
 fn credentials(uid: u32, gid: u32, groups: &[u32]) -> [ChildStep; 3] {
-    [ChildStep::SetGroups(groups.into()), ChildStep::SetGid(gid), ChildStep::SetUid(uid)]
+    [SetGroups(groups.into()), SetGid(gid), SetUid(uid)]
 }
 
 fn path(path: &str) -> CString {
@@ -66,14 +63,14 @@ fn path(path: &str) -> CString {
 fn the_frame_is_what_every_child_needs() {
     let [hup, pipe] = SIGNALS;
     let frame = [
-        ChildStep::UnshareDescriptors,
-        ChildStep::SetStdin,
-        ChildStep::SetStdout,
-        ChildStep::CloseOthers,
-        ChildStep::StartSession,
-        ChildStep::ResetSignal(hup),
-        ChildStep::ResetSignal(pipe),
-        ChildStep::UnblockSignals,
+        UnshareDescriptors,
+        SetStdin,
+        SetStdout,
+        CloseOthers,
+        StartSession,
+        ResetSignal(hup),
+        ResetSignal(pipe),
+        UnblockSignals,
     ];
     assert_eq!(compile([], &root()).unwrap(), frame);
     assert_eq!(compile([], &ProcessState::unknown()).unwrap().len(), frame.len() - 2 + 62, "every signal but two");
@@ -81,13 +78,8 @@ fn the_frame_is_what_every_child_needs() {
 
 #[test]
 fn wishes_that_the_process_has_already_are_not_in_the_plan() {
-    let wishes = [
-        limit(7, [1024, 4096]),
-        ChildStep::SetNice(0),
-        ChildStep::SetUmask(0o022),
-        ChildStep::ChangeRoot(path("/")),
-        ChildStep::ChangeDirectory(path("/")),
-    ];
+    let wishes =
+        [limit(7, [1024, 4096]), SetNice(0), SetUmask(0o022), ChangeRoot(path("/")), ChangeDirectory(path("/"))];
     let with = |who: [ChildStep; 3]| [&wishes[..], &who].concat();
     assert_eq!(beyond_the_frame(with(credentials(0, 0, &[])), &root()), []);
     assert_eq!(beyond_the_frame(with(credentials(0, 0, &[0])), &root()), []);
@@ -95,23 +87,23 @@ fn wishes_that_the_process_has_already_are_not_in_the_plan() {
     // Of a process that is not known nothing is taken for granted but its root, and it may be the superuser.
     let unknown = beyond_the_frame(with(credentials(1000, 0, &[])), &ProcessState::unknown());
     let [groups, gid, uid] = credentials(1000, 0, &[]);
-    let identity = [groups, gid, ChildStep::KeepCapabilities, uid, ChildStep::ForbidDump];
-    assert_eq!(unknown, [&wishes[..3], &[ChildStep::EnterRoot], &identity].concat());
+    let identity = [groups, gid, KeepCapabilities, uid, ForbidDump];
+    assert_eq!(unknown, [&wishes[..3], &[EnterRoot], &identity].concat());
 }
 
 #[test]
 fn each_wish_that_differs_is_in_the_plan() {
     for wish in [
-        ChildStep::SetStderr(StderrTo::Connection),
-        ChildStep::SetStderr(StderrTo::Null),
+        CONNECTION_TO_STDERR,
+        NULL_TO_STDERR,
         limit(7, [1023, 4096]),
         limit(7, [1024, 4095]),
         limit(8, [1024, 4096]),
-        ChildStep::SetNice(1),
-        ChildStep::SetUmask(0),
-        ChildStep::ChangeDirectory(path("/.")),
-        ChildStep::SetGroups([4].into()),
-        ChildStep::SetGid(1),
+        SetNice(1),
+        SetUmask(0),
+        ChangeDirectory(path("/.")),
+        SetGroups([4].into()),
+        SetGid(1),
     ] {
         assert_eq!(beyond_the_frame([wish.clone()], &root()), [wish]);
     }
@@ -119,17 +111,11 @@ fn each_wish_that_differs_is_in_the_plan() {
 
 #[test]
 fn who_becomes_another_is_kept_off_the_daemons_memory() {
-    let expected = [
-        ChildStep::SetGroups([].into()),
-        ChildStep::SetGid(65534),
-        ChildStep::KeepCapabilities,
-        ChildStep::SetUid(65534),
-        ChildStep::ForbidDump,
-    ];
+    let expected = [SetGroups([].into()), SetGid(65534), KeepCapabilities, SetUid(65534), ForbidDump];
     assert_eq!(
         beyond_the_frame(credentials(65534, 65534, &[]), &{
             let mut root = root();
-            root.change(&ChildStep::SetGroups([0].into()));
+            root.apply_step(&SetGroups([0].into()));
             root
         }),
         expected
@@ -142,34 +128,34 @@ fn who_becomes_another_is_kept_off_the_daemons_memory() {
 fn rights_beyond_the_wish_are_always_given_up() {
     let with_groups = |groups: &[u32]| user(1000, 100, groups);
     let has = |process: &ProcessState, wish: &[ChildStep]| beyond_the_frame(wish, process);
-    assert_eq!(has(&with_groups(&[4, 5]), &credentials(1000, 100, &[4])), [ChildStep::SetGroups([4].into())]);
-    assert_eq!(has(&with_groups(&[100]), &credentials(1000, 100, &[])), [ChildStep::SetGroups([].into())]);
-    assert_eq!(has(&with_groups(&[]), &credentials(1000, 101, &[])), [ChildStep::SetGid(101)]);
-    assert_eq!(has(&with_groups(&[]), &credentials(1001, 100, &[])), [ChildStep::SetUid(1001)]);
+    assert_eq!(has(&with_groups(&[4, 5]), &credentials(1000, 100, &[4])), [SetGroups([4].into())]);
+    assert_eq!(has(&with_groups(&[100]), &credentials(1000, 100, &[])), [SetGroups([].into())]);
+    assert_eq!(has(&with_groups(&[]), &credentials(1000, 101, &[])), [SetGid(101)]);
+    assert_eq!(has(&with_groups(&[]), &credentials(1001, 100, &[])), [SetUid(1001)]);
 }
 
 #[test]
 fn a_new_root_is_entered_and_then_its_directory() {
-    let (root_path, directory) = (ChildStep::ChangeRoot(path("/srv")), ChildStep::ChangeDirectory(path("/inner")));
+    let (root_path, directory) = (ChangeRoot(path("/srv")), ChangeDirectory(path("/inner")));
     let plan = beyond_the_frame([directory.clone(), root_path.clone()], &root());
-    assert_eq!(plan, [root_path.clone(), ChildStep::EnterRoot, directory]);
+    assert_eq!(plan, [root_path.clone(), EnterRoot, directory]);
     assert_eq!(
         plan.iter().map(|step| step.kind().reported_as()).collect::<Vec<_>>(),
         [Step::Chroot, Step::Chroot, Step::Directory]
     );
-    let plan = beyond_the_frame([ChildStep::ChangeDirectory(path("/")), root_path.clone()], &root());
-    assert_eq!(plan, [root_path, ChildStep::EnterRoot], "it is there already");
+    let plan = beyond_the_frame([ChangeDirectory(path("/")), root_path.clone()], &root());
+    assert_eq!(plan, [root_path, EnterRoot], "it is there already");
 }
 
 #[test]
 fn what_contradicts_itself_is_no_plan() {
     let limit = |soft| limit(7, [soft, 4096]);
     for (wishes, kind) in [
-        (vec![ChildStep::SetUid(1), ChildStep::SetUid(1)], StepKind::SetUid),
-        (vec![ChildStep::SetStderr(StderrTo::Null), ChildStep::SetStderr(StderrTo::Connection)], StepKind::SetStderr),
+        (vec![SetUid(1), SetUid(1)], StepKind::SetUid),
+        (vec![NULL_TO_STDERR, CONNECTION_TO_STDERR], StepKind::SetStderr),
         (vec![limit(1), limit(2)], StepKind::SetRlimit),
-        (vec![ChildStep::SetStdin], StepKind::SetStdin),
-        (vec![ChildStep::ResetSignal(libc::SIGHUP)], StepKind::ResetSignal),
+        (vec![SetStdin], StepKind::SetStdin),
+        (vec![ResetSignal(libc::SIGHUP)], StepKind::ResetSignal),
     ] {
         assert_eq!(compile(wishes, &root()), Err(PlanError::Repeated(kind)));
     }
@@ -178,13 +164,13 @@ fn what_contradicts_itself_is_no_plan() {
 #[test]
 fn what_a_plan_needs_is_missed() {
     let whole = compile(credentials(1, 1, &[1]), &root()).unwrap();
-    let whole: Vec<_> = [whole, vec![ChildStep::ChangeRoot(path("/srv")), ChildStep::EnterRoot]].concat();
+    let whole: Vec<_> = [whole, vec![ChangeRoot(path("/srv")), EnterRoot]].concat();
     let sorted = |without: StepKind| {
         let mut steps: Vec<_> = whole.iter().filter(|step| step.kind() != without).cloned().collect();
         steps.sort_by_key(ChildStep::kind);
         steps
     };
-    for kind in NEEDED.into_iter().chain(TOGETHER.map(|(_, other)| other)) {
+    for kind in FRAME.map(|step| step.kind()).into_iter().chain(TOGETHER.map(|(_, other)| other)) {
         assert_eq!(check_order(&sorted(kind)), Err(PlanError::Missing(kind)));
     }
     for kind in [StepKind::SetGroups, StepKind::SetGid, StepKind::ResetSignal] {
@@ -212,16 +198,16 @@ fn any_wish() -> impl Strategy<Value = ChildStep> {
     let name = prop_oneof![Just("/"), Just("/srv"), Just("/srv/inner")];
     let groups = proptest::collection::vec(0..3_u32, 0..3);
     prop_oneof![
-        Just(ChildStep::SetStderr(StderrTo::Null)),
-        Just(ChildStep::SetStderr(StderrTo::Connection)),
+        Just(NULL_TO_STDERR),
+        Just(CONNECTION_TO_STDERR),
         (0..4, 0..2_u64).prop_map(|(resource, soft)| limit(resource, [soft, 2])),
-        (0..2).prop_map(ChildStep::SetNice),
-        (0..2_u32).prop_map(ChildStep::SetUmask),
-        name.clone().prop_map(|name| ChildStep::ChangeRoot(path(name))),
-        name.prop_map(|name| ChildStep::ChangeDirectory(path(name))),
-        groups.prop_map(|groups| ChildStep::SetGroups(groups.into())),
-        (0..2_u32).prop_map(ChildStep::SetGid),
-        (0..2_u32).prop_map(ChildStep::SetUid),
+        (0..2).prop_map(SetNice),
+        (0..2_u32).prop_map(SetUmask),
+        name.clone().prop_map(|name| ChangeRoot(path(name))),
+        name.prop_map(|name| ChangeDirectory(path(name))),
+        groups.prop_map(|groups| SetGroups(groups.into())),
+        (0..2_u32).prop_map(SetGid),
+        (0..2_u32).prop_map(SetUid),
     ]
 }
 
@@ -250,10 +236,10 @@ fn any_process() -> impl Strategy<Value = ProcessState> {
 /// What a process is after these steps; that it is in its own group goes without saying.
 fn outcome(steps: &[ChildStep], process: &ProcessState) -> ProcessState {
     let mut state = process.clone();
-    let gid = steps.iter().find_map(|step| if let ChildStep::SetGid(gid) = step { Some(*gid) } else { None });
+    let gid = steps.iter().find_map(|step| if let SetGid(gid) = step { Some(*gid) } else { None });
     for step in steps {
         match step {
-            ChildStep::SetGroups(groups) if state.is_in_groups(groups, gid) => {}
+            SetGroups(groups) if state.is_in_groups(groups, gid) => {}
             step => apply([step.clone()], &mut state),
         }
     }
@@ -266,8 +252,8 @@ proptest! {
         let steps = compile(wishes, &process).unwrap();
         prop_assert!(steps.is_sorted_by_key(ChildStep::kind));
         prop_assert_eq!(check_order(&steps), Ok(()));
-        prop_assert_eq!(&steps[0], &ChildStep::UnshareDescriptors);
-        prop_assert_eq!(steps.last(), Some(&ChildStep::UnblockSignals));
+        prop_assert_eq!(&steps[0], &UnshareDescriptors);
+        prop_assert_eq!(steps.last(), Some(&UnblockSignals));
     }
 
     #[test]
@@ -288,7 +274,7 @@ proptest! {
     fn the_order_of_wishes_means_nothing(wishes in any_wishes(), process in any_process(), turn in 0..16_usize) {
         let mut turned = wishes.clone();
         turned.rotate_left(turn % wishes.len().max(1));
-        let differ = |step: &ChildStep| if let ChildStep::SetRlimit(limit) = step { limit.resource } else { -1 };
+        let differ = |step: &ChildStep| if let SetRlimit(limit) = step { limit.resource } else { -1 };
         let canonical = |wishes| {
             let mut steps = compile(wishes, &process).unwrap();
             steps.sort_by_key(|step| (step.kind(), differ(step)));
@@ -310,7 +296,7 @@ proptest! {
         let stays = |step: &ChildStep| {
             let descriptors = step.kind() == StepKind::SetStderr;
             // These mean a directory by a path, which may be another by then.
-            let path = matches!(step, ChildStep::ChangeRoot(_) | ChildStep::ChangeDirectory(_) | ChildStep::EnterRoot);
+            let path = matches!(step, ChangeRoot(_) | ChangeDirectory(_) | EnterRoot);
             !descriptors && !path && step.kind() != StepKind::ResetSignal
         };
         let again: Vec<_> = beyond_the_frame(wishes, &after).into_iter().filter(stays).collect();
