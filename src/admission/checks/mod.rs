@@ -8,17 +8,14 @@
 //! service's load. Admission alone evaluates checks; a [`Refusal`] tells the dispatcher what follows from it.
 
 mod access;
-mod ban;
 mod check;
 mod daemon;
-mod drained;
-mod load;
+mod orders;
 mod penalty;
 mod service;
 mod source;
 mod text;
 mod times;
-mod trap;
 
 pub(super) use check::{BeforeAccept, Check, CheckInput};
 pub(super) use daemon::is_daemon_full;
@@ -33,12 +30,12 @@ use check::{Pause, Scope};
 
 /// All checks, in order.
 pub(super) static CHECKS: [Check; 14] = [
-    drained::DRAINED,
+    orders::DRAINED,
     access::ACCESS,
     times::TIMES,
-    ban::BAN,
+    orders::BAN,
     penalty::PENALTY,
-    trap::TRAP,
+    penalty::TRAP,
     source::SOURCE_INSTANCES,
     source::SOURCE_RATE,
     source::NETWORK_INSTANCES,
@@ -46,7 +43,7 @@ pub(super) static CHECKS: [Check; 14] = [
     service::SERVICE_RATE,
     service::SERVICE_INSTANCES,
     daemon::DAEMON_INSTANCES,
-    load::LOAD,
+    daemon::LOAD,
 ];
 
 /// The first refusal of all those checks that `which` selects.

@@ -1,11 +1,11 @@
-//! Is the client's source free of penalties, or exempt from them?
+//! Is the client's source free of penalties, or exempt from them? Is the service more than a trap?
 //!
-//! Refusing a penalised client must not add to its penalty.
+//! Refusing a penalised client must not add to its penalty. A trap without a program refuses and charges all clients.
 
-use super::check::{Check, CheckInput, Scope, TestResult};
+use super::check::{Check, CheckInput, Scope, TestResult, refuse_if};
 use super::text::with_origin;
 use crate::config::{Service, duration_text};
-use crate::limits::penalty;
+use crate::limits::penalty::{self, Cause};
 use crate::types::Reason;
 
 pub(super) const PENALTY: Check = Check::new(Reason::Penalty, Scope::Client, test_penalty, explain_penalty);
@@ -30,5 +30,20 @@ fn explain_penalty(input: &CheckInput<'_>, service: &Service) -> String {
             let (left, times) = (duration_text(found.left), found.times);
             format!("{source} is penalised for another {left}; time number {times}")
         }
+    }
+}
+
+pub(super) const TRAP: Check =
+    Check { penalty: Some(Cause::Trap), ..Check::new(Reason::Trap, Scope::Service, test_trap, explain_trap) };
+
+fn test_trap(input: &CheckInput<'_>) -> TestResult {
+    refuse_if(input.rules.is_bare_trap)
+}
+
+fn explain_trap(input: &CheckInput<'_>, service: &Service) -> String {
+    if input.rules.is_bare_trap {
+        with_origin(service, "a trap, which serves nobody", "penalties.trap")
+    } else {
+        "not a trap".to_owned()
     }
 }

@@ -1,10 +1,25 @@
-//! Has the administrator banned a network that the client's address is in?
+//! Has the administrator drained the service, or banned a network that the client's address is in?
 
-use super::check::{Check, CheckInput, Scope, TestResult};
+use super::check::{Check, CheckInput, Pause, Scope, TestResult, refuse_if};
 use super::text::NOT_FOR_UNIX_SOCKETS;
 use crate::config::{Service, duration_text};
 use crate::net::Peer;
 use crate::types::Reason;
+
+pub(super) const DRAINED: Check = Check {
+    enforced_in_dry_run: true,
+    pause: Pause::UntilEvent,
+    ..Check::new(Reason::Drained, Scope::Service, test_drained, explain_drained)
+};
+
+fn test_drained(input: &CheckInput<'_>) -> TestResult {
+    refuse_if(input.admission.is_drained(input.service))
+}
+
+fn explain_drained(input: &CheckInput<'_>, _: &Service) -> String {
+    let drained = input.admission.is_drained(input.service);
+    if drained { "drained by the administrator" } else { "not drained" }.to_owned()
+}
 
 pub(super) const BAN: Check =
     Check { enforced_in_dry_run: true, ..Check::new(Reason::Ban, Scope::Client, test_ban, explain_ban) };
