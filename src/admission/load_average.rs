@@ -50,7 +50,7 @@ impl LoadAverage {
         .ok()
     }
 
-    /// What went wrong, once.
+    /// The error, once.
     pub(super) fn take_complaint(&mut self) -> Option<String> {
         self.complaint.take()
     }

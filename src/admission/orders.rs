@@ -21,7 +21,7 @@ pub(crate) struct Blocked {
     pub network: IpNet,
     /// The end on the monotonic clock; none if it is blocked until further notice.
     pub until: Option<Duration>,
-    /// By the administrator's ban. Otherwise by a penalty, from which a service may exempt clients.
+    /// The administrator has banned it. Otherwise it has a penalty, from which a service may exempt clients.
     pub banned: bool,
 }
 

@@ -83,7 +83,7 @@ impl Rules {
         }
     }
 
-    /// What becomes of the rates of sources when `new` takes the place of these rules.
+    /// The changes of the rates of sources when `new` replaces these rules.
     pub(super) fn rate_changes(&self, new: Option<&Self>) -> impl Iterator<Item = (u32, Change)> {
         let source = (Some(&self.source), new.map(|new| &new.source));
         let network = (self.network.as_ref(), new.and_then(|new| new.network.as_ref()));
@@ -129,7 +129,7 @@ impl Rules {
         !self.dry_run && !self.penalties.exempt.iter().any(overlaps)
     }
 
-    /// What this client is charged for an event.
+    /// The charge of this client for an event.
     pub(super) fn charge_for(&self, cause: Cause, peer: &Peer) -> Option<Charge> {
         self.penalties.charge(cause).filter(|_| !self.is_exempt_from_penalties(peer))
     }

@@ -45,7 +45,7 @@ pub struct Prepared {
 pub(super) const NO_SOURCES: PerFamily<u32> = PerFamily { ipv4: 0, ipv6: 0 };
 
 impl Admission {
-    /// Without rules, so without services.
+    /// Admission without rules, hence without services.
     ///
     /// # Errors
     /// There is no memory.

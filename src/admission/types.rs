@@ -26,7 +26,7 @@ impl Client {
     /// The client of a lent socket, which only its handler will know.
     pub const NOBODY: Self = Self { peer: Peer::Unknown, source: Source::Unknown, network: None, exempt: true };
 
-    /// What the ledger counts its handler under.
+    /// The place of its handler in the ledger.
     pub(crate) fn place(&self, service: ServiceId) -> Place {
         Place { service, source: self.source, network: self.network }
     }
@@ -47,7 +47,7 @@ impl From<Reason> for Refusal {
     }
 }
 
-/// What becomes of a client.
+/// The decision about a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Serve it.

@@ -138,7 +138,7 @@ mod tests {
         (0..5).for_each(|_| meter.note_arrival(ids[0], v4(2), at(600)));
         assert_eq!(meter.peak_of(ids[0]), Some(PeakRate { source: v4(2), connections: 5 }));
         (0..5).for_each(|_| meter.note_arrival(ids[0], v4(3), at(600)));
-        assert_eq!(meter.peak_of(ids[0]).unwrap().source, v4(2), "who came as often later is not named");
+        assert_eq!(meter.peak_of(ids[0]).unwrap().source, v4(2), "a source that came as often later is not named");
         meter.retain_services(|id| id == ids[1]);
         assert_eq!((meter.peak_of(ids[0]), meter.peak_of(ids[1]).is_some()), (None, true));
     }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_that_comes_once_does_not_hide_the_one_who_comes_often() {
+    fn a_crowd_that_comes_once_does_not_hide_a_frequent_source() {
         let (mut meter, id) = (Meter::new().unwrap(), Ledger::default().list(["one"])[0]);
         for crowd in 0..100_000 {
             meter.note_arrival(id, v4(1_000 + crowd), at(1));

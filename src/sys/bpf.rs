@@ -13,7 +13,7 @@ use libc::{c_int, sock_filter, sock_fprog};
 /// The largest number of instructions in a program (`BPF_MAXINSNS`).
 pub(crate) const INSTRUCTIONS_MAX: usize = 4096;
 
-/// One instruction. Those that can be made here read the packet or give a verdict; none writes anything.
+/// One instruction. The constructors make instructions that read the packet or give a verdict; none writes.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct Instruction(sock_filter);

@@ -20,21 +20,18 @@ pub(crate) fn wall() -> Duration {
 /// A moment in this machine's time zone, daylight saving time included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CalendarTime {
-    /// Year of the common era.
     pub(crate) year: i32,
-    /// Month, 1 to 12.
+    /// 1 to 12.
     pub(crate) month: u8,
-    /// Day of the month, 1 to 31.
+    /// 1 to 31.
     pub(crate) day: u8,
-    /// Hour, 0 to 23.
     pub(crate) hour: u8,
-    /// Minute, 0 to 59.
     pub(crate) minute: u8,
-    /// Second, 0 to 60 because of leap seconds.
+    /// 0 to 60, because of leap seconds.
     pub(crate) second: u8,
-    /// Day of the week, where 0 is Sunday.
+    /// 0 is Sunday.
     pub(crate) weekday: u8,
-    /// Offset from UTC, positive in the east.
+    /// Positive in the east.
     pub(crate) utc_offset_seconds: i32,
 }
 

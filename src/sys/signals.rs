@@ -16,15 +16,15 @@ use nix::sys::signal::{SigSet, Signal};
 /// The signals that have arrived and that the daemon has not acted on yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PendingSignals {
-    /// SIGHUP asks for a reload.
+    /// SIGHUP.
     pub(crate) reload: bool,
-    /// SIGTERM or SIGINT asks to stop and to leave the handlers alone. The signal's name.
+    /// The name of SIGTERM or SIGINT: the daemon stops and leaves its handlers alone.
     pub(crate) stop: Option<&'static str>,
-    /// SIGQUIT asks to stop and to end the handlers.
+    /// SIGQUIT: the daemon stops and ends its handlers.
     pub(crate) quit: bool,
-    /// SIGUSR2 asks for an upgrade to the program on disk.
+    /// SIGUSR2: an upgrade to the program on disk.
     pub(crate) upgrade: bool,
-    /// SIGUSR1 asks for the status in the log.
+    /// SIGUSR1: the status in the log.
     pub(crate) status: bool,
     /// SIGCHLD, which is caught by process 1 alone: some child has ended.
     pub(crate) child: bool,
@@ -105,7 +105,7 @@ impl Signals {
         pending
     }
 
-    /// Has a signal arrived that [`Signals::take_pending`] has not taken yet?
+    /// Whether a signal has arrived that [`Signals::take_pending`] has not taken yet.
     pub(crate) fn any_pending(&self) -> bool {
         self.flags.iter().any(|(_, flag)| flag.load(Ordering::SeqCst))
     }

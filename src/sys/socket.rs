@@ -166,7 +166,7 @@ impl QueuedInput {
         Some(connections.or_else(|| peek_datagram(socket)).unwrap_or(Self::Unspecified))
     }
 
-    /// Is everything of `before` still queued, as far as the kernel tells?
+    /// Whether everything of `before` is still queued, as far as the kernel tells.
     pub fn still_holds(&self, before: &Self) -> bool {
         match (self, before) {
             (Self::Connections(now), Self::Connections(before)) => now >= before,

@@ -47,7 +47,7 @@ pub struct ListenerSocket<D = Inheritable, F = SocketFile> {
     file: Option<F>,
     /// The options that are set now.
     options: SocketOptions,
-    /// May accepted connections inherit a packet filter from it?
+    /// Accepted connections may inherit a packet filter from it.
     pub(super) filtered: bool,
 }
 

@@ -1,7 +1,8 @@
-//! What all handlers of a service have in common, and the variables that each is told of its connection.
+//! The steps and the environment of handlers: the part that all handlers of a service share, and that of a
+//! connection.
 //!
-//! What does not depend on the connection is prepared when a table comes into force ([`HandlerTemplate`]); for each
-//! connection only a few variables are written into a buffer that is used again. Nothing here fails.
+//! The server makes a [`HandlerTemplate`] when a table comes into force; each connection only adds a few variables
+//! to a buffer that is used again. Only a template without a plan fails.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -34,7 +35,7 @@ impl HandlerTemplate {
     /// `process` what it is now. Reads the daemon's own variables that `pass_env` names.
     ///
     /// # Errors
-    /// What the service wants of its handlers makes no plan.
+    /// The settings of the service make no plan.
     pub fn new(service: &Service, nofile: Nofile, process: &ProcessState) -> Result<Self, PlanError> {
         let argv = Strings::from_list(service.program.argv.iter().map(AsRef::as_ref));
         let plan = ExecPlan::compile(steps_of(service, nofile), process, service.program.path.clone(), argv)?;
@@ -42,8 +43,7 @@ impl HandlerTemplate {
     }
 }
 
-/// The world that the handlers of a service find, as steps of a child. All are named that may differ from the
-/// daemon's own world; the plan knows which of them do.
+/// The steps that the service wants of its handlers. The plan leaves out those that would change nothing.
 fn steps_of(service: &Service, nofile: Nofile) -> Vec<ChildStep> {
     let mut wishes = vec![ChildStep::SetUmask(service.umask), ChildStep::ChangeDirectory(service.directory.clone())];
     match service.stderr {
@@ -156,7 +156,7 @@ fn set_variable(bytes: &mut Vec<u8>, name: &str, value: impl Display) {
     // Writing to a vector can't fail.
     let _ = write!(bytes, "{name}={value}");
     if bytes[begin..].contains(&0) {
-        // What follows the NUL would be another variable, of the client's choice. No kernel gives such a path.
+        // A NUL would begin another variable, of the client's choice. No kernel gives such a path.
         bytes.truncate(begin);
     } else {
         bytes.push(0);

@@ -1,4 +1,4 @@
-//! Do `allow` and `deny` accept the client's address?
+//! Passes if `allow` and `deny` accept the client's address.
 
 use ipnet::IpNet;
 

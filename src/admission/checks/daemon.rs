@@ -1,5 +1,5 @@
-//! Does the daemon have a handler left, by `daemon.instances`? Is the load average below `max_load`? Where it can't be
-//! read, the check passes.
+//! Pass if the daemon has a handler left, by `daemon.instances`, and if the load average is below `max_load` or
+//! can't be read.
 
 use super::check::{BeforeAccept, Check, CheckInput, Pause, Scope, TestResult, refuse_if};
 use super::text::{NO_LIMIT, with_origin};

@@ -47,9 +47,6 @@ pub(super) static CHECKS: [Check; 14] = [
 ];
 
 /// The first refusal of all those checks that `which` selects.
-///
-/// # Errors
-/// That refusal.
 pub(super) fn first_refusal(input: &CheckInput<'_>, which: impl Fn(&Check) -> bool) -> Result<(), Refusal> {
     CHECKS.iter().filter(|check| which(check)).try_for_each(|check| check.evaluate(input))
 }
@@ -66,7 +63,7 @@ impl Refusal {
         check_of(self.reason).is_some_and(|check| check.scope == Scope::Client)
     }
 
-    /// What the refused client may be charged for.
+    /// The event that the refused client may be charged for.
     pub(crate) fn penalty(&self) -> Option<Cause> {
         check_of(self.reason)?.penalty
     }

@@ -1,4 +1,5 @@
-//! Has the administrator drained the service, or banned a network that the client's address is in?
+//! Pass if the administrator has neither drained the service nor banned a network that contains the client's
+//! address.
 
 use super::check::{Check, CheckInput, Pause, Scope, TestResult, refuse_if};
 use super::text::NOT_FOR_UNIX_SOCKETS;

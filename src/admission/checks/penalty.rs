@@ -1,6 +1,7 @@
-//! Is the client's source free of penalties, or exempt from them? Is the service more than a trap?
+//! Pass if the client's source has no penalty or is exempt, and if the service is more than a trap.
 //!
-//! Refusing a penalised client must not add to its penalty. A trap without a program refuses and charges all clients.
+//! Refusing a penalised client must not add to its penalty. A trap without a program refuses and charges all
+//! clients.
 
 use super::check::{Check, CheckInput, Scope, TestResult, refuse_if};
 use super::text::with_origin;

@@ -1,4 +1,4 @@
-//! Does the service have an admission and a handler left, by its own `rate` and `instances`?
+//! Pass if the service has an admission and a handler left, by its own `rate` and `instances`.
 
 use super::check::{BeforeAccept, Check, CheckInput, Pause, Scope, TestResult, refuse_if};
 use super::text::{instances_text, limit_with_origin};

@@ -1,5 +1,5 @@
-//! Does the client's source have a handler and an admission left in this service, by `per_source`? Does its wider
-//! network, by `per_network`?
+//! Pass if the client's source has a handler and an admission left in this service, by `per_source`, and its wider
+//! network, by `per_network`.
 
 use super::check::{Check, CheckInput, Scope, TestResult, refuse_if};
 use super::text::{NO_LIMIT, instances_text, limit_with_origin, with_origin};

@@ -1,4 +1,4 @@
-//! Is the service open at this time of day, by `times`?
+//! Passes if the service is open at this time of day, by `times`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::limits::access::LocalTime;
 use crate::sys::clock;
 use crate::types::Reason;
 
-/// A listener is paused for at most this long until its service opens: the wall clock may be set.
+/// The longest pause of a listener until its service opens: the wall clock may be set.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 const SECONDS_PER_MINUTE: u64 = 60;

@@ -51,7 +51,7 @@ fn an_explanation_names_rules_numbers_and_places() {
 }
 
 #[test]
-fn an_explanation_says_what_is_so_when_it_is_not_as_usual() {
+fn explanations_of_unusual_states() {
     let mut world = World::new("allow: 192.0.2.0/24, penalties: { trap: 1h }, instances: 3");
     let rule = |world: &mut World, peer, question| answer(&world.explain(peer), question).1;
     assert!(rule(&mut world, peer("198.51.100.1"), Reason::Access).starts_with("in no network of allow (/"));

@@ -90,7 +90,7 @@ impl World {
         self.admission.decide(&self.ledger, self.id, &client, now)
     }
 
-    /// Lets a client in whose handler lives on, if admission has nothing against it.
+    /// Admits a client whose handler lives on, unless admission refuses it.
     fn arrive(&mut self, address: &str, now: Now) -> Result<(), Reason> {
         match self.decide(address, now) {
             Decision::Admit => {
@@ -108,7 +108,7 @@ impl World {
         (0..).find_map(|count| Some((count, self.arrive(address, now).err()?))).unwrap()
     }
 
-    /// What has been used up of the rates of the service, of a source and of its network.
+    /// The used part of the rates of the service, of a source and of its network.
     fn used(&self, client: &Client, now: Now) -> (Bucket, [Result<(), RetryAfter>; 2]) {
         let rules = &self.admission.services[&self.id];
         let probe = Rate::new(1, HOUR, 1).unwrap();
@@ -119,7 +119,7 @@ impl World {
 }
 
 /// Keys of a service and the `instances` of the daemon with which just these questions are answered with no, for a
-/// client who has one handler and has come once.
+/// client that has one handler and has come once.
 fn saying_no(to: impl Fn(Reason) -> bool) -> (String, u32) {
     let one_or_two = |reason| if to(reason) { 1 } else { 2 };
     let keys = format!(
@@ -160,7 +160,7 @@ fn load_of_five() -> (tempfile::TempDir, LoadAverage) {
     (folder, LoadAverage::in_file(file))
 }
 
-/// Is this question's bit set?
+/// Whether the bit of this question is set.
 fn bit(questions: &[Reason], combination: u32, reason: Reason) -> bool {
     questions.iter().position(|one| *one == reason).is_some_and(|bit| combination >> bit & 1 == 1)
 }
@@ -219,7 +219,7 @@ fn first_no_decides(world: &mut World, no: &dyn Fn(Reason) -> bool) {
 }
 
 #[test]
-fn who_is_let_in_has_used_up_a_share_of_every_rate() {
+fn an_admitted_client_has_used_up_a_share_of_every_rate() {
     let (_folder, load) = load_of_five();
     let mut world = world_saying_no(|_| false, &load);
     let client = world.client(ADDRESS);
@@ -231,7 +231,7 @@ fn who_is_let_in_has_used_up_a_share_of_every_rate() {
 }
 
 #[test]
-fn before_a_client_is_accepted_only_what_is_shared_is_asked() {
+fn only_shared_checks_are_made_before_accept() {
     let (_folder, load) = load_of_five();
     for (number, question) in BY_TABLE.into_iter().enumerate() {
         let mut world = world_saying_no(|reason| reason == question, &load);
@@ -244,7 +244,7 @@ fn before_a_client_is_accepted_only_what_is_shared_is_asked() {
 }
 
 #[test]
-fn a_dry_run_says_no_and_lets_in_but_for_the_daemon_as_a_whole() {
+fn a_dry_run_reports_and_admits_except_at_the_limit_of_the_daemon() {
     let (_folder, load) = load_of_five();
     for question in BY_TABLE {
         let (keys, daemon_instances) = saying_no(|reason| reason == question);
@@ -262,7 +262,7 @@ fn a_dry_run_says_no_and_lets_in_but_for_the_daemon_as_a_whole() {
 }
 
 #[test]
-fn who_is_told_no_is_told_when_it_will_be_yes() {
+fn a_refusal_tells_the_time_until_the_check_passes() {
     let mut world = World::new("rate: 1/h, burst: 1, per_source: { rate: 2/h, burst: 1 }, instances: unlimited");
     assert_eq!(world.arrive("192.0.2.1", NOW), Ok(()));
     assert_eq!(world.decide("192.0.2.1", NOW), no(Reason::SourceRate, Some(HOUR / 2)));
@@ -337,7 +337,7 @@ fn a_reload_keeps_the_part_of_each_burst_that_is_used() {
 }
 
 #[test]
-fn what_was_owed_to_a_service_that_is_gone_is_forgotten() {
+fn the_rates_of_a_removed_service_are_forgotten() {
     let mut world = World::new("per_source: { rate: 1/h }");
     assert_eq!(world.admitted("192.0.2.1", NOW), (1, Reason::SourceRate));
     let table = table_of("per_source: { rate: 1/h }");
@@ -396,7 +396,7 @@ fn no(reason: Reason, retry: Option<Duration>) -> Decision {
 }
 
 #[test]
-fn the_peak_counts_everybody_who_comes_and_goes_to_the_next_program() {
+fn the_peak_counts_refused_clients_and_is_saved_by_an_upgrade() {
     let mut world = World::new("deny: 192.0.2.0/24");
     assert_eq!(world.admission.peak_rate(world.id), None);
     let client = world.client("192.0.2.1");

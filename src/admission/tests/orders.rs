@@ -40,7 +40,7 @@ fn a_ban_of_mapped_addresses_is_one_of_ipv4_and_none_holds_for_local_users() {
 }
 
 #[test]
-fn a_dry_run_lets_in_whom_a_penalty_refuses_and_not_whom_a_ban_does() {
+fn a_dry_run_lifts_penalties_and_no_bans() {
     let mut world = World::new("dry_run: true, penalties: { exit: 1h }");
     assert_eq!(world.admission.charge(world.id, &peer(ADDRESS), Cause::Exit, NOW), None, "it would hold elsewhere");
     world.reload("penalties: { exit: 1h }", 1000, NOW);
@@ -87,7 +87,7 @@ fn a_penalty_holds_for_the_source_in_every_service_and_not_for_the_exempt() {
 fn penalties_are_kept_when_their_service_goes_and_when_the_memory_changes_its_size() {
     let mut world = World::new("penalties: { crash: 90s }");
     assert_eq!(world.admission.charge(world.id, &peer(ADDRESS), Cause::Crash, NOW), Some(Duration::from_secs(75)));
-    assert_eq!(world.admission.charge(world.id, &Peer::Unknown, Cause::Crash, NOW), None, "nobody in particular");
+    assert_eq!(world.admission.charge(world.id, &Peer::Unknown, Cause::Crash, NOW), None, "an unknown peer");
     assert_eq!(world.admission.charge(world.id, &peer("192.0.2.9"), Cause::Exit, NOW), None, "that is for free");
     world.reload("instances: 3", 1000, NOW);
     let left = |now: Duration| no(Reason::Penalty, Some(Duration::from_secs(75) - now));
@@ -109,7 +109,7 @@ fn a_drained_service_stays_so_over_a_reload() {
 }
 
 #[test]
-fn memory_for_penalties_is_taken_when_somebody_can_be_charged() {
+fn memory_for_penalties_is_taken_when_a_service_has_one() {
     let mut world = World::new("rate: 1/h");
     assert_eq!(world.admission.penalised_sources, NO_SOURCES);
     world.reload("penalties: { crash: 90s }", 1000, NOW);
@@ -124,7 +124,7 @@ fn memory_for_penalties_is_taken_when_somebody_can_be_charged() {
 }
 
 #[test]
-fn the_blocked_are_bans_and_then_debtors_the_longest_first() {
+fn bans_are_listed_before_penalties_and_the_longest_first() {
     let mut world = World::new("penalties: { crash: 90s }");
     let changes = world.admission.blocked_changes();
     world.admission.charge(world.id, &peer("198.51.100.1"), Cause::Crash, NOW);
@@ -153,7 +153,7 @@ fn the_blocked_are_bans_and_then_debtors_the_longest_first() {
 }
 
 #[test]
-fn a_service_that_makes_exceptions_does_not_enforce_what_they_are_of() {
+fn a_service_does_not_block_networks_that_it_exempts() {
     let ban = |text: &str, banned| Blocked { network: network(text), until: None, banned };
     let asked = |world: &World, text: &str| world.admission.blocks_network(world.id, &ban(text, false));
     let mut world = World::new("penalties: { crash: 90s }");

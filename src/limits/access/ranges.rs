@@ -19,7 +19,7 @@ impl<T> Network<T> {
 
 /// A whole number that can be an address.
 pub(super) trait Address: Copy + Ord + Default {
-    /// The next higher, unless this is the highest.
+    /// The address after this one; none after the last.
     fn next_address(self) -> Option<Self>;
 }
 
@@ -71,7 +71,7 @@ impl<T: Address> Ranges<T> {
         }
     }
 
-    /// From `start` on this rule decides, until another begins.
+    /// Begins a range, in which this rule decides.
     fn begin_range(&mut self, start: T, rule: Option<Rule>) {
         if self.starts.last() == Some(&start) {
             self.starts.pop();
@@ -81,7 +81,6 @@ impl<T: Address> Ranges<T> {
         self.rules.push(rule);
     }
 
-    /// The rule for this address.
     pub(super) fn find_rule(&self, address: T) -> Option<Rule> {
         let after = self.starts.partition_point(|start| *start <= address);
         self.rules.get(after.checked_sub(1)?).copied().flatten()

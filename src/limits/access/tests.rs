@@ -85,7 +85,7 @@ fn mapped_addresses_and_networks_are_ipv4() {
 }
 
 #[test]
-fn who_has_no_address_is_not_subject_to_networks() {
+fn peers_without_an_address_are_not_subject_to_networks() {
     let rules = access(&["10.0.0.0/8"], &["0.0.0.0/0", "::/0"]);
     for peer in [Peer::Unix { uid: 0, gid: 0 }, Peer::Unknown] {
         assert_eq!(rules.judge_peer(&peer), Verdict { allowed: true, rule: None });

@@ -33,7 +33,7 @@ pub enum Cause {
 }
 
 /// The signals that end a process for a fault of its own: those that leave a core dump (signal(7)), except for
-/// SIGQUIT, which somebody has sent. SIGPIPE is none of them: it ends a handler whose client has gone.
+/// SIGQUIT, which is sent on purpose. SIGPIPE is no fault: it ends a handler whose client has gone.
 const FAULTS: [i32; 8] = [
     libc::SIGABRT,
     libc::SIGBUS,
@@ -46,7 +46,7 @@ const FAULTS: [i32; 8] = [
 ];
 
 impl Cause {
-    /// What the client of a handler may be charged for, by how the handler ended.
+    /// The cause to charge the client of a handler for, by how the handler ended.
     pub(crate) fn of_ending(ending: Ending) -> Option<Self> {
         match ending {
             Ending::Exited(0) => None,
@@ -94,7 +94,7 @@ pub(crate) struct Penalties {
     changes: u64,
 }
 
-/// The same, as an upgrade hands it to the next program.
+/// The debts that an upgrade hands to the next program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SavedPenalties {
     slots: SavedSlots<Debt>,

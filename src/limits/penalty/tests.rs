@@ -72,7 +72,7 @@ fn repeaters_pay_twice_as_much_each_time_and_never_more_than_max() {
 }
 
 #[test]
-fn what_happens_while_a_source_is_refused_is_the_same_time() {
+fn charges_of_a_refused_source_do_not_double() {
     let (mut all, crash) = (penalties(100), charge(60, 0, 600));
     assert_eq!(all.charge_source(v4(1), &crash, at(0)), Some(MINUTE));
     assert_eq!(all.charge_source(v4(1), &crash, at(0)), None);
@@ -187,7 +187,7 @@ fn causes_have_the_names_of_their_keys() {
 }
 
 #[test]
-fn another_memory_takes_over_what_is_owed() {
+fn another_memory_takes_over_the_debts() {
     let (mut old, mut new, trap) = (penalties(100), penalties(600), charge(60, 0, 600));
     let sources = [v4(1), Source::V6(Ipv6Addr::from_bits(1 << 100), 64), Source::Uid(7)];
     for source in sources {

@@ -32,17 +32,18 @@ use serde::{Deserialize, Serialize};
 /// A number of events in a period, and how many of them may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// In lowest terms against the period; a fraction of a nanosecond is counted in `1/events`. Below 2^31.
+    /// The number of events, reduced against the period; below 2^31. Fractions of a nanosecond are counted in
+    /// `1/events`.
     events: u32,
     /// T: from one event to the next at the steady rate.
     step: Moment,
     /// tau: how far the TAT may be ahead, `(burst - 1) * T`.
     tolerance: Moment,
-    /// What a source that has used up its burst owes, `burst * T`. Below 2^64 ns.
+    /// The debt of a source that has used up its burst, `burst * T`. Below 2^64 ns.
     capacity: Moment,
 }
 
-/// What is wrong with the terms of a [`Rate`].
+/// The error in the terms of a [`Rate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidRate {
     /// No events, no time or no burst.
@@ -146,7 +147,7 @@ impl Moment {
         self.ns + u128::from(self.fraction > 0)
     }
 
-    /// From `earlier`, which is not later and belongs to the same rate, rounded up.
+    /// The time since `earlier`, a moment of the same rate that is not later, rounded up.
     fn ns_since(self, earlier: Self) -> u128 {
         self.ns - earlier.ns + u128::from(self.fraction > earlier.fraction)
     }
@@ -254,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_allowed_is_not_owed_later() {
+    fn events_beyond_the_burst_add_no_debt() {
         let (rate, mut bucket) = (per_second(1, 3), Bucket::default());
         for _ in 0..1000 {
             bucket.commit(&rate, 0);
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_rate_owes_nothing_to_who_owed_nothing() {
+    fn a_source_without_debt_has_none_under_a_new_rate() {
         let (old, new) = (per_second(1, 2), per_second(1, 8));
         let mut bucket = Bucket::default();
         drain(&mut bucket, &old, 0);
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_rate_rounds_in_the_favour_of_the_source_and_by_almost_nothing() {
+    fn a_new_rate_rounds_slightly_in_the_favour_of_the_source() {
         for (old_events, old_burst, new_events, new_burst) in
             [(7, 10, 7, 20), (3, 7, 11, 5), (999, 3, 1, 100), (7, 10, 1, 1_000)]
         {

@@ -36,7 +36,7 @@ pub struct PerFamily<T> {
     pub ipv6: T,
 }
 
-/// What is remembered of one source under one number. The default is idle and belongs to no source.
+/// The record of one source under one number. The default is idle and belongs to no source.
 pub(crate) trait Slot: Copy + Default {
     /// How much would be lost with the slot; the slot of the least weight is taken first.
     type Weight: Ord + Default;
@@ -53,7 +53,7 @@ pub(crate) trait Slot: Copy + Default {
     fn weight(&self) -> Self::Weight;
 }
 
-/// What a slot is found by: a source and a number.
+/// The key of a slot: a source and a number.
 pub(crate) struct Key {
     /// The source in 64 bits, of its family.
     pub source: u64,
@@ -119,7 +119,7 @@ impl<S: Slot> Slots<S> {
         slots.filter(move |slot| !slot.is_idle(now))
     }
 
-    /// The same, to be changed. A slot must keep its source and number.
+    /// All busy slots, for changes. A slot must keep its source and number.
     pub(crate) fn busy_mut(&mut self, now: u64) -> impl Iterator<Item = &mut S> {
         let slots = self.v4.sets.iter_mut().chain(&mut self.v6.sets).flat_map(|set| &mut set.0);
         slots.filter(move |slot| !slot.is_idle(now))

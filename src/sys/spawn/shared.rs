@@ -73,7 +73,8 @@ impl Stack {
         crate::sys::check(result.into()).map(|_| stack)
     }
 
-    /// Where the child's stack begins: it grows down. Page-aligned, hence 16-byte aligned as the ABIs demand.
+    /// The end at which the child's stack begins: it grows down. Page-aligned, hence 16-byte aligned as ABIs
+    /// demand.
     pub(super) fn top(&self) -> *mut c_void {
         // SAFETY: one past the end of the mapping.
         unsafe { self.base.byte_add(Self::GUARD_SIZE + Self::SIZE) }

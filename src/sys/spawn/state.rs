@@ -45,9 +45,9 @@ impl ProcessState {
         let mut state = Self {
             umask: Some(read_umask()),
             in_root: is_in_root(),
-            uids: uids.filter(|ids| Namespace::of_kind("uid").knows_ids(ids)),
-            gids: gids.filter(|ids| Namespace::of_kind("gid").knows_ids(ids)),
-            groups: groups.filter(|ids: &BTreeSet<u32>| Namespace::of_kind("gid").knows_ids(ids)),
+            uids: uids.filter(|ids| are_known(ids, overflow_id("uid"))),
+            gids: gids.filter(|ids| are_known(ids, overflow_id("gid"))),
+            groups: groups.filter(|ids: &BTreeSet<u32>| are_known(ids, overflow_id("gid"))),
             signals: signals::not_default(),
             ..Self::unknown()
         };
@@ -162,26 +162,19 @@ fn is_in_root() -> bool {
     same && std::env::current_dir().is_ok_and(|path| path == Path::new("/"))
 }
 
-/// The mapping of ids in this user namespace.
-struct Namespace {
-    /// The id that all ids without a mapping read as; none if all are mapped.
-    overflow: Option<u32>,
+/// The id that all ids without a mapping in this user namespace read as; none if all are mapped.
+fn overflow_id(kind: &str) -> Option<u32> {
+    /// The kernel's default.
+    const USUAL: u32 = 65534;
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    let has_all = read(format!("/proc/self/{kind}_map")).split_whitespace().eq(["0", "0", "4294967295"]);
+    let overflow = read(format!("/proc/sys/kernel/overflow{kind}")).trim().parse().unwrap_or(USUAL);
+    (!has_all).then_some(overflow)
 }
 
-impl Namespace {
-    fn of_kind(kind: &str) -> Self {
-        /// The kernel's default.
-        const USUAL: u32 = 65534;
-        let read = |path: String| fs::read_to_string(path).unwrap_or_default();
-        let has_all = read(format!("/proc/self/{kind}_map")).split_whitespace().eq(["0", "0", "4294967295"]);
-        let overflow = read(format!("/proc/sys/kernel/overflow{kind}")).trim().parse().unwrap_or(USUAL);
-        Self { overflow: (!has_all).then_some(overflow) }
-    }
-
-    /// Whether each of these numbers stands for one id.
-    fn knows_ids<'a>(&self, ids: impl IntoIterator<Item = &'a u32>) -> bool {
-        ids.into_iter().all(|id| Some(*id) != self.overflow)
-    }
+/// Whether each of these numbers stands for one id.
+fn are_known<'a>(ids: impl IntoIterator<Item = &'a u32>, overflow: Option<u32>) -> bool {
+    ids.into_iter().all(|id| Some(*id) != overflow)
 }
 
 #[cfg(test)]
@@ -209,9 +202,8 @@ mod tests {
 
     #[test]
     fn ids_that_may_stand_for_others_are_not_known() {
-        let (whole, part) = (Namespace { overflow: None }, Namespace { overflow: Some(65534) });
-        assert!(whole.knows_ids(&[65534, 0]) && part.knows_ids(&[0, 1000]));
-        assert!(!part.knows_ids(&[0, 65534]));
+        assert!(are_known(&[65534, 0], None) && are_known(&[0, 1000], Some(65534)));
+        assert!(!are_known(&[0, 65534], Some(65534)));
     }
 
     #[test]

@@ -38,7 +38,6 @@ fn v4(address: u32, length: u8) -> Source {
     Source::V4(Ipv4Addr::from_bits(address), length)
 }
 
-/// One of IPv6 with a prefix of 64.
 fn v6(network: u64) -> Source {
     Source::V6(Ipv6Addr::from_bits(u128::from(network) << 64), 64)
 }
@@ -69,7 +68,7 @@ fn no_two_sources_have_the_same_bits() {
 }
 
 #[test]
-fn the_busy_are_those_that_matter_now() {
+fn busy_slots_are_those_that_are_not_idle_now() {
     let mut slots = slots();
     for (number, until) in [(1, 10), (2, 20), (3, 30)] {
         slots.claim_slot(number, v4(7, 32), 0).busy_until = until;
@@ -87,7 +86,7 @@ fn the_busy_are_those_that_matter_now() {
 }
 
 #[test]
-fn what_is_claimed_is_found_by_its_number_and_source_alone() {
+fn a_claimed_slot_is_found_by_its_number_and_source_alone() {
     let mut slots = slots();
     for (now, source) in alike().into_iter().enumerate() {
         assert_eq!(slots.find_slot(1, source), None);
@@ -113,7 +112,7 @@ fn a_set_holds_eight_and_gives_up_the_one_that_matters_least() {
 }
 
 #[test]
-fn the_next_program_knows_what_is_busy_and_no_more() {
+fn the_next_program_has_the_busy_slots_alone() {
     let mut slots = slots();
     let numbers = 1..=20;
     for number in numbers.clone() {

@@ -17,7 +17,7 @@ fn v6(number: u64) -> Source {
     Source::V6(Ipv6Addr::from_bits(u128::from(number) << 64), 64)
 }
 
-/// One in so many seconds: a source that has come is refused for that long, unless it was forgotten.
+/// One event in so many seconds.
 fn one_in(seconds: u64) -> Rate {
     Rate::new(1, Duration::from_secs(seconds), 1).unwrap()
 }
@@ -99,7 +99,7 @@ fn a_table_full_of_debtors_still_limits_a_newcomer() {
 }
 
 #[test]
-fn who_owes_nothing_is_forgotten_without_loss() {
+fn sources_without_debt_are_forgotten_without_loss() {
     let (mut table, rate) = (sources(12), one_in(1));
     for round in 0..100_u64 {
         let now = round * SECOND;

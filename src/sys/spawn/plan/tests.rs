@@ -45,7 +45,7 @@ fn compile(wishes: impl Into<Vec<ChildStep>>, process: &ProcessState) -> Result<
     Ok(plan.steps().to_vec())
 }
 
-/// What is in a plan because of its wishes.
+/// The steps of a plan that its wishes add.
 fn beyond_the_frame(wishes: impl Into<Vec<ChildStep>>, process: &ProcessState) -> Vec<ChildStep> {
     let frame = compile([], process).unwrap();
     compile(wishes, process).unwrap().into_iter().filter(|step| !frame.contains(step)).collect()
@@ -84,7 +84,7 @@ fn wishes_that_the_process_has_already_are_not_in_the_plan() {
     assert_eq!(beyond_the_frame(with(credentials(0, 0, &[])), &root()), []);
     assert_eq!(beyond_the_frame(with(credentials(0, 0, &[0])), &root()), []);
     assert_eq!(beyond_the_frame(with(credentials(1000, 100, &[4, 100])), &user(1000, 100, &[100, 4])), []);
-    // Of a process that is not known nothing is taken for granted but its root, and it may be the superuser.
+    // Only the root of an unknown process is known, and it may be the superuser.
     let unknown = beyond_the_frame(with(credentials(1000, 0, &[])), &ProcessState::unknown());
     let [groups, gid, uid] = credentials(1000, 0, &[]);
     let identity = [groups, gid, KeepCapabilities, uid, ForbidDump];
@@ -110,7 +110,7 @@ fn each_wish_that_differs_is_in_the_plan() {
 }
 
 #[test]
-fn who_becomes_another_is_kept_off_the_daemons_memory() {
+fn a_child_that_changes_its_user_cannot_reach_the_daemons_memory() {
     let expected = [SetGroups([].into()), SetGid(65534), KeepCapabilities, SetUid(65534), ForbidDump];
     assert_eq!(
         beyond_the_frame(credentials(65534, 65534, &[]), &{
@@ -148,7 +148,7 @@ fn a_new_root_is_entered_and_then_its_directory() {
 }
 
 #[test]
-fn what_contradicts_itself_is_no_plan() {
+fn steps_that_contradict_each_other_are_no_plan() {
     let limit = |soft| limit(7, [soft, 4096]);
     for (wishes, kind) in [
         (vec![SetUid(1), SetUid(1)], StepKind::SetUid),
@@ -162,7 +162,7 @@ fn what_contradicts_itself_is_no_plan() {
 }
 
 #[test]
-fn what_a_plan_needs_is_missed() {
+fn a_plan_without_a_needed_step_is_refused() {
     let whole = compile(credentials(1, 1, &[1]), &root()).unwrap();
     let whole: Vec<_> = [whole, vec![ChangeRoot(path("/srv")), EnterRoot]].concat();
     let sorted = |without: StepKind| {
@@ -233,7 +233,7 @@ fn any_process() -> impl Strategy<Value = ProcessState> {
     })
 }
 
-/// What a process is after these steps; that it is in its own group goes without saying.
+/// The state of a process after these steps. It is in its own group in any case.
 fn outcome(steps: &[ChildStep], process: &ProcessState) -> ProcessState {
     let mut state = process.clone();
     let gid = steps.iter().find_map(|step| if let SetGid(gid) = step { Some(*gid) } else { None });
@@ -271,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_wishes_means_nothing(wishes in any_wishes(), process in any_process(), turn in 0..16_usize) {
+    fn the_order_of_wishes_does_not_matter(wishes in any_wishes(), process in any_process(), turn in 0..16_usize) {
         let mut turned = wishes.clone();
         turned.rotate_left(turn % wishes.len().max(1));
         let differ = |step: &ChildStep| if let SetRlimit(limit) = step { limit.resource } else { -1 };
@@ -284,14 +284,14 @@ proptest! {
     }
 
     #[test]
-    fn what_is_left_out_changes_nothing(wishes in any_wishes(), process in any_process()) {
+    fn steps_that_are_left_out_would_change_nothing(wishes in any_wishes(), process in any_process()) {
         let whole = compile(wishes.clone(), &ProcessState::unknown()).unwrap();
         let steps = compile(wishes, &process).unwrap();
         prop_assert_eq!(outcome(&steps, &process), outcome(&whole, &process));
     }
 
     #[test]
-    fn nothing_is_left_to_do_behind_a_plan(wishes in any_wishes(), process in any_process()) {
+    fn a_second_plan_after_a_plan_is_empty(wishes in any_wishes(), process in any_process()) {
         let after = outcome(&compile(wishes.clone(), &process).unwrap(), &process);
         let stays = |step: &ChildStep| {
             let descriptors = step.kind() == StepKind::SetStderr;
