@@ -5,11 +5,12 @@
 
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libc::c_int;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage};
+use nix::sys::socket::{getsockname, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 
 /// Makes a socket that does not block, close-on-exec. It takes the numbers of socket(2), because nix lacks
@@ -37,23 +38,16 @@ pub struct Accepted {
 /// `EAGAIN` when no connection is queued; the errors of accept(2). The address is the one from accept(2) itself,
 /// because getpeername(2) fails once the client has gone.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Accepted> {
-    // SAFETY: `read_address` passes room for an address and its length.
-    let accept =
-        |address, length| unsafe { libc::accept4(listener.as_raw_fd(), address, length, libc::SOCK_CLOEXEC).into() };
-    let (number, peer) = read_address(accept)?;
-    Ok(Accepted { socket: super::adopt(number as i32)?, peer })
-}
-
-/// Makes a system call that writes an address: its result, and the address if it is an Internet one. The call gets
-/// a pointer to a `sockaddr_storage` and one to its length.
-fn read_address(
-    call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> i64,
-) -> io::Result<(i64, Option<SocketAddr>)> {
     let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut length = socklen_of::<libc::sockaddr_storage>();
-    let result = super::check(call(address.as_mut_ptr().cast(), &raw mut length))?;
-    // SAFETY: zeroed is a valid sockaddr_storage; the kernel writes at most `length` bytes of address.
-    Ok((result, to_socket_addr(unsafe { address.assume_init_ref() })))
+    // SAFETY: the kernel writes at most `length` bytes of address and its true length.
+    let number = unsafe {
+        libc::accept4(listener.as_raw_fd(), address.as_mut_ptr().cast(), &raw mut length, libc::SOCK_CLOEXEC)
+    };
+    let socket = super::adopt(number)?;
+    // SAFETY: `address` is a sockaddr_storage; no address is longer.
+    let peer = unsafe { SockaddrStorage::from_raw(address.as_ptr().cast(), Some(length)) };
+    Ok(Accepted { socket, peer: peer.and_then(internet_address) })
 }
 
 /// The sender of the first queued datagram, which stays in the queue; `None` if the sender has no Internet address.
@@ -61,12 +55,9 @@ fn read_address(
 /// # Errors
 /// `EAGAIN` when no datagram is queued; the errors of recvfrom(2).
 pub fn peek_sender(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
-    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    // SAFETY: no data is asked for, and `read_address` passes room for an address and its length.
-    let receive = |address, length| unsafe {
-        libc::recvfrom(socket.as_raw_fd(), std::ptr::null_mut(), 0, flags, address, length) as i64
-    };
-    read_address(receive).map(|(_, sender)| sender)
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut [], None, flags)?;
+    Ok(message.address.and_then(internet_address))
 }
 
 /// Discards the first queued datagram, if there is one.
@@ -79,29 +70,13 @@ pub fn discard_datagram(socket: BorrowedFd<'_>) {
 /// # Errors
 /// None that an open socket can have.
 pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
-    // SAFETY: `read_address` passes room for an address and its length.
-    let get_name = |address, length| unsafe { libc::getsockname(socket.as_raw_fd(), address, length).into() };
-    read_address(get_name).map(|(_, address)| address)
+    Ok(internet_address(getsockname(socket.as_raw_fd())?))
 }
 
 /// The Internet address in a socket address; `None` for another family.
-fn to_socket_addr(address: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    let pointer = std::ptr::from_ref(address);
-    match c_int::from(address.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: sockaddr_storage is large enough and aligned for every family, and this one is IPv4.
-            let v4 = unsafe { &*pointer.cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above, for IPv6.
-            let v6 = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            Some(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id).into())
-        }
-        _ => None,
-    }
+fn internet_address(address: SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
 }
 
 /// Sets an option that is an int.

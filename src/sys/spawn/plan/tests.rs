@@ -35,8 +35,7 @@ fn root() -> ProcessState {
 /// The same for an ordinary user.
 fn user(uid: u32, gid: u32, groups: &[u32]) -> ProcessState {
     let mut state = root();
-    let own = [SetGroups(groups.into()), SetGid(gid), SetUid(uid)];
-    apply(own, &mut state);
+    apply(credentials(uid, gid, groups), &mut state);
     state
 }
 
@@ -61,17 +60,9 @@ fn path(path: &str) -> CString {
 
 #[test]
 fn the_frame_is_what_every_child_needs() {
-    let [hup, pipe] = SIGNALS;
-    let frame = [
-        UnshareDescriptors,
-        SetStdin,
-        SetStdout,
-        CloseOthers,
-        StartSession,
-        ResetSignal(hup),
-        ResetSignal(pipe),
-        UnblockSignals,
-    ];
+    let signals = SIGNALS.map(ResetSignal);
+    let descriptors = [UnshareDescriptors, SetStdin, SetStdout, CloseOthers];
+    let frame = [&descriptors[..], &[StartSession], &signals, &[UnblockSignals]].concat();
     assert_eq!(compile([], &root()).unwrap(), frame);
     assert_eq!(compile([], &ProcessState::unknown()).unwrap().len(), frame.len() - 2 + 62, "every signal but two");
 }
@@ -86,25 +77,15 @@ fn wishes_that_the_process_has_already_are_not_in_the_plan() {
     assert_eq!(beyond_the_frame(with(credentials(1000, 100, &[4, 100])), &user(1000, 100, &[100, 4])), []);
     // Only the root of an unknown process is known, and it may be the superuser.
     let unknown = beyond_the_frame(with(credentials(1000, 0, &[])), &ProcessState::unknown());
-    let [groups, gid, uid] = credentials(1000, 0, &[]);
-    let identity = [groups, gid, KeepCapabilities, uid, ForbidDump];
+    let identity = [SetGroups([].into()), SetGid(0), KeepCapabilities, SetUid(1000), ForbidDump];
     assert_eq!(unknown, [&wishes[..3], &[EnterRoot], &identity].concat());
 }
 
 #[test]
 fn each_wish_that_differs_is_in_the_plan() {
-    for wish in [
-        CONNECTION_TO_STDERR,
-        NULL_TO_STDERR,
-        limit(7, [1023, 4096]),
-        limit(7, [1024, 4095]),
-        limit(8, [1024, 4096]),
-        SetNice(1),
-        SetUmask(0),
-        ChangeDirectory(path("/.")),
-        SetGroups([4].into()),
-        SetGid(1),
-    ] {
+    let limits = [limit(7, [1023, 4096]), limit(7, [1024, 4095]), limit(8, [1024, 4096])];
+    let others = [CONNECTION_TO_STDERR, NULL_TO_STDERR, SetNice(1), SetUmask(0), ChangeDirectory(path("/."))];
+    for wish in limits.into_iter().chain(others).chain([SetGroups([4].into()), SetGid(1)]) {
         assert_eq!(beyond_the_frame([wish.clone()], &root()), [wish]);
     }
 }
@@ -112,26 +93,20 @@ fn each_wish_that_differs_is_in_the_plan() {
 #[test]
 fn a_child_that_changes_its_user_cannot_reach_the_daemons_memory() {
     let expected = [SetGroups([].into()), SetGid(65534), KeepCapabilities, SetUid(65534), ForbidDump];
-    assert_eq!(
-        beyond_the_frame(credentials(65534, 65534, &[]), &{
-            let mut root = root();
-            root.apply_step(&SetGroups([0].into()));
-            root
-        }),
-        expected
-    );
-    // Its groups are none already.
-    assert_eq!(beyond_the_frame(credentials(65534, 65534, &[]), &root()), expected[1..]);
+    assert_eq!(beyond_the_frame(credentials(65534, 65534, &[]), &user(0, 0, &[0])), expected);
+    assert_eq!(beyond_the_frame(credentials(65534, 65534, &[]), &root()), expected[1..], "it is in no group already");
 }
 
 #[test]
 fn rights_beyond_the_wish_are_always_given_up() {
-    let with_groups = |groups: &[u32]| user(1000, 100, groups);
-    let has = |process: &ProcessState, wish: &[ChildStep]| beyond_the_frame(wish, process);
-    assert_eq!(has(&with_groups(&[4, 5]), &credentials(1000, 100, &[4])), [SetGroups([4].into())]);
-    assert_eq!(has(&with_groups(&[100]), &credentials(1000, 100, &[])), [SetGroups([].into())]);
-    assert_eq!(has(&with_groups(&[]), &credentials(1000, 101, &[])), [SetGid(101)]);
-    assert_eq!(has(&with_groups(&[]), &credentials(1001, 100, &[])), [SetUid(1001)]);
+    for (groups, wish, expected) in [
+        (&[4, 5][..], credentials(1000, 100, &[4]), SetGroups([4].into())),
+        (&[100], credentials(1000, 100, &[]), SetGroups([].into())),
+        (&[], credentials(1000, 101, &[]), SetGid(101)),
+        (&[], credentials(1001, 100, &[]), SetUid(1001)),
+    ] {
+        assert_eq!(beyond_the_frame(wish, &user(1000, 100, groups)), [expected]);
+    }
 }
 
 #[test]

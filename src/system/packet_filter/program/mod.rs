@@ -67,8 +67,8 @@ impl NetworkBits {
     }
 }
 
-/// What the program does for the values of a word from `first` to `last`: it drops the packet, or lets the next
-/// word decide if there are `next` networks. These all have one value.
+/// A part of the program, for the values of a word from `first` to `last`. It drops the packet, unless there are `next`
+/// networks: then `first` is the only value, and the next word decides.
 struct WordBranch<'a> {
     first: u32,
     last: u32,
