@@ -1,7 +1,6 @@
 //! The load average of the machine, read at most once a second, and only for a service with `max_load`.
 //!
-//! Reading /proc/loadavg never blocks. If it can't be read, there is no load average, and one complaint until it
-//! can.
+//! Reading /proc/loadavg never blocks. If it can't be read, there is no load average, and one complaint.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -46,8 +46,7 @@ impl Admission {
         self.bans.add_ban(network, until, now.monotonic)
     }
 
-    /// Takes back the ban of exactly this network, and forgives all sources in it their penalties. `false` if there
-    /// was neither.
+    /// Takes back the ban of exactly this network, and the penalties of all sources in it. `false` without any.
     pub(crate) fn unban(&mut self, network: IpNet, now: Now) -> bool {
         let banned = self.bans.remove_ban(network, now.monotonic);
         let forgiven = self.penalties.forgive_sources(|source| source.overlaps(network), now.nanos());
@@ -70,8 +69,7 @@ impl Admission {
         self.penalties.forgotten_debtors()
     }
 
-    /// At most `limit` networks that are banned or penalised: bans first, then penalties, each with the longest
-    /// first.
+    /// At most `limit` networks that are banned or penalised: bans, then penalties, each with the longest first.
     pub(crate) fn list_blocked(&self, now: Now, limit: usize) -> Vec<Blocked> {
         let longest_first = |until: Option<Duration>| Reverse(until.unwrap_or(Duration::MAX));
         let mut bans = self.list_bans(now);

@@ -1,7 +1,6 @@
 //! What the service table says of one service, as admission needs it, with the memory of the service's own rate.
 //!
-//! Admission makes one for each service when a table comes into force, and reads it for each client. Nothing here
-//! fails.
+//! Admission makes one for each service when a table comes into force, and reads it for each client. Nothing fails.
 
 use ipnet::IpNet;
 

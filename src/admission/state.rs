@@ -65,8 +65,7 @@ impl Admission {
         })
     }
 
-    /// Takes memory for the rates and penalties of this many sources, where `services` have any. Changes nothing
-    /// yet.
+    /// Takes memory for the rates and penalties of this many sources, where `services` have any.
     ///
     /// # Errors
     /// There is no memory for so many.

@@ -16,8 +16,7 @@ pub struct Client {
     /// Accounting key. A client that is exempt from the limits of sources is counted under its full address, so
     /// that it does not use up its prefix's quota.
     pub source: Source,
-    /// The wider network that it is counted under, if the service has limits for networks and it is not exempt from
-    /// them.
+    /// The wider network that it is counted under, if the service has limits for networks and does not exempt it.
     pub network: Option<Source>,
     pub(super) exempt: bool,
 }

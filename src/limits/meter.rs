@@ -2,8 +2,7 @@
 //! what there has been.
 //!
 //! Admission tells it of each connection, refused ones too. The memory is small and of fixed size, and is taken at
-//! the start: when it is full, the source with the fewest connections in this minute is forgotten, so that the
-//! busiest stays.
+//! the start: when it is full, it forgets the source with the fewest connections in this minute.
 
 use std::collections::{HashMap, TryReserveError};
 

@@ -18,14 +18,12 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The lowest number of a long-lived descriptor, unless the limit on open files is too low for it. The start of a
-/// handler copies the descriptor table up to the connection's number; that number stays low because the others are
-/// high.
+/// handler copies the descriptor table up to the connection's number; that number stays low: the others are high.
 const HIGH_MIN: i32 = 512;
 
 static HIGH_FLOOR: AtomicI32 = AtomicI32::new(HIGH_MIN);
 
-/// Moves a descriptor to a high number; close-on-exec. If no high number is left it gets a low one, which only
-/// costs time.
+/// Moves a descriptor to a high number; close-on-exec. Without a high number left it gets a low one.
 ///
 /// # Errors
 /// `EMFILE`.

@@ -1,5 +1,4 @@
-//! Processes by descriptor (pidfd_open(2)): how one ended, and signals that can't hit another process of the same
-//! id.
+//! Processes by descriptor (pidfd_open(2)): how one ended, and signals that can't reach another process.
 //!
 //! The real kernel of the dispatcher and the preflight of an upgrade use this. Nothing here keeps a process or
 //! knows a handler, and only [`reap_blocking`] waits. Errors are those of the system.

@@ -121,12 +121,10 @@ impl AsFd for Signals {
 /// Size in bytes of the kernel's signal set: 64 signals.
 pub(super) const KERNEL_SIGSET: libc::c_long = 8;
 
-/// The kernel's struct sigaction is not longer than this, and begins with the handler; all zero is SIG_DFL without
-/// flags.
+/// The kernel's struct sigaction is not longer than this, and begins with the handler; all zero is SIG_DFL.
 type Action = [c_ulong; 8];
 
-/// The disposition of a signal, straight from the kernel: the C library refuses the two signals that it keeps for
-/// itself.
+/// The disposition of a signal, from the kernel: the C library hides the two signals that it keeps for itself.
 fn read_disposition(signal: c_int) -> libc::sighandler_t {
     let mut now: Action = [0; 8];
     let none = ptr::null::<c_ulong>();

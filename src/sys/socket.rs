@@ -117,8 +117,7 @@ pub fn reset_on_close(socket: impl AsFd) {
     let _ = setsockopt(&socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
 }
 
-/// The queue of a socket before it is lent to a handler. A comparison afterwards shows whether the handler took
-/// anything.
+/// The queue of a socket before it is lent to a handler. A comparison shows whether the handler took anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueuedInput {
     /// The number of connections in the queue of a listening TCP socket.

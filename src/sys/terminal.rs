@@ -58,8 +58,7 @@ impl Terminal {
         signal_hook::flag::register(libc::SIGWINCH, Arc::clone(&resized))?;
         restore_on_panic(before.clone());
         let mut raw = before.clone();
-        // Keys one by one, without echo. Ctrl-C and Ctrl-Z are keys as well: their signals would not restore the
-        // screen.
+        // Keys one by one, without echo. Ctrl-C and Ctrl-Z too: their signals would not restore the screen.
         raw.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN);
         raw.input_flags.remove(InputFlags::IXON | InputFlags::ICRNL);
         tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;

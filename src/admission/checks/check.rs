@@ -26,8 +26,7 @@ pub(in crate::admission) struct CheckInput<'a> {
     pub load: Option<f64>,
 }
 
-/// Passed, or refused. A refusal holds the time after which the check passes if nothing else changes, where it is
-/// known.
+/// Passed, or refused. A refusal holds the time after which the check passes if nothing else changes, if known.
 pub(super) type TestResult = Result<(), Option<Duration>>;
 
 /// The result of a check that does not know when it will pass.

@@ -51,7 +51,7 @@ pub(super) fn first_refusal(input: &CheckInput<'_>, which: impl Fn(&Check) -> bo
     CHECKS.iter().filter(|check| which(check)).try_for_each(|check| check.evaluate(input))
 }
 
-/// The check that refuses for this reason. None for what is no check: a failed start, a lack of descriptors, a
+/// The check that refuses for this reason. None for other reasons: a failed start, a lack of descriptors, a
 /// backoff.
 fn check_of(reason: Reason) -> Option<&'static Check> {
     CHECKS.iter().find(|check| check.reason == reason)

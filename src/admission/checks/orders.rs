@@ -1,5 +1,4 @@
-//! Pass if the administrator has neither drained the service nor banned a network that contains the client's
-//! address.
+//! Pass if the administrator has neither drained the service nor banned a network of the client's address.
 
 use super::check::{Check, CheckInput, Pause, Scope, TestResult, refuse_if};
 use super::text::NOT_FOR_UNIX_SOCKETS;

@@ -1,6 +1,6 @@
 //! Pass if the client's source has no penalty or is exempt, and if the service is more than a trap.
 //!
-//! Refusing a penalised client must not add to its penalty. A trap without a program refuses and charges all
+//! Refusing a penalised client adds nothing to its penalty. A trap without a program refuses and charges all
 //! clients.
 
 use super::check::{Check, CheckInput, Scope, TestResult, refuse_if};

@@ -36,8 +36,7 @@ pub enum Rule {
 pub struct Verdict {
     /// The peer is accepted.
     pub allowed: bool,
-    /// The entry that decided. None where no network contains the peer, which is accepted unless there is an
-    /// `allow`.
+    /// The entry that decided. None where no network contains the peer: it is accepted without an `allow`.
     pub rule: Option<Rule>,
 }
 

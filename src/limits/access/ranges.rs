@@ -43,8 +43,7 @@ pub(super) struct Ranges<T> {
 }
 
 impl<T: Address> Ranges<T> {
-    /// Walks the networks from the left to the right, with those open that contain the place: the innermost
-    /// decides.
+    /// Walks the networks by their first address. `open` holds those around that address; the innermost decides.
     pub(super) fn new(mut networks: Vec<Network<T>>) -> Self {
         // The outer before the inner; of equals, the one that decides first, so that it is the one which is kept.
         networks.sort_by(|a, b| (a.first, b.last, a.rule).cmp(&(b.first, a.last, b.rule)));
@@ -64,7 +63,7 @@ impl<T: Address> Ranges<T> {
         ranges
     }
 
-    /// Behind the innermost network, the one around it decides again.
+    /// After the innermost network ends, the one around it decides again.
     fn leave_network(&mut self, open: &mut Vec<Network<T>>) {
         if let Some(after) = open.pop().and_then(|inner| inner.last.next_address()) {
             self.begin_range(after, open.last().map(|outer| outer.rule));

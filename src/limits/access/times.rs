@@ -1,9 +1,9 @@
 //! Times of day at which a service is open.
 //!
-//! The week here is the one on the wall: what the local clock shows, as day and minute. Daylight saving needs no
-//! rule of its own. When the clock jumps forward, the minutes that it skips don't happen: a span that lies within
-//! them is not open that day, and one that begins within them is open from the jump on. When it jumps back, minutes
-//! happen twice, and a span that holds them is open both times.
+//! A time is what the local wall clock shows: the day of the week and the minute. So daylight saving needs no rule
+//! of its own. When the clock jumps forward, it skips some minutes: a span within them is not open that day, and a
+//! span that begins within them is open from the jump on. When it jumps back, minutes happen twice, and a span that
+//! contains them is open both times.
 
 const MINUTES_PER_DAY: u16 = 24 * 60;
 

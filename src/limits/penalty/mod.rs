@@ -102,8 +102,7 @@ pub(crate) struct SavedPenalties {
 }
 
 impl Penalties {
-    /// The most debtors of a family that are remembered, whatever the size of the tables of rates: the default of
-    /// sshd(8).
+    /// The most debtors of a family that are remembered, whatever the size of the tables of rates (as sshd(8)).
     pub(crate) const MAX_DEBTORS: u32 = 65_536;
 
     /// Memory for this many debtors, up to [`MAX_DEBTORS`](Self::MAX_DEBTORS): 43 bytes each.

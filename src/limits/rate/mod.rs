@@ -1,5 +1,4 @@
-//! How often clients may connect: the generic cell rate algorithm (ITU-T I.371, annex A, virtual scheduling)
-//! without rounding.
+//! How often clients may connect: the generic cell rate algorithm (ITU-T I.371, annex A) without rounding.
 //!
 //! A [`Rate`] is a rule. What it needs to remember is one time, the *theoretical arrival time* (TAT): in a
 //! [`Bucket`] for a service as a whole, in a table of fixed size ([`Sources`]) for its sources. The table of
@@ -32,8 +31,7 @@ use serde::{Deserialize, Serialize};
 /// A number of events in a period, and how many of them may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// The number of events, reduced against the period; below 2^31. Fractions of a nanosecond are counted in
-    /// `1/events`.
+    /// Events, reduced against the period; below 2^31. Fractions of a nanosecond are counted in `1/events`.
     events: u32,
     /// T: from one event to the next at the steady rate.
     step: Moment,
@@ -106,8 +104,7 @@ impl Rate {
     }
 
     /// The TAT when this rate becomes `new` at `now`: the same part of the burst is used. Rounded down by less than
-    /// two nanoseconds of the old rate, in the source's favour: a source that had half of the burst left has half
-    /// left.
+    /// two nanoseconds of the old rate, in the source's favour.
     fn carry_over(&self, tat: Moment, now: u64, new: &Self) -> Moment {
         let (now, whole) = (u128::from(now), self.capacity.ns_up());
         let debt = tat.ns.saturating_sub(now).min(whole);

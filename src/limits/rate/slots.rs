@@ -4,8 +4,7 @@
 //! key (std's) gives a source one set in the left half and one in the right, of eight slots each, and its slot is
 //! in either. A new source goes where more slots are idle, on a tie to the left, which spreads sources so evenly
 //! that sets which are meant to be six eighths full hold all of as many sources as the table has entries, but for
-//! one in two million (Vöcking, "How asymmetry helps load balancing", 2003; with a single set it would be one in
-//! twenty).
+//! one in two million (Vöcking, "How asymmetry helps load balancing", 2003; with one set, one in twenty).
 //!
 //! When all sixteen are in use, the slot of the least weight is taken. A new source always gets a slot: otherwise a
 //! flood that fills a table would switch a limit off for all other sources.

@@ -2,8 +2,8 @@
 //!
 //! The caller names the wanted steps in any order ([`ExecPlan::compile`]). The plan adds the steps that every child
 //! needs and those that follow from others, sorts all into the order of [`StepKind`], and leaves out the steps that
-//! would change nothing. A check then refuses a plan that is out of order or incomplete. Nothing here makes a
-//! system call.
+//! would change nothing. A check refuses a plan that is out of order or incomplete. Nothing here makes a system
+//! call.
 
 use std::ffi::CString;
 

@@ -13,8 +13,7 @@ use super::plan::ExecPlan;
 use super::step::Failure;
 use super::strings::Strings;
 
-/// While a child uses this memory only `tid` and `failure` change, and the daemon reads `failure` only when `tid`
-/// is zero.
+/// While a child uses this memory, only `tid` and `failure` change; the daemon reads `failure` when `tid` is zero.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// Not zero while a child uses this memory: the child's id, once that is known. The kernel clears it when the
@@ -73,8 +72,7 @@ impl Stack {
         crate::sys::check(result.into()).map(|_| stack)
     }
 
-    /// The end at which the child's stack begins: it grows down. Page-aligned, hence 16-byte aligned as ABIs
-    /// demand.
+    /// The end at which the stack begins: it grows down. Page-aligned, hence 16-byte aligned as ABIs demand.
     pub(super) fn top(&self) -> *mut c_void {
         // SAFETY: one past the end of the mapping.
         unsafe { self.base.byte_add(Self::GUARD_SIZE + Self::SIZE) }

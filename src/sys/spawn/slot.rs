@@ -145,8 +145,7 @@ impl SpawnSlot {
         self.has_exec_or_exited()
     }
 
-    /// The connection, and the step that failed, if one did. None while the child still uses the memory, and when
-    /// called again.
+    /// The connection, and the step that failed, if one did. None while the child uses the memory.
     pub fn finish(&mut self) -> Option<(OwnedFd, Option<Failure>)> {
         let shared = self.unused_mut()?;
         shared.plan = None;
@@ -155,8 +154,7 @@ impl SpawnSlot {
     }
 }
 
-/// If a child still uses the memory, the memory and the connection are never freed: nothing would learn when it
-/// leaves.
+/// If a child still uses the memory, the memory and the connection are never freed.
 impl Drop for SpawnSlot {
     fn drop(&mut self) {
         if self.has_exec_or_exited() {

@@ -146,8 +146,7 @@ fn read_nice() -> Option<i32> {
     i32::try_from(result).ok().filter(|result| *result > 0).map(|result| 20 - result)
 }
 
-/// Without /proc the mask can only be read by setting it. No other user can open a file that is made in that
-/// moment.
+/// Without /proc the mask can only be read by setting it. Meanwhile no other user can open a new file.
 fn read_umask() -> u32 {
     let mask = umask(Mode::from_bits_truncate(0o777));
     umask(mask);

@@ -1,5 +1,4 @@
-//! C strings in the form that execve(2) wants. Filling them again allocates nothing once the buffers are large
-//! enough.
+//! C strings in the form that execve(2) wants. Refilling allocates nothing once the buffers are large.
 
 use std::ffi::{CStr, c_char};
 use std::ptr;

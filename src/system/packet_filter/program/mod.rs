@@ -67,8 +67,8 @@ impl NetworkBits {
     }
 }
 
-/// A part of the program, for the values of a word from `first` to `last`. It drops the packet, unless there are `next`
-/// networks: then `first` is the only value, and the next word decides.
+/// A part of the program, for the values of a word from `first` to `last`. It drops the packet, unless there are
+/// `next` networks: then `first` is the only value, and the next word decides.
 struct WordBranch<'a> {
     first: u32,
     last: u32,
