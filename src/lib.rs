@@ -18,24 +18,27 @@
 #![deny(unsafe_code)]
 #![warn(clippy::unwrap_used)]
 
-mod planted;
 pub mod types;
 pub mod exit;
 pub mod sys;
 pub mod net;
 pub mod log;
-pub mod api;
+pub(crate) mod api;
 pub mod limits;
 pub mod builtin;
 pub mod config;
 pub mod compat;
 pub mod admission;
-pub mod dispatch;
-pub mod system;
+pub(crate) mod dispatch;
+pub(crate) mod system;
 pub(crate) mod control;
 pub mod server;
 pub mod arguments;
 pub mod ctl;
+
+#[cfg(test)]
+#[path = "../tests/model/mod.rs"]
+mod model;
 
 #[cfg(any(test, fuzzing))]
 extern crate self as oxinetd;

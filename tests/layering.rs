@@ -2,7 +2,8 @@
 //!
 //! `src/lib.rs` lists its modules in the order in which data flows. A file may name `crate::X` only for a module X that
 //! stands above its own in that list. `server` ties them together and may name all; files that exist for tests alone
-//! (declared `#[cfg(test)] mod NAME;`) may too. And `unsafe` has one room: `src/sys/`.
+//! (declared `#[cfg(test)] mod NAME;`) may too. And `unsafe` has one room: `src/sys/`. The dispatcher makes no system call:
+//! all of them go through its `Kernel`.
 
 use std::collections::HashSet;
 use std::fs;
@@ -77,6 +78,61 @@ fn named(trees: &[TokenTree]) -> HashSet<String> {
         }
     }
     found
+}
+
+/// What a file that makes no system call does not name, be it with something behind it.
+const SYSTEM_CALLS: [&str; 11] = [
+    "crate::sys",
+    "crate::system",
+    "libc",
+    "nix",
+    "std::fs",
+    "std::net::Tcp",
+    "std::net::Udp",
+    "std::os",
+    "std::process",
+    "std::thread",
+    "std::time::Instant",
+];
+
+/// All paths of a source, those in groups included: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn paths(trees: &[TokenTree]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut rest = trees;
+    while let Some(first) = rest.first() {
+        rest = &rest[1..];
+        if let TokenTree::Group(group) = first {
+            found.extend(paths(&group.stream().into_iter().collect::<Vec<_>>()));
+        }
+        let Some(mut path) = ident(first) else { continue };
+        let mut groups = vec![String::new()];
+        while let [TokenTree::Punct(one), TokenTree::Punct(two), next, behind @ ..] = rest {
+            if (one.as_char(), two.as_char()) != (':', ':') {
+                break;
+            }
+            rest = behind;
+            match next {
+                TokenTree::Group(group) => {
+                    groups = paths(&group.stream().into_iter().collect::<Vec<_>>());
+                    groups.iter_mut().for_each(|inner| inner.insert_str(0, "::"));
+                }
+                next => path.extend(["::".to_owned(), next.to_string()]),
+            }
+        }
+        found.extend(groups.into_iter().map(|inner| format!("{path}{inner}")));
+    }
+    found
+}
+
+/// The paths of a source by which it could make a system call.
+fn system_calls(source: &str) -> Vec<String> {
+    let calls = |path: &String| {
+        SYSTEM_CALLS.iter().any(|call| {
+            let rest = path.strip_prefix(call);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::") || call.ends_with("p"))
+        })
+    };
+    paths(&tokens(source)).into_iter().filter(calls).collect()
 }
 
 fn says_unsafe(trees: &[TokenTree]) -> bool {
@@ -179,6 +235,18 @@ fn each_module_uses_only_those_above_it() {
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
+#[test]
+fn the_dispatcher_makes_no_system_call() {
+    let dispatch = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/dispatch");
+    let mut found = Vec::new();
+    files(&dispatch, &mut found);
+    assert!(found.len() > 5, "where is it?");
+    for file in found {
+        let calls = system_calls(&fs::read_to_string(&file).unwrap());
+        assert!(calls.is_empty(), "{}: {calls:?}", file.display());
+    }
+}
+
 #[cfg(test)]
 mod the_check_itself {
     use super::*;
@@ -221,6 +289,22 @@ mod the_check_itself {
         ] {
             assert_eq!(violations("ledger", source, &order()), [] as [&str; 0], "{source}");
         }
+    }
+
+    #[test]
+    fn finds_a_system_call_however_it_is_named() {
+        for (source, path) in [
+            ("use crate::sys::clock;", "crate::sys::clock"),
+            ("use crate::{types::Now, system::{System, PATH}};", "crate::system::System"),
+            ("fn f() { libc::getpid(); }", "libc::getpid"),
+            ("use std::{io, net::{SocketAddr, TcpStream}};", "std::net::TcpStream"),
+            ("fn f(x: std::os::fd::OwnedFd) {}", "std::os::fd::OwnedFd"),
+        ] {
+            assert_eq!(system_calls(source).first().map(String::as_str), Some(path), "{source}");
+        }
+        let none =
+            "use crate::{syslog, types}; use std::net::{IpAddr, SocketAddr}; // std::fs\nuse std::time::Duration;";
+        assert_eq!(system_calls(none), [] as [&str; 0]);
     }
 
     #[test]

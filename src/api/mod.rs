@@ -8,5 +8,5 @@ mod protocol;
 mod status;
 
 pub(crate) use path::{default_socket_path, system_socket_path};
-pub use protocol::*;
-pub use status::*;
+pub(crate) use protocol::*;
+pub(crate) use status::*;

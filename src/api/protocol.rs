@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use super::status::{Ban, CountDrift, PenaltyStatus, Snapshot, SourceCount};
 
 /// The version of the protocol. It changes only if an existing command or key changes its meaning.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 
 /// A request to the daemon.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Request {
+pub(crate) enum Request {
     /// Returns the status of the daemon and of its services.
     Status {},
     /// Lists the sources with the most live handlers.
@@ -74,7 +74,7 @@ pub enum Request {
 /// The result of a request.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(tag = "command", content = "result", rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The status, for the command `status`.
     Status(Box<Snapshot>),
     /// The busiest sources, for the command `sources`.
@@ -101,7 +101,7 @@ pub enum Outcome {
 
 /// Whether a request changed anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Changed {
+pub(crate) struct Changed {
     /// False if the requested state was in force before.
     pub changed: bool,
 }
@@ -109,7 +109,7 @@ pub struct Changed {
 /// Networks and sources that are refused in every service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Bans")]
-pub struct BanList {
+pub(crate) struct BanList {
     /// Networks that the administrator has banned.
     pub bans: Vec<Ban>,
     /// Sources that are refused because of their penalties.
@@ -118,7 +118,7 @@ pub struct BanList {
 
 /// Why a client would be accepted or refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Explanation {
+pub(crate) struct Explanation {
     /// The name of the service.
     pub service: String,
     /// The source under which the client is counted in this service.
@@ -133,7 +133,7 @@ pub struct Explanation {
 
 /// One check of a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Question {
+pub(crate) struct Question {
     /// The check, named by the reason of its refusal.
     pub question: String,
     /// Whether the client passes the check.
@@ -147,7 +147,7 @@ pub struct Question {
 /// The sources with the most live handlers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Sources")]
-pub struct SourceList {
+pub(crate) struct SourceList {
     /// These sources, in descending order of handlers.
     pub sources: Vec<SourceCount>,
     /// The number of sources with live handlers in all services, also those not listed here.
@@ -156,7 +156,7 @@ pub struct SourceList {
 
 /// The result of an audit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Audit {
+pub(crate) struct Audit {
     /// The number of live handlers, from which every count was computed.
     pub handlers: u32,
     /// The counts that disagree with the live handlers.
@@ -165,7 +165,7 @@ pub struct Audit {
 
 /// The changes of a reload, in numbers of services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Reloaded {
+pub(crate) struct Reloaded {
     /// Services that were added.
     pub added: u64,
     /// Services that were removed.
@@ -179,7 +179,7 @@ pub struct Reloaded {
 /// The kind of an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Code {
+pub(crate) enum Code {
     /// The request is no JSON object, or has a command or key that this daemon does not know.
     BadRequest,
     /// The request is longer than 4096 bytes.
@@ -202,7 +202,7 @@ pub enum Code {
 
 /// Why a request failed or was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Refused {
+pub(crate) struct Refused {
     /// The kind of the error.
     pub code: Code,
     /// The error messages, at least one.
@@ -211,7 +211,7 @@ pub struct Refused {
 
 impl Refused {
     /// An error with one message.
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, messages: vec![message.into()] }
     }
 }
@@ -219,7 +219,7 @@ impl Refused {
 /// An answer as it is sent: the result, or an error.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// The request was fulfilled.
     Done {
         /// The version of the protocol.
@@ -249,7 +249,7 @@ impl From<Result<Outcome, Refused>> for Answer {
 impl Answer {
     /// The answer as a line with its end.
     #[must_use]
-    pub fn line(&self) -> Vec<u8> {
+    pub(crate) fn line(&self) -> Vec<u8> {
         // This cannot fail: keys are strings, and no number is NaN.
         let mut line = serde_json::to_vec(self).unwrap_or_default();
         line.push(b'\n');
@@ -259,7 +259,7 @@ impl Answer {
 
 /// All requests and answers as a JSON Schema (draft 7).
 #[must_use]
-pub fn protocol_schema() -> Value {
+pub(crate) fn protocol_schema() -> Value {
     let mut generator = SchemaSettings::draft07().into_generator();
     let messages = json!({ "anyOf": [generator.subschema_for::<Request>(), generator.subschema_for::<Answer>()] });
     let mut definitions = Value::Object(generator.take_definitions(true));
@@ -280,7 +280,7 @@ pub fn protocol_schema() -> Value {
 ///
 /// # Errors
 /// The line is no request of this version.
-pub fn read_request(line: &[u8]) -> Result<Request, Refused> {
+pub(crate) fn read_request(line: &[u8]) -> Result<Request, Refused> {
     let bad = |error: serde_json::Error| Refused::new(Code::BadRequest, error.to_string());
     let mut value: Value = serde_json::from_slice(line).map_err(bad)?;
     if let Some(version) = value.as_object_mut().and_then(|object| object.remove("version")) {
@@ -296,7 +296,7 @@ pub fn read_request(line: &[u8]) -> Result<Request, Refused> {
 ///
 /// # Errors
 /// The line is no answer of this version.
-pub fn read_answer(line: &[u8]) -> Result<Result<Value, Refused>, String> {
+pub(crate) fn read_answer(line: &[u8]) -> Result<Result<Value, Refused>, String> {
     let mut value: Value = serde_json::from_slice(line).map_err(|error| error.to_string())?;
     let object = value.as_object_mut().ok_or("no object")?;
     match object.remove("version") {

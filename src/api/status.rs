@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 /// The status of the daemon and of its services.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Snapshot {
+pub(crate) struct Snapshot {
     /// The version of the running daemon.
     pub version: String,
     /// The process id of the daemon.
@@ -62,7 +62,7 @@ pub struct Snapshot {
 
 /// A banned network, which is refused in every service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Ban {
+pub(crate) struct Ban {
     /// The network, such as `203.0.113.0/24`.
     pub network: String,
     /// The remaining seconds; null if the ban has no end.
@@ -72,7 +72,7 @@ pub struct Ban {
 /// The sources that are refused because of their penalties.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Penalties")]
-pub struct PenaltyStatus {
+pub(crate) struct PenaltyStatus {
     /// The number of penalised sources.
     pub penalised: u64,
     /// The sources with the longest remaining penalties.
@@ -84,7 +84,7 @@ pub struct PenaltyStatus {
 /// A source that is refused because of its penalties.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Penalised")]
-pub struct PenalisedSource {
+pub(crate) struct PenalisedSource {
     /// The address, prefix or user under which clients are counted.
     pub source: String,
     /// The remaining seconds of the refusal.
@@ -95,7 +95,7 @@ pub struct PenalisedSource {
 
 /// The numbers of penalties that were forgotten early, by address family.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Forgotten {
+pub(crate) struct Forgotten {
     /// Of IPv4 sources and local users.
     pub ipv4: u64,
     /// Of IPv6 sources.
@@ -104,7 +104,7 @@ pub struct Forgotten {
 
 /// A histogram of durations, with cumulative counts.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Durations {
+pub(crate) struct Durations {
     /// The number of all durations.
     pub count: u64,
     /// The sum of all durations, in seconds.
@@ -115,7 +115,7 @@ pub struct Durations {
 
 /// The number of durations up to one bound.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct AtMost {
+pub(crate) struct AtMost {
     /// The bound in seconds.
     pub seconds: f64,
     /// How many durations were at most that long.
@@ -124,7 +124,7 @@ pub struct AtMost {
 
 /// The results of upgrades since the first start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Upgrades {
+pub(crate) struct Upgrades {
     /// How many times a new program has taken over.
     pub done: u64,
     /// How many times the program on disk could not take over.
@@ -137,7 +137,7 @@ pub struct Upgrades {
 
 /// The results of reloads since the start.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Reloads {
+pub(crate) struct Reloads {
     /// How many reloads put a new table in force.
     pub done: u64,
     /// How many reloads failed, so that the old table stayed in force.
@@ -147,7 +147,7 @@ pub struct Reloads {
 /// The status of one service.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Service")]
-pub struct ServiceStatus {
+pub(crate) struct ServiceStatus {
     /// Whether it is in the table and enabled. If not, it is shown until its last handler ends.
     pub listed: bool,
     /// Whether the administrator has drained it.
@@ -180,7 +180,7 @@ pub struct ServiceStatus {
 
 /// The numbers of handlers that have ended, by the way they ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Exits {
+pub(crate) struct Exits {
     /// Handlers that exited with status 0.
     pub success: u64,
     /// Handlers that exited with another status.
@@ -192,7 +192,7 @@ pub struct Exits {
 /// A listening socket of a service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Listener")]
-pub struct ListenerStatus {
+pub(crate) struct ListenerStatus {
     /// Where it listens, in the grammar of `listen`.
     pub endpoint: String,
     /// Whether it takes connections.
@@ -204,7 +204,7 @@ pub struct ListenerStatus {
 /// Whether a listening socket takes connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ListenerState {
+pub(crate) enum ListenerState {
     /// The daemon accepts its connections.
     Listening,
     /// The daemon does not accept for now; clients wait in the queue of the socket.
@@ -216,7 +216,7 @@ pub enum ListenerState {
 impl ListenerState {
     /// The word in JSON, tables and metrics.
     #[must_use]
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Listening => "listening",
             Self::Paused => "paused",
@@ -227,7 +227,7 @@ impl ListenerState {
 
 /// The handlers of one source in one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SourceCount {
+pub(crate) struct SourceCount {
     /// The name of the service.
     pub service: String,
     /// The address, prefix or user under which clients are counted.
@@ -240,7 +240,7 @@ pub struct SourceCount {
 
 /// The handlers of one network in one service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct NetworkCount {
+pub(crate) struct NetworkCount {
     /// The name of the service.
     pub service: String,
     /// The prefix of the network.
@@ -254,7 +254,7 @@ pub struct NetworkCount {
 /// The tables for rates, by address family.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Rates")]
-pub struct RateTables {
+pub(crate) struct RateTables {
     /// The table for IPv4 sources and local users.
     pub ipv4: RateTable,
     /// The table for IPv6 sources.
@@ -263,7 +263,7 @@ pub struct RateTables {
 
 /// How full a table for rates is.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RateTable {
+pub(crate) struct RateTable {
     /// The number of sources for which the table has room.
     pub entries: u64,
     /// The number of sources whose recent connections still count against their rate.
@@ -275,7 +275,7 @@ pub struct RateTable {
 /// The most connections of one source in one minute, including refused ones.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "PeakRate")]
-pub struct SourcePeak {
+pub(crate) struct SourcePeak {
     /// The source with the most connections.
     pub source: String,
     /// The number of its connections in that minute.
@@ -285,7 +285,7 @@ pub struct SourcePeak {
 /// A count that disagrees with the live handlers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Drift")]
-pub struct CountDrift {
+pub(crate) struct CountDrift {
     /// What is counted, for example the handlers of a service.
     pub what: String,
     /// The correct count, computed from the live handlers.

@@ -41,7 +41,7 @@ pub(super) enum Next {
 impl<K: Kernel> Dispatcher<K> {
     /// Accepts from the `ready` listeners, one connection of each in turn, until nobody waits or the time is up, and sees
     /// the starts through. The next turn begins behind the listener that was served last.
-    pub fn accept(&mut self, ready: Vec<ListenerId>) {
+    pub(crate) fn accept(&mut self, ready: Vec<ListenerId>) {
         self.accept_batch(ready);
         self.finish_starts_of_turn();
     }

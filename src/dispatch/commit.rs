@@ -20,7 +20,7 @@ use crate::types::ServiceId;
 
 /// A new socket, open but not yet in use.
 #[derive(Debug)]
-pub struct NewSocket<S> {
+pub(crate) struct NewSocket<S> {
     /// The socket.
     pub socket: S,
     /// `opened` or `adopted`.
@@ -28,11 +28,11 @@ pub struct NewSocket<S> {
 }
 
 /// New sockets by endpoint. Dropped, they are closed again and nothing has changed.
-pub type NewSockets<S> = HashMap<Endpoint, NewSocket<S>>;
+pub(crate) type NewSockets<S> = HashMap<Endpoint, NewSocket<S>>;
 
 /// A table that is ready to be put in force.
 #[derive(Debug)]
-pub struct NewTable<R: Resources> {
+pub(crate) struct NewTable<R: Resources> {
     /// The enabled services, each with what its handlers have in common.
     pub services: Vec<(Rc<Service>, R::Template)>,
     /// A socket for each of their endpoints that is not open yet.
@@ -45,7 +45,7 @@ pub struct NewTable<R: Resources> {
 
 impl<K: Kernel> Dispatcher<K> {
     /// Puts a table in force. Gives warnings of options that the kernel would not change on a socket that was kept.
-    pub fn commit(&mut self, table: NewTable<K>) -> Vec<String> {
+    pub(crate) fn commit(&mut self, table: NewTable<K>) -> Vec<String> {
         let NewTable { services, sockets, instances, admission } = table;
         let (services, templates): (Vec<_>, Vec<_>) = services.into_iter().unzip();
         let ids = self.ledger.list(services.iter().map(|service| service.name.as_str()));
@@ -96,7 +96,7 @@ impl<K: Kernel> Dispatcher<K> {
     }
 
     /// Closes all sockets, for the end of the daemon. Handlers live on.
-    pub fn close_all_listeners(&mut self) {
+    pub(crate) fn close_all_listeners(&mut self) {
         let ids: Vec<_> = self.listeners.iter().map(|(id, _)| id).collect();
         ids.into_iter().for_each(|id| self.close_listener(id));
     }

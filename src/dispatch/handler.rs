@@ -20,7 +20,7 @@ use crate::types::{Ended, Ending, KillSignal, Ticket};
 
 /// Where a connection was accepted, or which socket is lent. It outlives the listener.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Origin {
+pub(crate) struct Origin {
     /// The listener.
     pub listener: ListenerId,
     /// Its endpoint.
@@ -32,7 +32,7 @@ pub struct Origin {
 /// A live handler, or a process that is about to become one.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
-pub struct Handler<R: Resources> {
+pub(crate) struct Handler<R: Resources> {
     /// The service's name.
     pub service: Arc<str>,
     /// The client; nobody in particular for a `wait` service.
@@ -60,7 +60,7 @@ pub struct Handler<R: Resources> {
 impl<R: Resources> Handler<R> {
     /// Is its exit on the queue?
     #[must_use]
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended)
     }
 
@@ -74,9 +74,9 @@ impl<R: Resources> Handler<R> {
 }
 
 /// How far the life of a handler has come.
-pub enum Phase<R: Resources> {
+pub(crate) enum Phase<R: Resources> {
     /// Its child has not called execve(2) yet, and may fail to.
-    Starting(Starting<R>),
+    Starting(Box<Starting<R>>),
     /// It was being started when an upgrade took place. Nobody will tell how that start went, so it counts as a handler.
     StartedUnseen,
     /// It serves.
@@ -86,7 +86,7 @@ pub enum Phase<R: Resources> {
 }
 
 /// What is needed to see a start through.
-pub struct Starting<R: Resources> {
+pub(crate) struct Starting<R: Resources> {
     /// The start.
     pub start: R::Start,
     /// Its service.
@@ -124,7 +124,7 @@ impl<'de, R: Resources> Deserialize<'de> for Phase<R> {
 
 /// A handler's end, as it was found.
 #[derive(Clone, Copy, Debug)]
-pub struct Exit {
+pub(crate) struct Exit {
     /// The place that it held.
     pub ticket: Ticket,
     /// How it ended; `None` if somebody else has collected it.

@@ -19,7 +19,7 @@ use crate::net::{Endpoint, Peer};
 use crate::types::{Ended, KillSignal, SpawnFailure, Ticket};
 
 /// What a system's things are to the dispatcher: it keeps them, and gives them back to the [`Kernel`].
-pub trait Resources: Sized {
+pub(crate) trait Resources: Sized {
     /// An open listening socket, with whatever must be undone when it is closed. It is serialized for an upgrade.
     type Socket: Debug + Serialize + DeserializeOwned;
     /// An accepted connection, or a copy of a listening socket that is lent.
@@ -35,7 +35,7 @@ pub trait Resources: Sized {
 }
 
 /// A system on which handlers run.
-pub trait Kernel: Resources {
+pub(crate) trait Kernel: Resources {
     /// The monotonic clock.
     fn clock(&self) -> Duration;
 
@@ -162,7 +162,7 @@ pub trait Kernel: Resources {
 
 /// Why nobody was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AcceptError {
+pub(crate) enum AcceptError {
     /// Nobody waits.
     NobodyWaits,
     /// The connection that waited is broken; the next one may be fine (accept(2), "Error handling").
@@ -173,7 +173,7 @@ pub enum AcceptError {
 
 /// Who sent the first datagram that waits in a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sender {
+pub(crate) enum Sender {
     /// This client.
     Known(Peer),
     /// It cannot be known: the socket is none of Internet datagrams.
@@ -184,7 +184,7 @@ pub enum Sender {
 
 /// What a handler is told of its connection, or of the listening socket of a `wait` service.
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectionInfo<'a> {
+pub(crate) struct ConnectionInfo<'a> {
     /// Where it was accepted.
     pub endpoint: &'a Endpoint,
     /// The other end.
@@ -197,7 +197,7 @@ pub struct ConnectionInfo<'a> {
 
 /// A process that is on its way to become a handler.
 #[derive(Debug)]
-pub struct Spawned<P, S> {
+pub(crate) struct Spawned<P, S> {
     /// Its process id; for the log and for signals to its group.
     pub pid: i32,
     /// By what the kernel knows it.

@@ -12,7 +12,7 @@ use super::acceptor::Next;
 use super::kernel::{Kernel, Sender};
 use super::listeners::ListenerId;
 use super::service::Served;
-use super::spawner::Role;
+use super::spawner::{NewHandler, Role};
 use crate::admission::Client;
 use crate::net::Peer;
 use crate::types::{Ended, Ending, Reason, Ticket};
@@ -56,7 +56,8 @@ impl<K: Kernel> Dispatcher<K> {
         let Some(listener) = self.listeners.get(id) else { return };
         let origin = listener.origin(id);
         let started = self.kernel.lend(&listener.socket).and_then(|(copy, before)| {
-            self.begin_start(origin, served, client, copy, Role::Lent { before }).map_err(|(failure, _)| failure)
+            let (served, role) = (Rc::clone(served), Role::Lent { before });
+            self.begin_start(NewHandler { origin, served, client, role }, copy).map_err(|(failure, _)| failure)
         });
         if let Err(failure) = started {
             self.note_spawn_failure(id, served, Peer::Unknown, failure);

@@ -2,7 +2,7 @@
 //!
 //! A listener is known by where it listens, not by its service: a reload keeps the socket, with its backlog, for every
 //! [`Endpoint`] that is in both tables. No limit ever closes one. Whether a socket is polled is never remembered by whoever
-//! made room: [`Dispatcher::update_polling`] works it out from the listener's record, the counts and the clock, and is
+//! made room: `Dispatcher::update_polling` works it out from the listener's record, the counts and the clock, and is
 //! called after each change of these. A pause is only the reason for which a client was left waiting; whether that reason
 //! still holds is asked anew each time.
 //!
@@ -26,28 +26,28 @@ use crate::types::{Reason, ServiceId, Ticket};
 
 /// A listener; a number that is never used twice, and its number in the daemon's epoll set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct ListenerId(u64);
+pub(crate) struct ListenerId(u64);
 
 impl ListenerId {
     /// Numbers below this are not listeners; the daemon has other descriptors in the same epoll set.
-    pub const FIRST: u64 = 16;
+    pub(crate) const FIRST: u64 = 16;
 
     /// The listener with this number in the epoll set.
     #[must_use]
-    pub fn from_number(number: u64) -> Option<Self> {
+    pub(crate) fn from_number(number: u64) -> Option<Self> {
         (number >= Self::FIRST).then_some(Self(number))
     }
 
     /// Its number in the epoll set.
     #[must_use]
-    pub fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         self.0
     }
 }
 
 /// What a listener is doing, for the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     /// It is polled.
     Listening,
     /// It is not polled for a reason.
@@ -77,7 +77,7 @@ struct Loan<R: Resources> {
 /// An open socket.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
-pub struct Listener<R: Resources> {
+pub(crate) struct Listener<R: Resources> {
     /// Where it listens.
     pub endpoint: Rc<Endpoint>,
     /// The service that it belongs to.
@@ -102,7 +102,7 @@ pub struct Listener<R: Resources> {
 impl<R: Resources> Listener<R> {
     /// What it is doing.
     #[must_use]
-    pub fn state(&self) -> State {
+    pub(crate) fn state(&self) -> State {
         match (&self.loan, self.pause) {
             (Some(loan), _) => State::Lent(loan.ticket),
             (None, Some(pause)) => State::Paused(pause.reason),
@@ -112,7 +112,7 @@ impl<R: Resources> Listener<R> {
 
     /// Is it reported when a client waits?
     #[must_use]
-    pub fn is_polled(&self) -> bool {
+    pub(crate) fn is_polled(&self) -> bool {
         self.polled
     }
 
@@ -124,7 +124,7 @@ impl<R: Resources> Listener<R> {
     /// Can the kernel drop packets that come here, without anything of that being left to others? Not where a handler
     /// accepts for itself: it would never get rid of the filter on its connections.
     #[must_use]
-    pub fn takes_filter(&self) -> bool {
+    pub(crate) fn takes_filter(&self) -> bool {
         match *self.endpoint {
             Endpoint::Inet { transport: Transport::Udp, .. } => true,
             Endpoint::Inet { .. } => !self.wait,
@@ -136,7 +136,7 @@ impl<R: Resources> Listener<R> {
 /// All of them.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(bound = "")]
-pub struct Listeners<R: Resources> {
+pub(crate) struct Listeners<R: Resources> {
     last: u64,
     open: HashMap<ListenerId, Listener<R>>,
     #[serde(skip)]
@@ -164,23 +164,23 @@ impl<R: Resources> Default for Listeners<R> {
 impl<R: Resources> Listeners<R> {
     /// A listener, if it is still open.
     #[must_use]
-    pub fn get(&self, id: ListenerId) -> Option<&Listener<R>> {
+    pub(crate) fn get(&self, id: ListenerId) -> Option<&Listener<R>> {
         self.open.get(&id)
     }
 
     /// The socket of a listener, if it is still open.
-    pub fn socket_mut(&mut self, id: ListenerId) -> Option<&mut R::Socket> {
+    pub(crate) fn socket_mut(&mut self, id: ListenerId) -> Option<&mut R::Socket> {
         self.open.get_mut(&id).map(|listener| &mut listener.socket)
     }
 
     /// All of them, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (ListenerId, &Listener<R>)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (ListenerId, &Listener<R>)> {
         self.open.iter().map(|(&id, listener)| (id, listener))
     }
 
     /// How many there are.
     #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.open.len()
     }
 

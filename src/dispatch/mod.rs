@@ -13,14 +13,14 @@
 //! polled ([`listeners`]). Nothing here blocks or fails.
 
 mod acceptor;
-pub mod commit;
-pub mod handler;
-pub mod kernel;
+pub(crate) mod commit;
+pub(crate) mod handler;
+pub(crate) mod kernel;
 mod lending;
-pub mod listeners;
-pub mod reaper;
-pub mod saved;
-pub mod service;
+pub(crate) mod listeners;
+pub(crate) mod reaper;
+pub(crate) mod saved;
+pub(crate) mod service;
 mod spawner;
 mod tcpmux;
 
@@ -44,7 +44,7 @@ use tcpmux::MuxTarget;
 
 /// Everything between a client that connects and a handler that has ended.
 #[derive(Debug)]
-pub struct Dispatcher<K: Kernel> {
+pub(crate) struct Dispatcher<K: Kernel> {
     kernel: K,
     /// When this turn began.
     now: Now,
@@ -67,7 +67,7 @@ impl<K: Kernel> Dispatcher<K> {
     ///
     /// # Errors
     /// No memory.
-    pub fn new(kernel: K) -> Result<Self, TryReserveError> {
+    pub(crate) fn new(kernel: K) -> Result<Self, TryReserveError> {
         Ok(Self {
             kernel,
             now: Now::default(),
@@ -86,7 +86,7 @@ impl<K: Kernel> Dispatcher<K> {
 
     /// What a turn does first, so that limits are judged on fresh counts: starts that took long, ended handlers (`ended`: the
     /// kernel told of some), as process 1 `orphans`, the counts of all these, and what is due by the clock.
-    pub fn begin_turn(&mut self, now: Now, ended: bool, orphans: bool) {
+    pub(crate) fn begin_turn(&mut self, now: Now, ended: bool, orphans: bool) {
         self.now = now;
         self.finish_late_starts(Duration::ZERO);
         self.reap(ended);
@@ -100,94 +100,94 @@ impl<K: Kernel> Dispatcher<K> {
     }
 
     /// The time, for what is done outside of a turn.
-    pub fn set_time(&mut self, now: Now) {
+    pub(crate) fn set_time(&mut self, now: Now) {
         self.now = now;
     }
 
     /// When a turn has something to do by the clock, whatever the kernel tells.
     #[must_use]
-    pub fn deadline(&self, now: Duration) -> Option<Duration> {
+    pub(crate) fn deadline(&self, now: Duration) -> Option<Duration> {
         let deadlines =
             [self.reaper_deadline(now), self.listeners.deadline(), self.start_deadline(now), self.refusals.deadline()];
         deadlines.into_iter().flatten().min()
     }
 
     /// Refuses the clients of a service from now on. `false` if it was so already.
-    pub fn drain(&mut self, id: ServiceId) -> bool {
+    pub(crate) fn drain(&mut self, id: ServiceId) -> bool {
         self.admission.drain(id)
     }
 
     /// Ends what [`Dispatcher::drain`] began. `false` if the service was not drained.
-    pub fn resume(&mut self, id: ServiceId) -> bool {
+    pub(crate) fn resume(&mut self, id: ServiceId) -> bool {
         let resumed = self.admission.resume(id);
         self.update_polling_of(id);
         resumed
     }
 
     /// Asks all checks about a client of a service, for the administrator. Changes nothing.
-    pub fn explain(&mut self, served: &Served<K>, peer: Peer, now: Now) -> Vec<Question> {
+    pub(crate) fn explain(&mut self, served: &Served<K>, peer: Peer, now: Now) -> Vec<Question> {
         self.admission.explain(&self.ledger, served.id, &served.config, peer, now)
     }
 
     /// The kernel.
-    pub fn kernel(&self) -> &K {
+    pub(crate) fn kernel(&self) -> &K {
         &self.kernel
     }
 
     /// The kernel, to change what the dispatcher does not see of it.
-    pub fn kernel_mut(&mut self) -> &mut K {
+    pub(crate) fn kernel_mut(&mut self) -> &mut K {
         &mut self.kernel
     }
 
     /// The kernel, to open sockets on beside those that are open.
-    pub fn kernel_and_listeners(&mut self) -> (&mut K, &Listeners<K>) {
+    pub(crate) fn kernel_and_listeners(&mut self) -> (&mut K, &Listeners<K>) {
         (&mut self.kernel, &self.listeners)
     }
 
     /// The counts.
-    pub fn ledger(&self) -> &Ledger {
+    pub(crate) fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
     /// The rules in force.
-    pub fn admission(&self) -> &Admission {
+    pub(crate) fn admission(&self) -> &Admission {
         &self.admission
     }
 
     /// The rules in force, for what the administrator orders and asks.
-    pub fn admission_mut(&mut self) -> &mut Admission {
+    pub(crate) fn admission_mut(&mut self) -> &mut Admission {
         &mut self.admission
     }
 
     /// The open sockets.
-    pub fn listeners(&self) -> &Listeners<K> {
+    pub(crate) fn listeners(&self) -> &Listeners<K> {
         &self.listeners
     }
 
     /// The open sockets and the rules, for the packet filter.
-    pub fn listeners_and_admission(&mut self) -> (&mut Listeners<K>, &Admission) {
+    pub(crate) fn listeners_and_admission(&mut self) -> (&mut Listeners<K>, &Admission) {
         (&mut self.listeners, &self.admission)
     }
 
     /// The services that are being served, in no order.
-    pub fn services(&self) -> impl Iterator<Item = &Served<K>> {
+    pub(crate) fn services(&self) -> impl Iterator<Item = &Served<K>> {
         self.services.values().map(AsRef::as_ref)
     }
 
     /// A service that is being served.
     #[must_use]
-    pub fn service(&self, id: ServiceId) -> Option<Rc<Served<K>>> {
+    pub(crate) fn service(&self, id: ServiceId) -> Option<Rc<Served<K>>> {
         self.services.get(&id).cloned()
     }
 
     /// The records of all handlers, those included whose exit has not been settled, in no order.
-    pub fn handlers(&self) -> impl Iterator<Item = (Ticket, &Handler<K>)> {
+    pub(crate) fn handlers(&self) -> impl Iterator<Item = (Ticket, &Handler<K>)> {
         self.handlers.iter().map(|(&ticket, handler)| (ticket, handler))
     }
 
     /// How many of them are still being started.
     #[must_use]
-    pub fn starting(&self) -> usize {
+    pub(crate) fn starting(&self) -> usize {
         self.starts.count()
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Read from top to bottom it is the way of an exit. Each handler is watched under its ticket: an exit names its ticket from
 //! the first moment, and a process id that the kernel gives away again can't release somebody else's place. No signal is
-//! involved. [`Dispatcher::reap`] puts ended handlers on the exit queue; [`Dispatcher::settle_exits`] empties it between two
+//! involved. `Dispatcher::reap` puts ended handlers on the exit queue; `Dispatcher::settle_exits` empties it between two
 //! polls, and there alone the counts of handlers go down. The reaper also ends handlers that outlive their time.
 //!
 //! It never blocks and never fails: a handler that can't be watched for lack of memory is looked at in every turn.
@@ -21,7 +21,7 @@ use crate::types::{Ended, KillSignal, Ticket};
 
 /// So many handlers are collected in one turn beside as many as were started. Where many end at once, each is up to a third
 /// of a millisecond of the kernel's work, and others wait for their turn.
-pub const EXIT_BATCH: usize = 16;
+pub(crate) const EXIT_BATCH: usize = 16;
 
 /// How long a handler has between SIGTERM and SIGKILL.
 const KILL_GRACE: Duration = Duration::from_secs(5);
@@ -187,10 +187,10 @@ impl<K: Kernel> Dispatcher<K> {
         }
     }
 
-    /// From now on every handler's time is over.
-    pub fn end_all_handlers(&mut self) {
+    /// From now on every handler's time is over. Not in the middle of a turn, when there are exits on the queue.
+    pub(crate) fn end_all_handlers(&mut self) {
         let now = self.now.monotonic;
-        for (&ticket, handler) in self.handlers.iter_mut().filter(|(_, handler)| !handler.has_ended()) {
+        for (&ticket, handler) in &mut self.handlers {
             if let Some((when, _)) = handler.deadline.take() {
                 self.reaper.deadlines.remove(&(when, ticket));
             }

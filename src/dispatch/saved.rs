@@ -18,7 +18,7 @@ use crate::types::{Now, Ticket};
 
 /// The state: borrowed from a dispatcher where it is written, owned where it is read.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct State<L, H, S> {
+pub(crate) struct State<L, H, S> {
     ledger: L,
     handlers: H,
     listeners: S,
@@ -26,24 +26,21 @@ pub struct State<L, H, S> {
 }
 
 /// The state as it is written.
-pub type Saved<'a, R> = State<&'a Ledger, &'a HashMap<Ticket, Handler<R>>, &'a Listeners<R>>;
+pub(crate) type Saved<'a, R> = State<&'a Ledger, &'a HashMap<Ticket, Handler<R>>, &'a Listeners<R>>;
 
 /// The state as it is read.
-pub type Restored<R> = State<Ledger, HashMap<Ticket, Handler<R>>, Listeners<R>>;
+pub(crate) type Restored<R> = State<Ledger, HashMap<Ticket, Handler<R>>, Listeners<R>>;
 
 impl<K: Kernel> Dispatcher<K> {
-    /// Makes the state one that can be handed over: nothing is on the exit queue, and no start is under way that could be
-    /// seen through in a moment.
-    pub fn settle_for_upgrade(&mut self, now: Now) {
-        self.now = now;
-        // A connection that is handed back may begin a start, so exits come first.
-        self.settle_exits();
+    /// Makes the state one that can be handed over: no start is under way that could be seen through in a moment. The exit
+    /// queue is empty since the turn has begun.
+    pub(crate) fn settle_for_upgrade(&mut self) {
         self.finish_all_starts();
     }
 
     /// The state for the next program.
     #[must_use]
-    pub fn save(&self) -> Saved<'_, K> {
+    pub(crate) fn save(&self) -> Saved<'_, K> {
         State {
             ledger: &self.ledger,
             handlers: &self.handlers,
@@ -57,7 +54,7 @@ impl<K: Kernel> Dispatcher<K> {
     ///
     /// # Errors
     /// No memory.
-    pub fn restore(&mut self, state: Restored<K>, now: Now) -> Result<(), TryReserveError> {
+    pub(crate) fn restore(&mut self, state: Restored<K>, now: Now) -> Result<(), TryReserveError> {
         let State { ledger, handlers, listeners, admission } = state;
         self.now = now;
         self.ledger = ledger.recounted();

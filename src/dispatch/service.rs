@@ -10,7 +10,7 @@ use crate::config::Service;
 use crate::types::ServiceId;
 
 /// An enabled service of the table in force.
-pub struct Served<R: Resources> {
+pub(crate) struct Served<R: Resources> {
     /// Its number in the ledger.
     pub id: ServiceId,
     /// Its name, shared so that an event costs no copy.
@@ -30,7 +30,7 @@ impl<R: Resources> fmt::Debug for Served<R> {
 impl<R: Resources> Served<R> {
     /// May its handlers hand their connection back (`builtin: tcpmux`)?
     #[must_use]
-    pub fn hands_back(&self) -> bool {
+    pub(crate) fn hands_back(&self) -> bool {
         self.config.program.builtin.as_ref().is_some_and(|builtin| builtin.kind == BuiltinKind::Tcpmux)
     }
 }

@@ -48,12 +48,34 @@ impl Starts {
     }
 }
 
-/// What a handler is started with, besides its standard input and output.
+/// What a handler is started for, besides its standard input and output.
 pub(super) enum Role<K: Kernel> {
     /// It serves one connection, of which it may hand back this copy.
     Connection { hand_back: Option<K::Connection> },
     /// It has been lent the listening socket, in which this waited.
     Lent { before: Option<K::Backlog> },
+}
+
+/// A handler that is about to be started.
+pub(super) struct NewHandler<K: Kernel> {
+    pub(super) origin: Origin,
+    pub(super) served: Rc<Served<K>>,
+    pub(super) client: Client,
+    pub(super) role: Role<K>,
+}
+
+impl<K: Kernel> NewHandler<K> {
+    /// What it is told of its connection; of a socket that it is lent, only where that listens.
+    fn connection_info(&self, kernel: &K, connection: &K::Connection, source_count: u32) -> ConnectionInfo<'_> {
+        let endpoint = &*self.origin.endpoint;
+        let (peer, local) = match self.role {
+            Role::Lent { .. } => (Peer::Unknown, self.origin.local),
+            Role::Connection { .. } => {
+                (self.client.peer, self.origin.local.or_else(|| kernel.local_address(connection, endpoint)))
+            }
+        };
+        ConnectionInfo { endpoint, peer, local, source_count }
+    }
 }
 
 impl<K: Kernel> Dispatcher<K> {
@@ -70,7 +92,8 @@ impl<K: Kernel> Dispatcher<K> {
         }
         let (listener, peer) = (origin.listener, client.peer);
         let hand_back = if served.hands_back() { self.kernel.copy(&connection) } else { None };
-        match self.begin_start(origin, served, client, connection, Role::Connection { hand_back }) {
+        let role = Role::Connection { hand_back };
+        match self.begin_start(NewHandler { origin, served: Rc::clone(served), client, role }, connection) {
             Ok(()) => Next::More,
             Err((failure, connection)) => {
                 self.kernel.refuse(connection, &served.config.refuse);
@@ -83,21 +106,19 @@ impl<K: Kernel> Dispatcher<K> {
     /// back at once.
     pub(super) fn begin_start(
         &mut self,
-        origin: Origin,
-        served: &Rc<Served<K>>,
-        client: Client,
+        new: NewHandler<K>,
         connection: K::Connection,
-        role: Role<K>,
     ) -> Result<(), (SpawnFailure, K::Connection)> {
         // Where there is no memory for another slot to start from, that of the oldest start will do.
         while !self.kernel.has_slot() && !self.starts.recent.is_empty() {
             self.follow_oldest_start();
         }
-        let ticket = self.ledger.take(client.place(served.id));
-        let counts = (self.ledger.source_count(served.id, client.source), self.ledger.service_count(served.id));
-        let info = self.connection_info(&origin, &connection, &client, counts.0, &role);
-        match self.kernel.spawn(&served.template, connection, &info) {
-            Ok(spawned) => self.record(ticket, spawned, origin, served, client, counts, role),
+        let (id, source) = (new.served.id, new.client.source);
+        let ticket = self.ledger.take(new.client.place(id));
+        let counts = (self.ledger.source_count(id, source), self.ledger.service_count(id));
+        let info = new.connection_info(&self.kernel, &connection, counts.0);
+        match self.kernel.spawn(&new.served.template, connection, &info) {
+            Ok(spawned) => self.record_handler(ticket, spawned, new, counts),
             Err(failed) => {
                 self.ledger.cancel(ticket);
                 return Err(failed);
@@ -109,57 +130,25 @@ impl<K: Kernel> Dispatcher<K> {
         Ok(())
     }
 
-    fn connection_info<'a>(
-        &self,
-        origin: &'a Origin,
-        connection: &K::Connection,
-        client: &Client,
-        source_count: u32,
-        role: &Role<K>,
-    ) -> ConnectionInfo<'a> {
-        let endpoint = &*origin.endpoint;
-        let (peer, local) = match role {
-            Role::Lent { .. } => (Peer::Unknown, origin.local),
-            Role::Connection { .. } => {
-                (client.peer, origin.local.or_else(|| self.kernel.local_address(connection, endpoint)))
-            }
-        };
-        ConnectionInfo { endpoint, peer, local, source_count }
-    }
-
     /// Makes the record of a handler. It is known to the reaper before anything else can happen.
-    #[expect(clippy::too_many_arguments, reason = "what a record is made of")]
-    fn record(
+    fn record_handler(
         &mut self,
         ticket: Ticket,
-        spawned: Spawned<K::Process, K::Start>,
-        origin: Origin,
-        served: &Rc<Served<K>>,
-        client: Client,
+        Spawned { pid, process, start }: Spawned<K::Process, K::Start>,
+        NewHandler { origin, served, client, role }: NewHandler<K>,
         counts: (u32, u32),
-        role: Role<K>,
     ) {
-        let Spawned { pid, process, start } = spawned;
-        let now = self.now.monotonic;
-        let lifetime = served.config.lifetime.map(|time| (now.saturating_add(time), KillSignal::Term));
-        let listener = origin.listener;
+        let since = self.now.monotonic;
+        let deadline = served.config.lifetime.map(|time| (since.saturating_add(time), KillSignal::Term));
+        let (service, log_exit, listener) = (Arc::clone(&served.name), served.config.log.exit, origin.listener);
         let (lent, hand_back, before) = match role {
             Role::Connection { hand_back } => (false, hand_back, None),
             Role::Lent { before } => (true, None, before),
         };
-        let handler = Handler {
-            service: Arc::clone(&served.name),
-            peer: client.peer,
-            origin,
-            lent,
-            pid,
-            process,
-            since: now,
-            log_exit: served.config.log.exit,
-            phase: Phase::Starting(Starting { start, served: Rc::clone(served), client, counts }),
-            deadline: lifetime,
-            hand_back,
-        };
+        let peer = client.peer;
+        let phase = Phase::Starting(Box::new(Starting { start, served, client, counts }));
+        let handler =
+            Handler { service, peer, origin, lent, pid, process, since, log_exit, phase, deadline, hand_back };
         self.watch_handler(ticket, handler);
         self.starts.recent.push_back(ticket);
         if lent {
@@ -213,7 +202,7 @@ impl<K: Kernel> Dispatcher<K> {
     fn finish_start(&mut self, ticket: Ticket) {
         let Some(handler) = self.handlers.get_mut(&ticket) else { return };
         let Phase::Starting(starting) = std::mem::replace(&mut handler.phase, Phase::Running) else { return };
-        let Starting { start, served, client, counts } = starting;
+        let Starting { start, served, client, counts } = *starting;
         let Some((failure, connection)) = self.kernel.finish_start(start) else {
             self.ledger.note_start(ticket);
             return self.log_accept(ticket, &served, counts);

@@ -11,8 +11,8 @@ pub(crate) mod packet_filter;
 mod table_sockets;
 mod template;
 
-pub use open::{ListenerSocket, OpenSocketError};
-pub use template::{HandlerTemplate, PATH};
+pub(crate) use open::{ListenerSocket, OpenSocketError};
+pub(crate) use template::HandlerTemplate;
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,7 +43,7 @@ const IDLE_SLOTS_MAX: usize = 16;
 
 /// The kernel of this machine, with what the dispatcher needs to start and watch handlers.
 #[derive(Debug)]
-pub struct System {
+pub(crate) struct System {
     log: Log,
     /// The daemon's epoll set.
     poll: Rc<Poll>,
@@ -66,7 +66,7 @@ impl System {
     ///
     /// # Errors
     /// No descriptors or memory.
-    pub fn new(
+    pub(crate) fn new(
         log: Log,
         poll: Rc<Poll>,
         nofile: Nofile,
@@ -79,12 +79,12 @@ impl System {
     }
 
     /// The state of this process that handlers inherit.
-    pub fn state(&self) -> &ProcessState {
+    pub(crate) fn state(&self) -> &ProcessState {
         &self.state
     }
 
     /// Reads again the state of this process that other programs may have changed.
-    pub fn refresh_state(&mut self) {
+    pub(crate) fn refresh_state(&mut self) {
         self.state.refresh();
     }
 
@@ -92,12 +92,12 @@ impl System {
     ///
     /// # Errors
     /// The settings of the service make no plan.
-    pub fn template(&self, service: &Service) -> Result<HandlerTemplate, PlanError> {
+    pub(crate) fn template(&self, service: &Service) -> Result<HandlerTemplate, PlanError> {
         HandlerTemplate::new(service, self.nofile, &self.state)
     }
 
     /// Closes the sockets from the service manager that no service has claimed, and returns their number.
-    pub fn close_unclaimed(&mut self) -> usize {
+    pub(crate) fn close_unclaimed(&mut self) -> usize {
         std::mem::take(&mut self.passed).len()
     }
 
@@ -126,7 +126,7 @@ impl Resources for System {
 
 /// The same resources as plain values, for a program that only checks whether it can read a state.
 #[derive(Debug)]
-pub struct Preview;
+pub(crate) struct Preview;
 
 impl Resources for Preview {
     type Socket = ListenerSocket<RawFd, FileIdentity>;
@@ -138,7 +138,7 @@ impl Resources for Preview {
 }
 
 /// The descriptors in a handler's record, which must stay open over the execve(2) of an upgrade.
-pub fn descriptors_of(handler: &Handler<System>) -> impl Iterator<Item = BorrowedFd<'_>> {
+pub(crate) fn descriptors_of(handler: &Handler<System>) -> impl Iterator<Item = BorrowedFd<'_>> {
     handler.hand_back.iter().chain([&handler.process]).map(AsFd::as_fd)
 }
 

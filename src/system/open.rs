@@ -23,7 +23,7 @@ use crate::sys::{errno_of, socket};
 
 /// A socket that could not be opened.
 #[derive(Debug)]
-pub struct OpenSocketError {
+pub(crate) struct OpenSocketError {
     /// The file and key of the service's entry, then the endpoint and what is wrong.
     pub message: String,
     /// The error number of the system call that failed.
@@ -41,7 +41,7 @@ impl Error for OpenSocketError {}
 /// An open listening socket, its file and its options. An upgrade hands it over as it is. Where a program only
 /// checks that it can read the state, `D` and `F` are plain values.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ListenerSocket<D = Inheritable, F = SocketFile> {
+pub(crate) struct ListenerSocket<D = Inheritable, F = SocketFile> {
     pub(super) descriptor: D,
     /// The file of a Unix socket, if this program has made it.
     file: Option<F>,

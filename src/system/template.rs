@@ -16,7 +16,7 @@ use crate::sys::descriptor::Nofile;
 use crate::sys::spawn::{ChildStep, ExecPlan, PlanError, ProcessState, Rlimit, StderrTo, Strings};
 
 /// The search path that handlers get, unless `env` or `pass_env` says otherwise.
-pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// No handler gets a soft limit on open descriptors below this, as far as the hard limit allows (amandad, for one,
 /// uses descriptors above 150).
@@ -24,7 +24,7 @@ const NOFILE_MIN: u64 = 1024;
 
 /// What all handlers of a service have in common.
 #[derive(Debug)]
-pub struct HandlerTemplate {
+pub(crate) struct HandlerTemplate {
     pub(super) plan: Rc<ExecPlan>,
     /// The part of the environment that is the same for all: `NAME=value` and a NUL byte each.
     pub(super) env: Vec<u8>,
@@ -36,7 +36,7 @@ impl HandlerTemplate {
     ///
     /// # Errors
     /// The settings of the service make no plan.
-    pub fn new(service: &Service, nofile: Nofile, process: &ProcessState) -> Result<Self, PlanError> {
+    pub(crate) fn new(service: &Service, nofile: Nofile, process: &ProcessState) -> Result<Self, PlanError> {
         let argv = Strings::from_list(service.program.argv.iter().map(AsRef::as_ref));
         let plan = ExecPlan::compile(steps_of(service, nofile), process, service.program.path.clone(), argv)?;
         Ok(Self { plan: Rc::new(plan), env: build_environment(service) })

@@ -11,14 +11,14 @@ use crate::types::Reason;
 
 /// What has happened. Any debt counts.
 #[derive(Debug, Default)]
-pub(super) struct Truth {
-    /// Seconds since the beginning.
-    pub now: u64,
+pub(super) struct Barred {
+    /// When the turn began.
+    pub now: Duration,
     drained: [bool; NAMES.len()],
     /// When each ban of an address, or of its network, ends.
-    bans: BTreeMap<Source, Option<u64>>,
-    /// When each address was charged, and how much that costs who has not been refused before.
-    charges: BTreeMap<Ipv4Addr, Vec<(u64, u64)>>,
+    bans: BTreeMap<Source, Option<Duration>>,
+    /// When each address was charged, and how many seconds that costs who has not been refused before.
+    charges: BTreeMap<Ipv4Addr, Vec<(Duration, u64)>>,
 }
 
 /// The key of an address or of its network.
@@ -26,17 +26,13 @@ pub(super) fn banned(address: Ipv4Addr, wide: bool) -> Source {
     if wide { network_of(address) } else { Source::V4(address, 32) }
 }
 
-impl Truth {
-    pub(super) fn time(&self) -> Duration {
-        Duration::from_secs(self.now)
-    }
-
+impl Barred {
     pub(super) fn drain(&mut self, service: usize, on: bool) {
         self.drained[service] = on;
     }
 
     pub(super) fn ban(&mut self, network: Source, seconds: Option<u64>) {
-        self.bans.insert(network, seconds.map(|seconds| self.now + seconds));
+        self.bans.insert(network, seconds.map(|seconds| self.now + Duration::from_secs(seconds)));
     }
 
     /// Forgives the addresses of a network too.
@@ -58,12 +54,16 @@ impl Truth {
         self.drained[service]
     }
 
-    pub(super) fn may_come(&self, service: usize, address: Ipv4Addr) -> Result<(), Reason> {
+    pub(super) fn is_banned(&self, address: Ipv4Addr) -> bool {
         let in_force =
             |network| self.bans.get(&network).is_some_and(|until| until.is_none_or(|until| until > self.now));
+        in_force(banned(address, false)) || in_force(banned(address, true))
+    }
+
+    pub(super) fn may_come(&self, service: usize, address: Ipv4Addr) -> Result<(), Reason> {
         if self.drained[service] {
             Err(Reason::Drained)
-        } else if in_force(banned(address, false)) || in_force(banned(address, true)) {
+        } else if self.is_banned(address) {
             Err(Reason::Ban)
         } else if self.paid_at(address) > self.now {
             Err(Reason::Penalty)
@@ -73,14 +73,15 @@ impl Truth {
     }
 
     /// When an address owes nothing any more: a charge while it owes is of the same time, one after that costs twice
-    /// as much as the time before, unless as long as the most has passed.
-    fn paid_at(&self, address: Ipv4Addr) -> u64 {
-        let (mut paid, mut factor) = (0, 1);
+    /// as much as the time before, unless as long as the most has passed, up to the next whole second.
+    fn paid_at(&self, address: Ipv4Addr) -> Duration {
+        let (most, mut paid, mut factor) = (Duration::from_secs(MOST_OWED), Duration::ZERO, 1);
         for (number, &(when, cost)) in self.charges.get(&address).into_iter().flatten().enumerate() {
             if number > 0 && when >= paid {
-                factor = if when - paid >= MOST_OWED { 1 } else { factor * 2 };
+                let forgotten = Duration::from_secs((paid + most).as_millis().div_ceil(1000) as u64);
+                factor = if when >= forgotten { 1 } else { factor * 2 };
             }
-            paid = (paid.max(when) + cost * factor).min(when + MOST_OWED);
+            paid = (paid.max(when) + Duration::from_secs(cost * factor)).min(when + most);
         }
         paid
     }

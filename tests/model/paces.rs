@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::table::{Line, Pace};
 use crate::net::Source;
 
-pub(super) const SECOND: u64 = 1_000_000_000;
+const SECOND: u64 = 1_000_000_000;
 
 /// Whose a rate is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,22 +1,22 @@
 //! The tables of the histories: what they may say of a service, and the real service that says it.
 
 use std::ffi::CString;
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::builtin::{Builtin, BuiltinKind};
 use crate::config::{
-    Location, LogChoice, Origins, OwnLog, Penalties, PerSource, Program, RateLimit, Refuse, Service, SocketOptions,
-    Stderr, WhenFull,
+    Location, LogChoice, MuxName, Origins, OwnLog, Penalties, PerSource, Program, RateLimit, Refuse, Service,
+    SocketOptions, Stderr, WhenFull,
 };
-use crate::dispatch::acceptor::Entry;
-use crate::dispatch::spawner::Recipe;
 use crate::limits::rate::Rate;
-use crate::net::{Prefixes, Source};
-use crate::sys::descriptor::Nofile;
-use crate::types::ServiceId;
+use crate::net::{Endpoint, Prefixes, Source, Transport};
 
 pub(super) const NAMES: [&str; 4] = ["alpha", "beta", "gamma", "delta"];
+
+/// So many endpoints there are; those from [`DATAGRAMS`] on carry datagrams.
+pub(super) const ENDPOINTS: usize = 7;
+pub(super) const DATAGRAMS: usize = 5;
 
 /// The addresses that clients have; the first two are of one network.
 pub(super) const ADDRESSES: [Ipv4Addr; 3] =
@@ -46,10 +46,27 @@ pub(super) struct Limits {
     pub pace: Option<Pace>,
 }
 
-/// What a table says of one service.
+/// BuiltinKind the handlers of a service are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Each serves one connection.
+    #[default]
+    Stream,
+    /// The same, and clients of `tcpmux` can ask for it.
+    Named,
+    /// `tcpmux`.
+    Mux,
+    /// One is lent the socket.
+    Wait,
+}
+
+/// BuiltinKind a table says of one service.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Line {
     pub name: usize,
+    pub kind: Kind,
+    /// Its endpoints, a bit for each. No two services of a table have the same.
+    pub endpoints: u8,
     pub instances: Option<u32>,
     pub pace: Option<Pace>,
     pub source: Limits,
@@ -58,21 +75,47 @@ pub(super) struct Line {
     pub network: Option<Limits>,
     /// Clients wait while it is full.
     pub queue: bool,
+    pub dry_run: bool,
+    /// The address that may not come.
+    pub denied: Option<usize>,
+    /// It charges for what its clients do.
     pub penalties: bool,
+    /// It charges each client.
+    pub trap: bool,
     /// In seconds.
     pub lifetime: Option<u64>,
 }
 
-/// What things cost in a service with penalties, and the most that a source can owe, in seconds.
+/// BuiltinKind things cost in a service with penalties, and the most that a source can owe, in seconds.
 pub(super) const COST_OF_EXIT: u64 = 10;
 pub(super) const COST_OF_CRASH: u64 = 15;
 pub(super) const COST_OF_REFUSAL: u64 = 2;
+pub(super) const COST_OF_TRAP: u64 = 1;
 pub(super) const MOST_OWED: u64 = 40;
+
+/// BuiltinKind clients of services with a queue are sent first.
+pub(super) const BANNER: &[u8] = b"hello";
+/// BuiltinKind those are sent that `tcpmux` tells to go on.
+pub(super) const GO: &[u8] = b"+Go\r\n";
 
 impl Line {
     pub(super) fn keys(&self, address: Ipv4Addr) -> (Source, Option<Source>) {
         let source = if self.wide { network_of(address) } else { Source::V4(address, 32) };
         (source, self.network.map(|_| network_of(address)))
+    }
+
+    pub(super) fn has(&self, endpoint: usize) -> bool {
+        self.endpoints & 1 << endpoint != 0
+    }
+
+    /// Does `tcpmux` tell its clients to go on?
+    pub(super) fn plus(&self) -> bool {
+        self.name % 2 == 0
+    }
+
+    /// Does a handler accept or read for itself?
+    pub(super) fn lends(&self) -> bool {
+        self.kind == Kind::Wait
     }
 
     /// Do sources or networks have rates here?
@@ -91,29 +134,50 @@ fn of_key(limits: Limits, length: u8) -> PerSource {
     PerSource { prefix, instances: limits.instances, rate: limits.pace.map(rate), exempt: Vec::new() }
 }
 
-fn penalties() -> Penalties {
-    let seconds = |seconds| Some(Duration::from_secs(seconds));
+fn penalties(line: &Line) -> Penalties {
+    let seconds = |on: bool, seconds| on.then(|| Duration::from_secs(seconds));
     Penalties {
-        crash: seconds(COST_OF_CRASH),
-        exit: seconds(COST_OF_EXIT),
-        refused: seconds(COST_OF_REFUSAL),
+        crash: seconds(line.penalties, COST_OF_CRASH),
+        exit: seconds(line.penalties, COST_OF_EXIT),
+        refused: seconds(line.penalties, COST_OF_REFUSAL),
+        trap: seconds(line.trap, COST_OF_TRAP),
         max: Duration::from_secs(MOST_OWED),
         ..Penalties::default()
     }
 }
 
-pub(super) fn entry(id: ServiceId, line: &Line) -> Entry {
-    let name = NAMES[line.name];
+/// Where an endpoint is.
+pub(super) fn address(number: usize) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 1000 + number as u16)
+}
+
+pub(super) fn endpoint(number: usize) -> Endpoint {
+    let transport = if number < DATAGRAMS { Transport::Tcp } else { Transport::Udp };
+    Endpoint::Inet { transport, address: address(number), dual: false }
+}
+
+/// The name by which clients of `tcpmux` ask for a service, if they can.
+fn mux_names(line: &Line) -> Vec<MuxName> {
+    let name = || MuxName { name: NAMES[line.name].to_owned(), plus: line.plus() };
+    (line.kind == Kind::Named).then(name).into_iter().collect()
+}
+
+fn program(kind: Kind) -> Program {
     let path = CString::from(c"/bin/true");
-    let service = Service {
-        name: name.to_owned(),
+    let tcpmux = || Builtin { kind: BuiltinKind::Tcpmux, idle_timeout: Duration::from_secs(1) };
+    Program { argv: vec![path.clone()], path, builtin: (kind == Kind::Mux).then(tcpmux) }
+}
+
+pub(super) fn service(line: &Line) -> Service {
+    Service {
+        name: NAMES[line.name].to_owned(),
         origin: Location::default(),
         origins: Origins::default(),
         enabled: true,
-        listen: Vec::new(),
-        tcpmux: Vec::new(),
-        program: Program { argv: vec![path.clone()], path, builtin: None },
-        wait: false,
+        listen: (0..ENDPOINTS).filter(|&number| line.has(number)).map(endpoint).collect(),
+        tcpmux: mux_names(line),
+        program: program(line.kind),
+        wait: line.lends(),
         credentials: None,
         directory: CString::from(c"/"),
         chroot: None,
@@ -129,18 +193,15 @@ pub(super) fn entry(id: ServiceId, line: &Line) -> Entry {
         per_source: of_key(line.source, if line.wide { 24 } else { 32 }),
         per_network: line.network.map(|limits| of_key(limits, 24)),
         max_load: None,
-        penalties: if line.penalties { penalties() } else { Penalties::default() },
+        penalties: penalties(line),
         allow: Vec::new(),
-        deny: Vec::new(),
+        deny: line.denied.map(|number| IpAddr::from(ADDRESSES[number]).into()).into_iter().collect(),
         times: Vec::new(),
-        dry_run: false,
+        dry_run: line.dry_run,
         refuse: Refuse::Reset,
-        banner: Vec::new(),
+        banner: if line.queue { BANNER.to_vec() } else { Vec::new() },
         lifetime: line.lifetime.map(Duration::from_secs),
         socket: SocketOptions::default(),
-        log: LogChoice { accept: false, exit: false, refuse: false, own: OwnLog::default() },
-    };
-    let nofile = Nofile { soft: 1024, hard: 1024 };
-    let template = HandlerTemplate::new(&service, nofile, &ProcessState::unknown()).expect("a plan");
-    Entry { id, name: Arc::from(name), service, template }
+        log: LogChoice { accept: true, exit: true, refuse: true, own: OwnLog::default() },
+    }
 }

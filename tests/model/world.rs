@@ -1,433 +1,341 @@
-//! The daemon's books, and the truth beside them.
+//! The shipped dispatcher, and what happens to it: clients, handlers that end, time, and the turns of the server.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
-use std::os::fd::RawFd;
+use std::cell::{Ref, RefCell, RefMut};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-
-use super::barred::{Truth, banned};
-use super::histories::{Act, Arrival, Birth, End, first_table};
-use super::kernel::{FakeKernel, Process, Processes};
-use super::paces::{Of, Rates, SECOND};
-use super::table::{ADDRESSES, COST_OF_CRASH, COST_OF_EXIT, COST_OF_REFUSAL, Line, NAMES, entry};
-use crate::admission::{Admission, Buckets, Client, Decision};
-use crate::dispatch::acceptor::{Entry, WaitingForRoom, born, start_handler, stillborn, take_over};
+use super::barred::banned;
+use super::descriptors::What;
+use super::histories::{Act, End, Order, Turn, Upgrade, first_table};
+use super::kernel::{FakeKernel, number_of};
+use super::state::{PIDS, Process, State};
+use super::table::{ADDRESSES, ENDPOINTS, Kind, Line, NAMES, endpoint, service};
+use crate::builtin::PASS_ON;
+use crate::dispatch::Dispatcher;
+use crate::dispatch::commit::{NewSocket, NewSockets, NewTable};
 use crate::dispatch::listeners::ListenerId;
-use crate::dispatch::reaper::{Exit, Reaper};
-use crate::limits::ledger::Ledger;
-use crate::limits::penalty::Cause;
+use crate::dispatch::saved::Restored;
 use crate::limits::rate::PerFamily;
-use crate::net::Peer;
-use crate::types::Now;
-use crate::types::{Ending, Reason, Ticket};
+use crate::types::{Ending, KillSignal, Now};
 
-/// A start that is under way.
-struct Starting {
-    ticket: Ticket,
-    handle: RawFd,
-    fails: bool,
-}
+/// How long a turn accepts.
+const ACCEPT_TIME: Duration = Duration::from_millis(4);
 
-/// All four process ids are taken.
-struct NoProcess;
+/// Enough for a start that is asked for news.
+const SOON: Duration = Duration::from_millis(50);
 
 pub(super) struct World {
-    pub(super) kernel: FakeKernel,
-    pub(super) ledger: Ledger,
-    pub(super) reaper: Reaper<FakeKernel>,
-    pub(super) waiting: WaitingForRoom,
-    /// Services whose listener is left alone until there is room, and whose room that is.
-    pub(super) paused: BTreeMap<usize, Reason>,
-    admission: Admission,
-    pub(super) entries: Vec<(Entry, Line)>,
-    large: bool,
-    pub(super) instances: u32,
-    starting: Vec<Starting>,
-    rates: Rates,
-    /// Who is refused without a look at any count, and the time.
-    truth: Truth,
-    last_ticket: Option<Ticket>,
-    /// What has happened how often.
-    pub(super) seen: BTreeMap<String, u32>,
-}
-
-/// What is carried by an upgrade goes through a file.
-fn written_and_read<T: Serialize + DeserializeOwned>(value: &T) -> T {
-    serde_json::from_slice(&serde_json::to_vec(value).unwrap()).unwrap()
-}
-
-fn listener_of(service: usize) -> ListenerId {
-    ListenerId::from_number(ListenerId::FIRST + service as u64).unwrap()
+    pub(super) dispatcher: Dispatcher<FakeKernel>,
+    state: Rc<RefCell<State>>,
+    pub(super) quitting: bool,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
-        let kernel = FakeKernel::default();
-        let mut world = Self {
-            reaper: Reaper::new(kernel.clone()),
-            kernel,
-            ledger: Ledger::default(),
-            waiting: WaitingForRoom::default(),
-            paused: BTreeMap::new(),
-            admission: Admission::new().unwrap(),
-            entries: Vec::new(),
-            large: false,
-            instances: 0,
-            starting: Vec::new(),
-            rates: Rates::default(),
-            truth: Truth::default(),
-            last_ticket: None,
-            seen: BTreeMap::new(),
-        };
-        world.reload(&first_table(), false, 3);
+    /// Serves nothing yet.
+    pub(super) fn empty(pids: i32, process_1: bool) -> Self {
+        let state = Rc::new(RefCell::new(State { process_1, ..State::new(pids) }));
+        let dispatcher = Dispatcher::new(FakeKernel(Rc::clone(&state))).unwrap();
+        Self { dispatcher, state, quitting: false }
+    }
+
+    pub(super) fn new(process_1: bool) -> Self {
+        let mut world = Self::empty(PIDS, process_1);
+        world.reload(&first_table(), false, 3).unwrap();
         world
     }
 
-    pub(super) fn saw(&mut self, what: &str) {
-        if let Some(count) = self.seen.get_mut(what) {
-            *count += 1;
-        } else {
-            self.seen.insert(what.to_owned(), 1);
-        }
+    pub(super) fn state(&self) -> Ref<'_, State> {
+        self.state.borrow()
     }
 
-    fn moment(&self) -> Now {
-        Now { monotonic: self.truth.time(), wall: self.truth.time() }
+    pub(super) fn state_mut(&self) -> RefMut<'_, State> {
+        self.state.borrow_mut()
+    }
+
+    /// When the turn began.
+    pub(super) fn now(&self) -> Now {
+        let now = self.state().truth.barred.now;
+        Now { monotonic: now, wall: now }
     }
 
     pub(super) fn apply(&mut self, act: &Act) -> Result<(), String> {
         match act {
-            Act::Arrive(arrival) => return self.knock(*arrival),
-            Act::End { which, how } => self.end(*which, *how),
-            Act::Follow => self.follow(),
-            Act::Reap => self.reaper.reap(true, self.truth.time()),
-            Act::Drain { between } => return self.drain(between),
-            Act::Pass(seconds) => {
-                self.truth.now += seconds;
-                for _ in self.reaper.end_overdue(self.truth.time()) {
-                    self.saw("end of a lifetime");
-                }
+            Act::Turn(turn) => return self.turn(turn),
+            Act::Arrive(arrival) => self.state_mut().arrive(*arrival),
+            Act::End { which, how, takes } => self.end(*which, *how, *takes),
+            Act::Take { which } => {
+                let pid = self.running(|process| process.lent.is_some()).get(*which).copied();
+                pid.into_iter().for_each(|pid| self.state_mut().take(pid));
             }
-            Act::Reload { table, large, instances } => self.reload(table, *large, *instances),
-            Act::Ban { .. } | Act::Unban { .. } | Act::Shut { .. } => self.order(act),
-            Act::Upgrade { heard } => return self.upgrade(*heard),
+            Act::Orphan => self.leave_orphan(),
+            Act::Pass(millis) => self.state_mut().clock += Duration::from_millis(*millis),
+            Act::NoMemoryToPoll(times) => self.state_mut().no_memory_to_poll = *times,
+            Act::Slots(slots) => self.state_mut().slots = *slots,
+            Act::Inflexible(endpoint) => {
+                let mut state = self.state_mut();
+                let socket = state.socket_of(*endpoint);
+                let socket = socket.and_then(|socket| state.sockets.get_mut(&socket));
+                socket.into_iter().for_each(|socket| socket.inflexible = true);
+            }
         }
         Ok(())
     }
 
-    /// What the administrator orders.
-    fn order(&mut self, act: &Act) {
-        let now = self.moment();
-        match *act {
-            Act::Ban { address, wide, seconds } => {
-                let until = seconds.map(|seconds| now.monotonic + Duration::from_secs(seconds));
-                let network = banned(ADDRESSES[address], wide);
-                self.admission.ban(network.network().unwrap(), until, now).unwrap();
-                self.truth.ban(network, seconds);
-            }
-            Act::Unban { address, wide } => {
-                let network = banned(ADDRESSES[address], wide);
-                self.admission.unban(network.network().unwrap(), now);
-                self.truth.unban(network);
-            }
-            Act::Shut { service, on } => {
-                let Some((entry, _)) = self.entries.iter().find(|(_, line)| line.name == service) else { return };
-                if on {
-                    self.admission.drain(entry.id)
-                } else {
-                    self.admission.resume(entry.id)
-                };
-                self.truth.drain(service, on);
-            }
-            _ => {}
-        }
+    /// The ids of handlers that run.
+    fn running(&self, of: impl Fn(&Process) -> bool) -> Vec<i32> {
+        let state = self.state();
+        let running = state.processes.values().filter(|one| one.is_handler() && one.ended.is_none() && of(one));
+        running.map(|process| process.pid).collect()
     }
 
-    fn end(&mut self, which: usize, how: End) {
-        let how = match how {
-            End::Well => Ending::Exited(0),
+    fn end(&mut self, which: usize, how: End, takes: bool) {
+        let Some(&pid) = self.running(|_| true).get(which) else { return };
+        let mut state = self.state_mut();
+        let hands_back = state.processes.get(&pid).is_some_and(|process| {
+            process.copied || state.truth.line(process.owner.service).is_some_and(|line| line.kind == Kind::Mux)
+        });
+        let ending = match how {
+            End::HandBack if hands_back => Ending::Exited(PASS_ON.into()),
+            End::Well | End::HandBack => Ending::Exited(0),
             End::Badly => Ending::Exited(1),
             End::Crash => Ending::Signaled(libc::SIGSEGV),
         };
-        let mut processes = self.kernel.0.borrow_mut();
-        let handle = processes.by_pid.values().filter(|process| process.ended.is_none()).nth(which);
-        if let Some(handle) = handle.map(|process| process.handle) {
-            processes.end(handle, how);
+        if takes {
+            state.take(pid);
+        }
+        state.end(pid, ending);
+    }
+
+    fn leave_orphan(&mut self) {
+        let mut state = self.state_mut();
+        if let Some(pid) = state.free_pid().filter(|_| state.process_1) {
+            state.orphans.insert(pid);
+            state.child_news = true;
         }
     }
 
-    /// Somebody connects to a service: its listener may be left alone, or is now.
-    fn knock(&mut self, arrival: Arrival) -> Result<(), String> {
-        let Some(place) = self.entries.iter().position(|(_, line)| line.name == arrival.service) else { return Ok(()) };
-        if self.paused.contains_key(&arrival.service) {
-            return Ok(());
+    /// What the server does, in its order.
+    fn turn(&mut self, turn: &Turn) -> Result<(), String> {
+        let (before, ready) = (self.before(), self.ready(turn.reported));
+        self.begin_turn(turn.heard);
+        self.check_turn(turn.heard)?;
+        self.check_returned(&before)?;
+        if let Some(order) = &turn.order {
+            self.order(order)?;
         }
-        let (id, line) = (self.entries[place].0.id, self.entries[place].1);
-        let room = self.admission.room(&self.ledger, id, self.moment()).map_err(|refusal| refusal.reason);
-        // Who comes to a drained service is told so.
-        let expected = if self.truth.is_drained(line.name) { Ok(()) } else { self.room(&line) };
-        if room != expected {
-            return Err(format!("{line:?}: admission says {room:?}, the truth {expected:?}"));
+        if turn.upgrade != Some(Upgrade::Before) {
+            self.accept(ready)?;
         }
-        match room {
-            Err(reason) if line.queue || reason == Reason::ServiceRate => {
-                self.waiting.add(reason, id, listener_of(line.name));
-                if reason != Reason::ServiceRate {
-                    self.paused.insert(line.name, reason);
-                }
-                self.saw("left in the queue");
-                Ok(())
-            }
-            _ => self.judge(arrival),
-        }
-    }
-
-    /// Somebody has been accepted.
-    fn judge(&mut self, arrival: Arrival) -> Result<(), String> {
-        let address = ADDRESSES[arrival.address];
-        let Some(place) = self.entries.iter().position(|(_, line)| line.name == arrival.service) else { return Ok(()) };
-        let (id, line) = (self.entries[place].0.id, self.entries[place].1);
-        let client = self.admission.client(id, Peer::Inet(address.into(), 1));
-        self.admission.note_arrival(id, &client, self.moment());
-        let decision = self.admission.decide(&self.ledger, id, &client, self.moment());
-        match (decision, self.may_come(&line, address)) {
-            (Decision::Admit, Ok(())) => {
-                self.admission.commit(id, &client, self.moment());
-                self.has_come(&line, address);
-                self.start(place, client, address, arrival.birth)
-            }
-            (Decision::Refuse(refusal), Err(reason)) if refusal.reason == reason => {
-                self.saw(&format!("refused: {reason:?}"));
-                self.ledger.note_refusal(id, reason);
-                self.charge(place, address, refusal.penalty());
-                if line.penalties && matches!(reason, Reason::SourceInstances | Reason::SourceRate) {
-                    self.truth.charge(address, COST_OF_REFUSAL);
-                }
-                Ok(())
-            }
-            (_, expected) => Err(format!("{line:?}, {address}: admission says {decision:?}, the truth {expected:?}")),
-        }
-    }
-
-    fn charge(&mut self, place: usize, address: Ipv4Addr, cause: Option<Cause>) {
-        let (id, now) = (self.entries[place].0.id, self.moment());
-        if let Some(cause) = cause {
-            self.admission.charge(id, &Peer::Inet(address.into(), 1), cause, now);
-        }
-    }
-
-    fn start(&mut self, place: usize, client: Client, address: Ipv4Addr, birth: Birth) -> Result<(), String> {
-        let (entry, line) = &self.entries[place];
-        let (source, network) = line.keys(address);
-        let (service, processes, now) = (NAMES[line.name], Rc::clone(&self.kernel.0), self.truth.time());
-        let started = start_handler(&mut self.ledger, &mut self.reaper, entry, now, client, None, |_| {
-            let mut processes = processes.borrow_mut();
-            let (pid, handle) = processes.fork((service, source, network)).ok_or(NoProcess)?;
-            if birth == Birth::DiesAtOnce {
-                processes.end(handle, Ending::Exited(0));
-            }
-            Ok::<_, NoProcess>((pid, handle, handle))
-        });
-        let Ok((ticket, pid, handle)) = started else {
-            self.saw("no process");
-            return Ok(());
-        };
-        self.saw(&format!("{birth:?}"));
-        if handle > pid {
-            self.saw("an id that was another's");
-        }
-        self.starting.push(Starting { ticket, handle, fails: birth == Birth::CannotExec });
-        match self.last_ticket.replace(ticket) {
-            Some(last) if last >= ticket => Err(format!("{ticket:?} comes after {last:?}")),
-            _ => Ok(()),
-        }
-    }
-
-    /// Hears how the starts went.
-    fn follow(&mut self) {
-        for Starting { ticket, handle, fails } in std::mem::take(&mut self.starting) {
-            if !fails {
-                self.kernel.0.borrow_mut().be_born(handle);
-                born(&mut self.ledger, &mut self.reaper, ticket);
-            } else if let Some(place) = stillborn(&mut self.ledger, &mut self.reaper, ticket) {
-                self.saw("stillborn");
-                self.made_room(place.service);
-            }
-        }
-    }
-
-    fn made_room(&mut self, service: crate::types::ServiceId) {
-        let in_daemon = self.admission.daemon_room(&self.ledger).is_ok();
-        for listener in self.waiting.made_room(service, in_daemon) {
-            self.paused.retain(|&name, _| listener_of(name) != listener);
-            self.saw("listened again");
-        }
-    }
-
-    /// What the daemon does with the exit queue; between two exits somebody may be admitted.
-    fn drain(&mut self, between: &[Arrival]) -> Result<(), String> {
-        let mut between = between.iter();
-        for exit in self.reaper.drain() {
-            let truth = self.kernel.0.borrow_mut().on_the_way.pop_front().ok_or("an exit of nobody")?;
-            self.settle(&exit, &truth)?;
-            if let Some(arrival) = between.next() {
-                self.saw("somebody came between two exits");
-                self.judge(*arrival)?;
-            }
+        if turn.upgrade.is_some() && !self.quitting {
+            self.upgrade()?;
+        } else if !matches!(turn.order, Some(Order::Reload { .. })) {
+            self.check_resumed(&before)?;
         }
         Ok(())
     }
 
-    fn settle(&mut self, exit: &Exit, truth: &Process) -> Result<(), String> {
-        let place = self.ledger.settle(exit.ticket).ok_or_else(|| format!("{exit:?} has no place"))?;
-        let Some(ended) = exit.ended else { return Err(format!("{exit:?} was collected by somebody")) };
-        self.ledger.note_ending(place.service, ended.ending, Duration::ZERO);
-        let served = self.entries.iter().position(|(entry, _)| entry.id == place.service);
-        if let (Some(served), Peer::Inet(address, _)) = (served, exit.about.peer) {
-            let address = ADDRESSES.into_iter().find(|one| *one == address).ok_or("an unknown client")?;
-            self.charge(served, address, Cause::of_ending(ended.ending));
+    pub(super) fn begin_turn(&mut self, heard: bool) {
+        let (ended, orphans) = {
+            let mut state = self.state_mut();
+            state.truth.barred.now = state.clock;
+            state.resumed.clear();
+            state.heard = heard;
+            (heard && state.has_news(), std::mem::take(&mut state.child_news) && state.process_1)
+        };
+        self.dispatcher.begin_turn(self.now(), ended, orphans);
+        self.state_mut().settle_all();
+    }
+
+    /// The listeners of these endpoints that are polled and at which somebody waits, as the wait before the turn tells.
+    pub(super) fn ready(&self, reported: u8) -> Vec<ListenerId> {
+        let state = self.state();
+        // In whatever order.
+        let ready = state.sockets.values().rev().filter(|socket| !socket.waiting.is_empty());
+        ready.filter(|socket| reported & 1 << socket.endpoint != 0).filter_map(|socket| socket.polled).collect()
+    }
+
+    pub(super) fn accept(&mut self, ready: Vec<ListenerId>) -> Result<(), String> {
+        let end = self.state().clock + ACCEPT_TIME;
+        self.state_mut().batch_end = Some(end);
+        self.dispatcher.accept(ready.clone());
+        self.state_mut().batch_end = None;
+        if self.state().read >= end {
+            self.state_mut().saw("a turn without time for all");
+            return Ok(());
         }
-        self.owe_for_ending(truth, exit.about.peer);
-        self.made_room(place.service);
+        self.check_nobody_waits(&ready)
+    }
+
+    fn order(&mut self, order: &Order) -> Result<(), String> {
+        let now = self.now();
+        match *order {
+            // A daemon that is ending can't be asked.
+            _ if self.quitting => {}
+            Order::Ban { address, wide, seconds } => {
+                let until = seconds.map(|seconds| now.monotonic + Duration::from_secs(seconds));
+                let network = banned(ADDRESSES[address], wide);
+                self.dispatcher.admission_mut().ban(network.network().unwrap(), until, now).unwrap();
+                self.state_mut().truth.barred.ban(network, seconds);
+            }
+            Order::Unban { address, wide } => {
+                let network = banned(ADDRESSES[address], wide);
+                self.dispatcher.admission_mut().unban(network.network().unwrap(), now);
+                self.state_mut().truth.barred.unban(network);
+            }
+            Order::Drain { service, on } => self.drain(service, on),
+            Order::Reload { ref table, large, instances } => return self.reload(table, large, instances),
+            Order::Quit => self.quit(),
+        }
         Ok(())
     }
 
-    fn owe_for_ending(&mut self, truth: &Process, peer: Peer) {
-        let line = self.entries.iter().map(|(_, line)| line).find(|line| NAMES[line.name] == truth.owner.0);
-        let (Some(Line { penalties: true, .. }), Peer::Inet(address, _)) = (line, peer) else { return };
-        let cost = match truth.ended {
-            Some(Ending::Exited(status)) if status != 0 => COST_OF_EXIT,
-            Some(Ending::Signaled(libc::SIGSEGV)) => COST_OF_CRASH,
-            _ => return,
+    fn drain(&mut self, service: usize, on: bool) {
+        let id = self.dispatcher.ledger().find(NAMES[service]);
+        let listed = self.state().truth.line(service).is_some();
+        let Some(id) = id.filter(|_| listed) else { return };
+        self.state_mut().truth.barred.drain(service, on);
+        if on {
+            self.dispatcher.drain(id)
+        } else {
+            self.dispatcher.resume(id)
         };
-        let address = ADDRESSES.into_iter().find(|one| *one == address).unwrap();
-        self.truth.charge(address, cost);
-        self.saw("charged for an end");
     }
 
-    fn reload(&mut self, table: &[Line], large: bool, instances: u32) {
-        let ids = self.ledger.list(table.iter().map(|line| NAMES[line.name]));
-        let old: Vec<_> = self.entries.iter().map(|(_, line)| *line).collect();
-        for line in table.iter().filter(|line| old.iter().all(|old| old.name != line.name)) {
-            let live = self.kernel.0.borrow().count(|process| process.owner.0 == NAMES[line.name]);
-            self.saw(if live > 0 { "brought back with handlers" } else { "brought back" });
+    pub(super) fn quit(&mut self) {
+        self.dispatcher.close_all_listeners();
+        self.dispatcher.end_all_handlers();
+        self.quitting = true;
+        let mut state = self.state_mut();
+        let now = state.truth.barred.now;
+        for process in state.processes.values_mut() {
+            process.deadline = Some((now, KillSignal::Term));
         }
-        let mut wider =
-            table.iter().zip(&ids).filter(|(line, id)| Some(self.ledger.service_count(**id)) > line.instances);
-        if wider.any(|(line, _)| line.instances.is_some()) {
-            self.saw("a limit below what lives");
-        }
-        self.truth.keep(|service| table.iter().any(|line| line.name == service));
-        self.rates.reload(&old, table, self.truth.now * SECOND);
-        let size = |table: &[Line], large| table.iter().any(Line::is_paced).then_some(large);
-        if size(&old, self.large) != size(table, large) {
-            self.rates.forget_sources();
-        }
-        (self.large, self.instances) = (large, instances);
-        self.entries = table.iter().zip(ids).map(|(line, id)| (entry(id, line), *line)).collect();
-        self.serve();
+        state.forget_closed();
+        state.saw("quit");
     }
 
-    fn serve(&mut self) {
-        let services = || self.entries.iter().map(|(entry, _)| (entry.id, &entry.service));
-        // Enough for all addresses in all services.
-        let ipv4 = if self.large { 96 } else { 48 };
-        let size = PerFamily { ipv4, ipv6: 12 };
-        let prepared = self.admission.prepare(size, services().map(|(_, service)| service)).unwrap();
-        let now = self.moment();
-        self.admission.serve(services(), self.instances, prepared, now);
-        self.waiting.clear();
-        self.paused.clear();
+    /// A new table is put in force.
+    pub(super) fn reload(&mut self, table: &[Line], large: bool, instances: u32) -> Result<(), String> {
+        self.look_at_table(table);
+        let size = PerFamily { ipv4: if large { 96 } else { 48 }, ipv6: 12 };
+        let services: Vec<_> = table.iter().map(|line| Rc::new(service(line))).collect();
+        let admission = self.dispatcher.admission().prepare(size, services.iter().map(AsRef::as_ref)).unwrap();
+        let templates: Vec<_> = services.iter().map(|service| number_of(&service.name)).collect();
+        let services = services.into_iter().zip(templates).collect();
+        let sockets = self.open_sockets(table);
+        let expected = self.begin_reload(table, large, instances);
+        let warnings = self.dispatcher.commit(NewTable { services, sockets, instances, admission });
+        let mut state = self.state_mut();
+        state.forget_closed();
+        state.forget_unlisted();
+        if !state.resumed.is_empty() {
+            return Err(format!("the log says that {:?} are polled again", state.resumed));
+        }
+        let told = state.sockets.values().filter(|socket| socket.changed && socket.inflexible).count();
+        if warnings.len() != told || state.sockets.values().filter(|socket| socket.changed).count() != expected {
+            return Err(format!("{told} sockets keep their options, {expected} are kept: {warnings:?}"));
+        }
+        Ok(())
+    }
+
+    /// What the truth is from now on. Gives the number of sockets that stay open.
+    fn begin_reload(&mut self, table: &[Line], large: bool, instances: u32) -> usize {
+        let mut state = self.state_mut();
+        state.resumed.clear();
+        state.truth.reload(table, large, instances);
+        let is_kept = |endpoint: usize| table.iter().any(|line| line.has(endpoint));
+        let mut kept = 0;
+        for socket in state.sockets.values_mut() {
+            (socket.rest, socket.idle_loans, socket.changed) = (None, 0, false);
+            kept += usize::from(is_kept(socket.endpoint));
+        }
+        let new = |endpoint: &usize| is_kept(*endpoint) && state.socket_of(*endpoint).is_none();
+        let new: Vec<_> = (0..ENDPOINTS).filter(new).collect();
+        new.into_iter().for_each(|endpoint| state.opened(endpoint));
+        kept
+    }
+
+    fn open_sockets(&self, table: &[Line]) -> NewSockets<super::descriptors::Descriptor> {
+        let state = self.state();
+        let wanted = |number: &usize| table.iter().any(|line| line.has(*number)) && state.socket_of(*number).is_none();
+        let open = |number| {
+            let socket = state.descriptors.open(What::Socket(number));
+            (endpoint(number), NewSocket { socket, how: "opened" })
+        };
+        (0..ENDPOINTS).filter(wanted).map(open).collect::<HashMap<_, _>>()
+    }
+
+    fn look_at_table(&mut self, table: &[Line]) {
+        let mut state = self.state_mut();
+        for line in table {
+            let live = state.live(line.name);
+            match state.truth.line(line.name) {
+                None if live > 0 => state.saw("brought back with handlers"),
+                None => state.saw("brought back"),
+                Some(_) => {}
+            }
+            if line.instances.is_some_and(|limit| live > limit) {
+                state.saw("a limit below what lives");
+            }
+            for endpoint in (0..ENDPOINTS).filter(|&endpoint| line.has(endpoint)) {
+                let before = state.truth.line_at(endpoint);
+                if before.is_some_and(|before| before.name != line.name) {
+                    state.saw("an endpoint of another service");
+                }
+                let lent = state.socket_of(endpoint).is_some_and(|socket| state.borrower(socket).is_some());
+                if lent {
+                    state.saw("reload while a socket is lent");
+                }
+            }
+        }
     }
 
     /// The program is replaced: what is not carried is gone.
-    fn upgrade(&mut self, heard: bool) -> Result<(), String> {
-        if heard {
-            self.follow();
-        }
-        self.drain(&[])?;
-        self.saw(if self.starting.is_empty() { "upgrade" } else { "upgrade with starts under way" });
-        self.ledger = Ledger::from_carried(written_and_read(&self.ledger.carry()));
-        let carried = written_and_read(&self.admission.carry(self.moment()));
-        self.admission = Admission::new().unwrap();
-        let buckets: Buckets = self.admission.take_over(carried, self.moment()).unwrap();
-        let handlers: Vec<_> = self.reaper.carry().map(|handler| written_and_read(&handler)).collect();
-        self.reaper = Reaper::new(self.kernel.clone());
-        self.kernel.0.borrow_mut().unwatch_all();
-        for handler in handlers {
-            take_over(&mut self.ledger, &mut self.reaper, handler).unwrap();
-        }
-        self.children_without_news();
-        self.ledger.list(self.entries.iter().map(|(_, line)| NAMES[line.name]));
-        self.serve();
-        self.admission.refill(buckets);
-        Ok(())
+    fn upgrade(&mut self) -> Result<(), String> {
+        let before = self.state().clock;
+        self.dispatcher.settle_for_upgrade();
+        self.check_settled(before + SOON)?;
+        let starting = self.state().starting().count();
+        self.state_mut().saw(if starting == 0 { "upgrade" } else { "upgrade with starts under way" });
+        let state = serde_json::to_vec(&self.dispatcher.save()).unwrap();
+        let descriptors = self.state().descriptors.clone();
+        let restored: Restored<FakeKernel> = descriptors.exec(|| {
+            self.dispatcher = Dispatcher::new(FakeKernel(Rc::clone(&self.state))).unwrap();
+            serde_json::from_slice(&state).unwrap()
+        });
+        self.state_mut().exec();
+        self.dispatcher.restore(restored, self.now()).unwrap();
+        let (table, large, instances) = {
+            let truth = &self.state().truth;
+            (truth.table.clone(), truth.large, truth.instances)
+        };
+        self.reload(&table, large, instances)
     }
 
-    /// Nobody will say how their starts went: those that fail end as a handler does.
-    fn children_without_news(&mut self) {
-        let mut processes = self.kernel.0.borrow_mut();
-        for Starting { handle, fails, .. } in self.starting.drain(..) {
-            processes.be_born(handle);
-            if fails {
-                processes.end(handle, Ending::Exited(127));
-            }
-        }
-    }
-
-    /// Is there room for one more, whoever he is?
-    fn room(&self, line: &Line) -> Result<(), Reason> {
-        let (processes, service) = (self.kernel.0.borrow(), NAMES[line.name]);
-        self.in_pace(line, Of::Service, Reason::ServiceRate)?;
-        below(line.instances, &processes, Reason::ServiceInstances, |process| process.owner.0 == service)?;
-        below(Some(self.instances), &processes, Reason::DaemonInstances, |_| true)
-    }
-
-    /// What admission must say, worked out from the processes that there are and from what has happened.
-    fn may_come(&self, line: &Line, address: Ipv4Addr) -> Result<(), Reason> {
-        let (service, (source, network)) = (NAMES[line.name], line.keys(address));
-        let limits = line.network.unwrap_or_default();
-        self.truth.may_come(line.name, address)?;
-        let processes = self.kernel.0.borrow();
-        let mine = |process: &Process| process.owner.0 == service && process.owner.1 == source;
-        below(line.source.instances, &processes, Reason::SourceInstances, mine)?;
-        self.in_pace(line, Of::Source(source), Reason::SourceRate)?;
-        let ours = |process: &Process| process.owner.0 == service && process.owner.2 == network;
-        below(limits.instances, &processes, Reason::NetworkInstances, ours)?;
-        network.map_or(Ok(()), |network| self.in_pace(line, Of::Network(network), Reason::NetworkRate))?;
-        drop(processes);
-        self.room(line)
-    }
-
-    fn in_pace(&self, line: &Line, of: Of, reason: Reason) -> Result<(), Reason> {
-        if self.rates.may_come(line, of, self.truth.now * SECOND) { Ok(()) } else { Err(reason) }
-    }
-
-    fn has_come(&mut self, line: &Line, address: Ipv4Addr) {
-        let (source, network) = line.keys(address);
-        let all = [Some(Of::Source(source)), network.map(Of::Network), Some(Of::Service)];
-        all.into_iter().flatten().for_each(|of| self.rates.has_come(line, of, self.truth.now * SECOND));
-    }
-
-    /// All processes end, and the daemon has heard of everything.
+    /// All processes end, enough time passes, and the dispatcher has heard of everything.
     pub(super) fn end_all(&mut self) -> Result<(), String> {
-        let handles: BTreeSet<_> = self.kernel.0.borrow().by_pid.values().map(|process| process.handle).collect();
-        handles.into_iter().for_each(|handle| self.kernel.0.borrow_mut().end(handle, Ending::Exited(0)));
-        self.follow();
-        self.reaper.reap(true, self.truth.time());
-        self.drain(&[])
+        {
+            let mut state = self.state_mut();
+            (state.no_memory_to_poll, state.slots) = (0, 20);
+            // Those who wait have gone.
+            for socket in state.sockets.values_mut() {
+                socket.waiting.clear();
+            }
+            state.clients.iter_mut().for_each(|client| client.arrival.asks_for = None);
+            state.clock += Duration::from_secs(60);
+            let pids: Vec<_> = state.processes.keys().copied().collect();
+            pids.into_iter().for_each(|pid| state.end(pid, Ending::Exited(0)));
+        }
+        self.begin_turn(true);
+        self.check_turn(true)?;
+        self.accept(Vec::new())
     }
-}
 
-fn below(
-    limit: Option<u32>,
-    processes: &Processes,
-    reason: Reason,
-    mine: impl Fn(&Process) -> bool,
-) -> Result<(), Reason> {
-    if limit.is_some_and(|limit| processes.count(mine) >= limit) { Err(reason) } else { Ok(()) }
+    /// Whatever was left alone in the last turn has been for long enough.
+    pub(super) fn wait_for_listeners(&mut self) -> Result<(), String> {
+        self.state_mut().clock += Duration::from_secs(60);
+        self.begin_turn(true);
+        self.accept(Vec::new())
+    }
 }

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use crate::limits::histogram::{Histogram, LIVES};
 use crate::net::Source;
-use crate::planted::{Bug, planted};
 use crate::types::{Ending, Reason, ServiceId, Step, Ticket};
 use serde::{Deserialize, Serialize};
 
@@ -74,10 +73,10 @@ impl Tally {
         self.peak.max(self.live)
     }
 
-    fn new(name: Arc<str>, live: u32) -> Self {
+    fn new(name: Arc<str>) -> Self {
         let (refused, would_refuse, failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (ended, lives) = (Endings::default(), Histogram::new(&LIVES));
-        Self { name, live, peak: 0, accepted: 0, refused, would_refuse, failed, ended, lives, listed: true }
+        Self { name, live: 0, peak: 0, accepted: 0, refused, would_refuse, failed, ended, lives, listed: true }
     }
 }
 
@@ -141,10 +140,6 @@ impl Ledger {
     /// known already, be it only by its live handlers, keeps its number and its counts; one that is not named any more
     /// goes when its last handler does.
     pub fn list<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) -> Vec<ServiceId> {
-        if planted(Bug::ServicesRenumbered) {
-            self.last_service = 0;
-            self.names.clear();
-        }
         self.services.values_mut().for_each(|tally| tally.listed = false);
         let listed = names.into_iter().map(|name| self.enter(name)).collect();
         let Self { services, names, .. } = self;
@@ -157,17 +152,13 @@ impl Ledger {
         if let Some(&id) = self.names.get(name) {
             if let Some(tally) = self.services.get_mut(&id) {
                 tally.listed = true;
-                if planted(Bug::CountsResetByReload) {
-                    tally.live = 0;
-                }
             }
             return id;
         }
         self.last_service += 1;
         let (id, name) = (ServiceId(self.last_service), Arc::<str>::from(name));
         self.names.insert(Arc::clone(&name), id);
-        let live = self.services.get(&id).map_or(0, |tally| tally.live);
-        self.services.insert(id, Tally::new(name, live));
+        self.services.insert(id, Tally::new(name));
         id
     }
 
@@ -227,9 +218,6 @@ impl Ledger {
 
     /// Takes a place back whose handler could not be started: it has never been one.
     pub fn cancel(&mut self, ticket: Ticket) -> Option<Place> {
-        if planted(Bug::FailedSpawnKeepsPlace) {
-            return None;
-        }
         let place = self.places.remove(&ticket)?;
         self.release(place);
         Some(place)
@@ -237,7 +225,7 @@ impl Ledger {
 
     fn release(&mut self, place: Place) {
         self.sources.down(place.service, place.source);
-        if let Some(network) = place.network.filter(|_| !planted(Bug::NetworkKeepsPlace)) {
+        if let Some(network) = place.network {
             self.networks.down(place.service, network);
         }
         let Some(tally) = self.services.get_mut(&place.service) else { return };

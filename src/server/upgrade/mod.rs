@@ -65,7 +65,7 @@ impl Server {
 
     /// Becomes the new program. Returns only if that has failed; then everything is as before.
     fn exec_new_program(&mut self, now: Now) -> UpgradeError {
-        self.dispatcher.settle_for_upgrade(now);
+        self.dispatcher.settle_for_upgrade();
         let state = match self.write_state() {
             Ok(state) => state,
             Err(error) => return UpgradeError::State(error.to_string()),

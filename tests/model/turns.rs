@@ -1,0 +1,41 @@
+//! How a turn shares its time.
+
+use super::histories::{Arrival, Birth};
+use super::table::{Kind, Line};
+use super::world::World;
+
+/// Three services, to each of which clients come; to accept one takes all the time of a turn.
+#[test]
+fn each_turn_begins_behind_the_listener_that_was_served_last() {
+    let line = |name: usize| Line { name, kind: Kind::Stream, endpoints: 1 << name, ..Line::default() };
+    let mut world = World::empty(100, false);
+    world.reload(&[line(0), line(1), line(2)], false, 100).unwrap();
+    for endpoint in [0, 0, 0, 1, 1, 2, 2, 2] {
+        world.state_mut().arrive(Arrival { endpoint, takes: 5, ..Arrival::default() });
+    }
+    let mut served = Vec::new();
+    for _ in 0..8 {
+        let ready = world.ready(u8::MAX);
+        world.begin_turn(true);
+        world.accept(ready).unwrap();
+        served.push(world.state().processes.values().max_by_key(|process| process.handle).unwrap().owner.service);
+    }
+    assert_eq!(served, [0, 1, 2, 0, 1, 2, 0, 2]);
+}
+
+#[test]
+fn a_few_starts_at_a_time_are_under_way() {
+    let mut world = World::empty(100, false);
+    world.reload(&[Line { endpoints: 1, ..Line::default() }], false, 100).unwrap();
+    for _ in 0..30 {
+        let birth = Birth { takes: 1, ..Birth::default() };
+        world.state_mut().arrive(Arrival { birth, ..Arrival::default() });
+    }
+    for _ in 0..30 {
+        let ready = world.ready(u8::MAX);
+        world.begin_turn(true);
+        world.accept(ready).unwrap();
+    }
+    assert_eq!((world.state().processes.len(), world.dispatcher.starting()), (30, 0));
+    assert_eq!(world.state().most_starting, 8);
+}
