@@ -57,7 +57,7 @@ fn networks(criterion: &mut Criterion) {
             };
             let access = Access::new(&list(count / 2), &list(count / 2), &[]);
             group.bench_function(BenchmarkId::new(family, count), |bencher| {
-                bencher.iter(|| access.verdict(black_box(&Peer::Inet(address(random.next()), 1))));
+                bencher.iter(|| access.judge_peer(black_box(&Peer::Inet(address(random.next()), 1))));
             });
         }
     }
@@ -167,7 +167,7 @@ fn whole_table(criterion: &mut Criterion) {
         let mut table = full(count);
         let changes = BTreeMap::from([(1, Change { old: one_an_hour(), new: Some(one_an_hour()) })]);
         group.bench_function(BenchmarkId::new("adjust", count), |bencher| {
-            bencher.iter(|| table.adjust(black_box(&changes), 0));
+            bencher.iter(|| table.change_rates(black_box(&changes), 0));
         });
         group.bench_function(BenchmarkId::new("new", count), |bencher| {
             bencher.iter_batched(|| (), |()| Sources::new(PerFamily { ipv4: count, ipv6: 0 }), BatchSize::PerIteration);

@@ -31,31 +31,31 @@ impl Admission {
     pub(crate) fn carry(&self, now: Now) -> Carried {
         Carried {
             drained: self.drained.iter().copied().collect(),
-            bans: self.bans.all(now.monotonic),
-            rates: self.rates.save(now.nanos()),
+            bans: self.bans.list_bans(now.monotonic),
+            rates: self.rates.save_state(now.nanos()),
             size: self.rated_sources,
-            penalties: self.penalties.save(now.nanos()),
+            penalties: self.penalties.save_state(now.nanos()),
             debtors: self.penalised_sources,
-            peaks: self.meter.peaks().collect(),
-            buckets: self.services.iter().map(|(&id, rules)| (id, rules.bucket())).collect(),
+            peaks: self.meter.all_peaks().collect(),
+            buckets: self.services.iter().map(|(&id, rules)| (id, rules.bucket)).collect(),
         }
     }
 
-    /// Restores the state of the program before this one, before a service table is put in force. The rules of that table
-    /// then have what services had used of their own rates.
+    /// Restores the state of the program before this one, before a service table is put in force. The rules of that
+    /// table then have what services had used of their own rates.
     ///
     /// # Errors
     /// There is no memory.
     pub(crate) fn take_over(&mut self, carried: Carried, now: Now) -> Result<(), TryReserveError> {
         let Carried { drained, bans, rates, size, penalties, debtors, peaks, buckets } = carried;
-        (self.rates, self.rated_sources) = (Sources::restore(rates)?, size);
-        (self.penalties, self.penalised_sources) = (Penalties::restore(penalties)?, debtors);
+        (self.rates, self.rated_sources) = (Sources::restore_state(rates)?, size);
+        (self.penalties, self.penalised_sources) = (Penalties::restore_state(penalties)?, debtors);
         self.drained.extend(drained);
         for (network, until) in bans {
             // The program before had no more of them than there can be.
-            let _ = self.bans.add(network, until, now.monotonic);
+            let _ = self.bans.add_ban(network, until, now.monotonic);
         }
-        self.meter.restore(peaks);
+        self.meter.restore_peaks(peaks);
         self.buckets = buckets.into_iter().collect();
         Ok(())
     }

@@ -8,10 +8,10 @@
 //!
 //! The acceptor calls this, and the server for what the administrator asks. Nothing here fails, logs, waits, or
 //! allocates for a client; time is an argument. A load average that can't be read limits no client, and
-//! `Admission::complaint` says so once.
+//! `Admission::take_complaint` says so once.
 //!
-//! `checks` has the checks; `state` what they look at, with `rules` of each service; `orders` what the administrator
-//! can do; `carry` what an upgrade saves.
+//! `checks` has the checks; `state` what they look at, with `rules` of each service; `orders` what the
+//! administrator can do; `carry` what an upgrade saves.
 
 mod carry;
 mod checks;
@@ -41,9 +41,8 @@ use checks::{BeforeAccept, CHECKS, CheckInput, first_refusal};
 
 impl Admission {
     /// The client with this address, as a service sees it.
-    #[must_use]
     pub fn client(&self, id: ServiceId, peer: Peer) -> Client {
-        self.services.get(&id).map_or(Client { peer, ..Client::NOBODY }, |rules| rules.client(peer))
+        self.services.get(&id).map_or(Client { peer, ..Client::NOBODY }, |rules| rules.identify_client(peer))
     }
 
     /// Evaluates the checks that are the same for every client of a service, before accept(2).
@@ -51,7 +50,7 @@ impl Admission {
     /// # Errors
     /// The limit that has been reached. For a service with `dry_run`, only what is enforced in it.
     pub fn room(&mut self, ledger: &Ledger, id: ServiceId, now: Now) -> Result<(), Refusal> {
-        let load = self.load(id, now);
+        let load = self.load_for(id, now);
         // The clients of a drained service are refused instead of left waiting.
         let Some(rules) = self.services.get(&id).filter(|_| !self.is_drained(id)) else { return Ok(()) };
         let input = CheckInput { admission: self, rules, service: id, client: &Client::NOBODY, ledger, now, load };
@@ -62,7 +61,7 @@ impl Admission {
 
     /// Evaluates all checks for a client. Changes nothing.
     pub fn decide(&mut self, ledger: &Ledger, id: ServiceId, client: &Client, now: Now) -> Decision {
-        let load = self.load(id, now);
+        let load = self.load_for(id, now);
         // A service without rules is not served.
         let Some(rules) = self.services.get(&id) else { return Decision::Refuse(Reason::Access.into()) };
         let input = CheckInput { admission: self, rules, service: id, client, ledger, now, load };
@@ -86,7 +85,7 @@ impl Admission {
         peer: Peer,
         now: Now,
     ) -> Vec<Question> {
-        let (load, client) = (self.load(id, now), self.client(id, peer));
+        let (load, client) = (self.load_for(id, now), self.client(id, peer));
         let Some(rules) = self.services.get(&id) else { return Vec::new() };
         let input = CheckInput { admission: self, rules, service: id, client: &client, ledger, now, load };
         let questions = CHECKS.iter().map(|check| check.explain(&input, service)).collect();
@@ -107,12 +106,12 @@ impl Admission {
         self.meter.note_arrival(id, client.source, now);
     }
 
-    /// Uses up the client's share of the rates. For a client that was answered with [`Decision::Admit`] and is about
-    /// to be served.
+    /// Uses up the client's share of the rates. For a client that was answered with [`Decision::Admit`] and is
+    /// about to be served.
     pub fn commit(&mut self, id: ServiceId, client: &Client, now: Now) {
         let Some(rules) = self.services.get_mut(&id) else { return };
         let now = now.nanos();
-        rules.commit(now);
+        rules.commit_rate(now);
         let source = (!client.exempt).then_some(client.source);
         for (limit, key) in [(Some(&rules.source), source), (rules.network.as_ref(), client.network)] {
             if let Some((limit, rate, key)) = limit.and_then(|limit| Some((limit, limit.rate?, key?))) {
@@ -125,29 +124,29 @@ impl Admission {
     /// holds in other services too. If this is what makes its source refused, gives the time for which it is.
     pub(crate) fn charge(&mut self, id: ServiceId, peer: &Peer, cause: Cause, now: Now) -> Option<Duration> {
         let rules = self.services.get(&id).filter(|rules| !rules.dry_run && *peer != Peer::Unknown)?;
-        let charge = rules.charge(cause, peer)?;
-        self.penalties.charge(penalty::debtor(peer), &charge, now.nanos())
+        let charge = rules.charge_for(cause, peer)?;
+        self.penalties.charge_source(penalty::debtor_of(peer), &charge, now.nanos())
     }
 
     /// The most connections of one source in one minute that a service has seen, refused ones included.
     pub(crate) fn peak_rate(&self, id: ServiceId) -> Option<PeakRate> {
-        self.meter.peak(id)
+        self.meter.peak_of(id)
     }
 
     /// The rates of sources, and how many sources there is memory for.
-    pub(crate) fn rates(&self) -> (&Sources, PerFamily<u32>) {
+    pub(crate) fn rate_table(&self) -> (&Sources, PerFamily<u32>) {
         (&self.rates, self.rated_sources)
     }
 
     /// A message for the administrator, given once.
-    pub(crate) fn complaint(&mut self) -> Option<String> {
-        self.load_average.complaint()
+    pub(crate) fn take_complaint(&mut self) -> Option<String> {
+        self.load_average.take_complaint()
     }
 
     /// The load average, if the service has a `max_load`.
-    fn load(&mut self, id: ServiceId, now: Now) -> Option<f64> {
+    fn load_for(&mut self, id: ServiceId, now: Now) -> Option<f64> {
         self.services.get(&id)?.max_load?;
-        self.load_average.at(now.monotonic)
+        self.load_average.average_at(now.monotonic)
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Blocked {
     pub network: IpNet,
     /// The end on the monotonic clock; none if it is blocked until further notice.
     pub until: Option<Duration>,
-    /// By the administrator's ban. Otherwise by a penalty, from which a service may exempt clients.
+    /// The administrator has banned it. Otherwise it has a penalty, from which a service may exempt clients.
     pub banned: bool,
 }
 
@@ -43,39 +43,38 @@ impl Admission {
     /// # Errors
     /// There are too many already.
     pub(crate) fn ban(&mut self, network: IpNet, until: Option<Duration>, now: Now) -> Result<(), TooManyBans> {
-        self.bans.add(network, until, now.monotonic)
+        self.bans.add_ban(network, until, now.monotonic)
     }
 
-    /// Takes back the ban of exactly this network, and forgives all sources in it their penalties. `false` if there was
-    /// neither.
+    /// Takes back the ban of exactly this network, and the penalties of all sources in it. `false` without any.
     pub(crate) fn unban(&mut self, network: IpNet, now: Now) -> bool {
-        let banned = self.bans.remove(network, now.monotonic);
-        let forgiven = self.penalties.forgive(|source| source.overlaps(network), now.nanos());
+        let banned = self.bans.remove_ban(network, now.monotonic);
+        let forgiven = self.penalties.forgive_sources(|source| source.overlaps(network), now.nanos());
         banned || forgiven > 0
     }
 
     /// The bans in force and when each ends on the monotonic clock, in the order of the networks.
-    pub(crate) fn bans(&self, now: Now) -> Vec<(IpNet, Option<Duration>)> {
-        self.bans.all(now.monotonic)
+    pub(crate) fn list_bans(&self, now: Now) -> Vec<(IpNet, Option<Duration>)> {
+        self.bans.list_bans(now.monotonic)
     }
 
     /// The sources that are refused for a penalty, in no order. Reads the whole memory of penalties, which takes
     /// about a millisecond.
-    pub(crate) fn penalised(&self, now: Now) -> impl Iterator<Item = Penalised> {
-        self.penalties.iter(now.nanos())
+    pub(crate) fn list_penalised(&self, now: Now) -> impl Iterator<Item = Penalised> {
+        self.penalties.list_penalised(now.nanos())
     }
 
     /// How many penalties were forgotten for lack of room, since the start.
     pub(crate) fn forgotten_debtors(&self) -> PerFamily<u64> {
-        self.penalties.forgotten()
+        self.penalties.forgotten_debtors()
     }
 
-    /// At most `limit` networks that are banned or penalised: bans first, then penalties, each with the longest first.
-    pub(crate) fn blocked(&self, now: Now, limit: usize) -> Vec<Blocked> {
+    /// At most `limit` networks that are banned or penalised: bans, then penalties, each with the longest first.
+    pub(crate) fn list_blocked(&self, now: Now, limit: usize) -> Vec<Blocked> {
         let longest_first = |until: Option<Duration>| Reverse(until.unwrap_or(Duration::MAX));
-        let mut bans = self.bans(now);
+        let mut bans = self.list_bans(now);
         bans.sort_by_key(|(_, until)| longest_first(*until));
-        let mut penalised: Vec<_> = self.penalised(now).collect();
+        let mut penalised: Vec<_> = self.list_penalised(now).collect();
         penalised.sort_unstable_by_key(|one| Reverse(one.left));
         let bans = bans.into_iter().map(|(network, until)| Blocked { network, until, banned: true });
         let penalised = penalised.into_iter().filter_map(|one| {
@@ -84,9 +83,9 @@ impl Admission {
         bans.chain(penalised).take(limit).collect()
     }
 
-    /// Grows with every change of what [`blocked`](Self::blocked) gives, except for the passing of time.
+    /// Grows with every change of what [`list_blocked`](Self::list_blocked) gives, except for the passing of time.
     pub(crate) fn blocked_changes(&self) -> u64 {
-        self.bans.changes() + self.penalties.changes()
+        self.bans.change_count() + self.penalties.change_count()
     }
 
     /// Whether a service admits some clients that other services refuse for a penalty.
@@ -95,7 +94,7 @@ impl Admission {
     }
 
     /// Whether a service refuses every client of a blocked network.
-    pub(crate) fn blocks(&self, id: ServiceId, blocked: &Blocked) -> bool {
-        blocked.banned || self.services.get(&id).is_some_and(|rules| rules.blocks(blocked.network))
+    pub(crate) fn blocks_network(&self, id: ServiceId, blocked: &Blocked) -> bool {
+        blocked.banned || self.services.get(&id).is_some_and(|rules| rules.blocks_network(blocked.network))
     }
 }

@@ -1,13 +1,12 @@
 //! What the service table says of one service, as admission needs it, with the memory of the service's own rate.
 //!
-//! Admission makes one for each service when a table comes into force, and reads it for each client. Nothing here
-//! fails.
+//! Admission makes one for each service when a table comes into force, and reads it for each client. Nothing fails.
 
 use ipnet::IpNet;
 
 use super::types::Client;
 use crate::config::{Penalties, PerSource, Service};
-use crate::limits::access::{Access, Rule, canonical};
+use crate::limits::access::{Access, Rule, unmap_network};
 use crate::limits::penalty::{Cause, Charge};
 use crate::limits::rate::{Bucket, Change, Rate, RetryAfter};
 use crate::net::{Peer, Prefixes};
@@ -24,7 +23,7 @@ pub(super) struct Rules {
     pub source: Limit,
     pub network: Option<Limit>,
     rate: Option<Rate>,
-    bucket: Bucket,
+    pub bucket: Bucket,
     pub instances: Option<u32>,
     pub max_load: Option<f64>,
     penalties: Penalties,
@@ -57,13 +56,9 @@ impl Limit {
         }
     }
 
-    pub(super) fn is_exempt(&self, peer: &Peer) -> bool {
-        self.exemption(peer).is_some()
-    }
-
     /// The entry of `exempt` that contains the client.
-    pub(super) fn exemption(&self, peer: &Peer) -> Option<Rule> {
-        self.exempt.verdict(peer).rule
+    pub(super) fn find_exemption(&self, peer: &Peer) -> Option<Rule> {
+        self.exempt.judge_peer(peer).rule
     }
 }
 
@@ -87,8 +82,8 @@ impl Rules {
         }
     }
 
-    /// What becomes of the rates of sources when `new` takes the place of these rules.
-    pub(super) fn changes(&self, new: Option<&Self>) -> impl Iterator<Item = (u32, Change)> {
+    /// The changes of the rates of sources when `new` replaces these rules.
+    pub(super) fn rate_changes(&self, new: Option<&Self>) -> impl Iterator<Item = (u32, Change)> {
         let source = (Some(&self.source), new.map(|new| &new.source));
         let network = (self.network.as_ref(), new.and_then(|new| new.network.as_ref()));
         [source, network].into_iter().filter_map(|(old, new)| {
@@ -99,24 +94,24 @@ impl Rules {
     }
 
     /// Takes over the memory of the rules that were in force until now.
-    pub(super) fn inherit(&mut self, old: &Self, now: u64) {
+    pub(super) fn inherit_rate(&mut self, old: &Self, now: u64) {
         if let Some((old_rate, new_rate)) = old.rate.zip(self.rate) {
             self.bucket = old.bucket;
             if old_rate != new_rate {
-                self.bucket.adjust(&old_rate, &new_rate, now);
+                self.bucket.change_rate(&old_rate, &new_rate, now);
             }
         }
     }
 
-    pub(super) fn client(&self, peer: Peer) -> Client {
-        let exempt = self.source.is_exempt(&peer);
+    pub(super) fn identify_client(&self, peer: Peer) -> Client {
+        let exempt = self.source.find_exemption(&peer).is_some();
         let source = peer.source(if exempt { FULL_ADDRESS } else { self.source.prefix });
-        let limit = self.network.as_ref().filter(|limit| !limit.is_exempt(&peer));
+        let limit = self.network.as_ref().filter(|limit| limit.find_exemption(&peer).is_none());
         Client { peer, source, network: limit.map(|limit| peer.source(limit.prefix)), exempt }
     }
 
     pub(super) fn is_exempt_from_penalties(&self, peer: &Peer) -> bool {
-        self.exempt_from_penalties.verdict(peer).rule.is_some()
+        self.exempt_from_penalties.judge_peer(peer).rule.is_some()
     }
 
     /// Whether the service admits some clients that other services refuse for a penalty.
@@ -125,16 +120,16 @@ impl Rules {
     }
 
     /// Whether the service refuses every client of a network that has a penalty.
-    pub(super) fn blocks(&self, network: IpNet) -> bool {
+    pub(super) fn blocks_network(&self, network: IpNet) -> bool {
         let overlaps = |exempt: &IpNet| {
-            let exempt = canonical(*exempt);
+            let exempt = unmap_network(*exempt);
             exempt.contains(&network) || network.contains(&exempt)
         };
         !self.dry_run && !self.penalties.exempt.iter().any(overlaps)
     }
 
-    /// What this client is charged for an event.
-    pub(super) fn charge(&self, cause: Cause, peer: &Peer) -> Option<Charge> {
+    /// The charge of this client for an event.
+    pub(super) fn charge_for(&self, cause: Cause, peer: &Peer) -> Option<Charge> {
         self.penalties.charge_for(cause).filter(|_| !self.is_exempt_from_penalties(peer))
     }
 
@@ -146,16 +141,8 @@ impl Rules {
         self.rate.as_ref().map_or(Ok(()), |rate| self.bucket.check(rate, now))
     }
 
-    pub(super) fn bucket(&self) -> Bucket {
-        self.bucket
-    }
-
-    pub(super) fn set_bucket(&mut self, bucket: Bucket) {
-        self.bucket = bucket;
-    }
-
     /// Counts an admission under the service's own rate.
-    pub(super) fn commit(&mut self, now: u64) {
+    pub(super) fn commit_rate(&mut self, now: u64) {
         if let Some(rate) = &self.rate {
             self.bucket.commit(rate, now);
         }

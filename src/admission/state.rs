@@ -45,7 +45,7 @@ pub struct Prepared {
 pub(super) const NO_SOURCES: PerFamily<u32> = PerFamily { ipv4: 0, ipv6: 0 };
 
 impl Admission {
-    /// Without rules, so without services.
+    /// Admission without rules, hence without services.
     ///
     /// # Errors
     /// There is no memory.
@@ -65,7 +65,7 @@ impl Admission {
         })
     }
 
-    /// Takes memory for the rates and penalties of this many sources, where `services` have any. Changes nothing yet.
+    /// Takes memory for the rates and penalties of this many sources, where `services` have any.
     ///
     /// # Errors
     /// There is no memory for so many.
@@ -91,9 +91,9 @@ impl Admission {
         })
     }
 
-    /// Puts the rules of a new table in force. The used part of each burst stays the same part of the new burst; the
-    /// rates of a service that is gone are forgotten, and so are those of all sources if their memory changes its
-    /// size. Bans and penalties stay, and so does what is drained.
+    /// Puts the rules of a new table in force. The used part of each burst stays the same part of the new burst;
+    /// the rates of a service that is gone are forgotten, and so are those of all sources if their memory changes
+    /// its size. Bans and penalties stay, and so does what is drained.
     pub fn serve<'a>(
         &mut self,
         services: impl IntoIterator<Item = (ServiceId, &'a Service)>,
@@ -107,7 +107,7 @@ impl Admission {
         self.change_memory(prepared, now);
         self.keep_rates(&old, now);
         self.drained.retain(|id| self.services.contains_key(id));
-        self.meter.retain(|id| self.services.contains_key(&id));
+        self.meter.retain_services(|id| self.services.contains_key(&id));
     }
 
     fn change_memory(&mut self, prepared: Prepared, now: Now) {
@@ -125,15 +125,15 @@ impl Admission {
         let mut changes = BTreeMap::new();
         for (id, old) in old {
             let new = self.services.get_mut(id);
-            changes.extend(old.changes(new.as_deref()));
+            changes.extend(old.rate_changes(new.as_deref()));
             if let Some(new) = new {
-                new.inherit(old, now.nanos());
+                new.inherit_rate(old, now.nanos());
             }
         }
         for (id, bucket) in std::mem::take(&mut self.buckets) {
-            self.services.get_mut(&id).into_iter().for_each(|rules| rules.set_bucket(bucket));
+            self.services.get_mut(&id).into_iter().for_each(|rules| rules.bucket = bucket);
         }
-        self.rates.adjust(&changes, now.nanos());
+        self.rates.change_rates(&changes, now.nanos());
     }
 
     /// Whether the administrator has drained this service.

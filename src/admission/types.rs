@@ -13,11 +13,10 @@ use crate::types::{Reason, ServiceId};
 pub struct Client {
     /// The other end of the connection.
     pub peer: Peer,
-    /// Accounting key. A client that is exempt from the limits of sources is counted under its full address, so that it
-    /// does not use up its prefix's quota.
+    /// Accounting key. A client that is exempt from the limits of sources is counted under its full address, so
+    /// that it does not use up its prefix's quota.
     pub source: Source,
-    /// The wider network that it is counted under, if the service has limits for networks and it is not exempt from
-    /// them.
+    /// The wider network that it is counted under, if the service has limits for networks and does not exempt it.
     pub network: Option<Source>,
     pub(super) exempt: bool,
 }
@@ -26,7 +25,7 @@ impl Client {
     /// The client of a lent socket, which only its handler will know.
     pub const NOBODY: Self = Self { peer: Peer::Unknown, source: Source::Unknown, network: None, exempt: true };
 
-    /// What the ledger counts its handler under.
+    /// The place of its handler in the ledger.
     pub(crate) fn place(&self, service: ServiceId) -> Place {
         Place { service, source: self.source, network: self.network }
     }
@@ -47,7 +46,7 @@ impl From<Reason> for Refusal {
     }
 }
 
-/// What becomes of a client.
+/// The decision about a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Serve it.

@@ -196,8 +196,8 @@ fn select_busiest(counts: impl Iterator<Item = Count>, most: usize) -> Vec<Count
 /// How full the tables of rates are. `lost_in_debt` counts sources whose entry was evicted too early, so that they
 /// could connect sooner than the rate allows.
 fn rate_tables(admission: &Admission, now: Duration) -> RateTables {
-    let (rates, entries) = admission.rates();
-    let indebted = rates.indebted(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
+    let (rates, entries) = admission.rate_table();
+    let indebted = rates.count_indebted(u64::try_from(now.as_nanos()).unwrap_or(u64::MAX));
     let lost = rates.evicted_with_debt();
     let table = |entries: u32, in_debt: usize, lost_in_debt| RateTable {
         entries: entries.into(),
@@ -220,13 +220,13 @@ fn peak_rate_of(admission: &Admission, id: ServiceId) -> Option<SourcePeak> {
 pub(crate) fn list_bans(admission: &Admission, now: Duration) -> Vec<Ban> {
     let left = |until: Option<Duration>| until.map(|until| until.saturating_sub(now).as_secs_f64());
     let ban = |(network, until): (IpNet, _)| Ban { network: network.to_string(), left_seconds: left(until) };
-    admission.bans(Now { monotonic: now, wall: Duration::ZERO }).into_iter().map(ban).collect()
+    admission.list_bans(Now { monotonic: now, wall: Duration::ZERO }).into_iter().map(ban).collect()
 }
 
 /// The number of penalised sources, and those with the longest remaining penalties.
 #[must_use]
 pub(crate) fn penalty_status(admission: &Admission, now: Duration) -> PenaltyStatus {
-    let mut all: Vec<_> = admission.penalised(Now { monotonic: now, wall: Duration::ZERO }).collect();
+    let mut all: Vec<_> = admission.list_penalised(Now { monotonic: now, wall: Duration::ZERO }).collect();
     all.sort_by(|one, two| two.left.cmp(&one.left).then(one.source.cmp(&two.source)));
     let (penalised, forgotten) = (all.len() as u64, admission.forgotten_debtors());
     let longest = all.into_iter().take(SOURCES_MAX).map(|one| PenalisedSource {

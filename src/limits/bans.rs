@@ -1,8 +1,8 @@
 //! The networks that the administrator has banned, each for a time or until further notice.
 //!
-//! Admission alone uses this; time is an argument. A look-up costs as many steps as there are different prefix lengths,
-//! whatever the number of networks. Expired bans are removed when another is added or taken back. Only one ban too many
-//! fails.
+//! Admission alone uses this; time is an argument. A look-up costs as many steps as there are different prefix
+//! lengths, whatever the number of networks. Expired bans are removed when another is added or taken back. Only one
+//! ban too many fails.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::limits::access::canonical;
+use crate::limits::access::unmap_network;
 
 const MAX_BANS: usize = 65_536;
 
@@ -45,8 +45,13 @@ fn family_and_length(network: &IpNet) -> (bool, u8) {
 }
 
 impl Bans {
-    pub(crate) fn add(&mut self, network: IpNet, until: Option<Duration>, now: Duration) -> Result<(), TooManyBans> {
-        let network = canonical(network).trunc();
+    pub(crate) fn add_ban(
+        &mut self,
+        network: IpNet,
+        until: Option<Duration>,
+        now: Duration,
+    ) -> Result<(), TooManyBans> {
+        let network = unmap_network(network).trunc();
         self.remove_expired(now);
         if self.networks.len() >= MAX_BANS && !self.networks.contains_key(&network) {
             return Err(TooManyBans);
@@ -59,9 +64,9 @@ impl Bans {
     }
 
     /// Takes back the ban of exactly this network. `false` if there was none in force.
-    pub(crate) fn remove(&mut self, network: IpNet, now: Duration) -> bool {
+    pub(crate) fn remove_ban(&mut self, network: IpNet, now: Duration) -> bool {
         self.remove_expired(now);
-        let network = canonical(network).trunc();
+        let network = unmap_network(network).trunc();
         let found = self.networks.remove(&network).is_some();
         if found {
             self.changes += 1;
@@ -89,7 +94,7 @@ impl Bans {
     }
 
     /// The ban in force that contains an address; of several, the one that ends last.
-    pub(crate) fn find(&self, address: IpAddr, now: Duration) -> Option<(IpNet, Option<Duration>)> {
+    pub(crate) fn find_ban(&self, address: IpAddr, now: Duration) -> Option<(IpNet, Option<Duration>)> {
         let address = address.to_canonical();
         let lengths = self.lengths.keys().filter(|(v6, _)| *v6 == address.is_ipv6());
         let networks = lengths.filter_map(|&(_, length)| IpNet::new(address, length).ok().map(|net| net.trunc()));
@@ -98,7 +103,7 @@ impl Bans {
     }
 
     /// All bans in force, in the order of the networks.
-    pub(crate) fn all(&self, now: Duration) -> Vec<(IpNet, Option<Duration>)> {
+    pub(crate) fn list_bans(&self, now: Duration) -> Vec<(IpNet, Option<Duration>)> {
         let mut all: Vec<_> = self.networks.iter().map(|(network, until)| (*network, *until)).collect();
         all.retain(|(_, until)| is_in_force(*until, now));
         all.sort();
@@ -106,7 +111,7 @@ impl Bans {
     }
 
     /// Grows with every change except the passing of time.
-    pub(crate) fn changes(&self) -> u64 {
+    pub(crate) fn change_count(&self) -> u64 {
         self.changes
     }
 }
@@ -122,40 +127,40 @@ mod tests {
     }
 
     fn is_banned(bans: &Bans, address: &str) -> bool {
-        bans.find(address.parse().unwrap(), NOW).is_some()
+        bans.find_ban(address.parse().unwrap(), NOW).is_some()
     }
 
     #[test]
     fn a_ban_that_goes_leaves_others_of_its_length() {
         let mut bans = Bans::default();
         for text in ["192.0.2.0/24", "198.51.100.0/24", "2001:db8::/32"] {
-            bans.add(network(text), None, NOW).unwrap();
+            bans.add_ban(network(text), None, NOW).unwrap();
         }
-        assert!(bans.remove(network("192.0.2.0/24"), NOW));
-        assert!(!bans.remove(network("192.0.2.0/24"), NOW), "it is not in force");
+        assert!(bans.remove_ban(network("192.0.2.0/24"), NOW));
+        assert!(!bans.remove_ban(network("192.0.2.0/24"), NOW), "it is not in force");
         assert!(!is_banned(&bans, "192.0.2.1") && is_banned(&bans, "198.51.100.1") && is_banned(&bans, "2001:db8::1"));
         assert_eq!(bans.lengths, BTreeMap::from([((false, 24), 1), ((true, 32), 1)]));
-        assert!(bans.remove(network("198.51.100.0/24"), NOW));
+        assert!(bans.remove_ban(network("198.51.100.0/24"), NOW));
         assert_eq!(bans.lengths, BTreeMap::from([((true, 32), 1)]), "none is looked for that there is not");
     }
 
     #[test]
     fn every_change_is_counted_but_the_passing_of_time() {
         let mut bans = Bans::default();
-        let mut last = bans.changes();
-        let mut grown = |bans: &Bans| std::mem::replace(&mut last, bans.changes()) < bans.changes();
+        let mut last = bans.change_count();
+        let mut grown = |bans: &Bans| std::mem::replace(&mut last, bans.change_count()) < bans.change_count();
         let (one, other) = (network("192.0.2.0/24"), network("198.51.100.0/24"));
-        bans.add(one, Some(NOW + Duration::from_secs(1)), NOW).unwrap();
+        bans.add_ban(one, Some(NOW + Duration::from_secs(1)), NOW).unwrap();
         assert!(grown(&bans));
-        bans.add(one, Some(NOW + Duration::from_secs(9)), NOW).unwrap();
+        bans.add_ban(one, Some(NOW + Duration::from_secs(9)), NOW).unwrap();
         assert!(grown(&bans), "another end");
-        bans.add(other, None, NOW).unwrap();
+        bans.add_ban(other, None, NOW).unwrap();
         assert!(grown(&bans));
-        bans.remove(other, NOW);
+        bans.remove_ban(other, NOW);
         assert!(grown(&bans));
-        bans.remove(other, NOW);
+        bans.remove_ban(other, NOW);
         assert!(!grown(&bans));
-        bans.remove(one, NOW + Duration::from_secs(10));
+        bans.remove_ban(one, NOW + Duration::from_secs(10));
         assert!(!grown(&bans), "it was over");
         assert!(bans.networks.is_empty() && bans.lengths.is_empty());
     }
@@ -165,9 +170,9 @@ mod tests {
         let mut bans = Bans::default();
         let nth = |number: usize| IpNet::from(IpAddr::from((number as u32).to_be_bytes()));
         bans.networks = (0..MAX_BANS).map(|number| (nth(number), None)).collect();
-        let refused = bans.add(nth(MAX_BANS), None, NOW).unwrap_err();
+        let refused = bans.add_ban(nth(MAX_BANS), None, NOW).unwrap_err();
         assert!(refused.to_string().contains(&MAX_BANS.to_string()), "{refused}");
-        bans.add(nth(0), Some(NOW), NOW).unwrap();
-        bans.add(nth(MAX_BANS), None, NOW).expect("one is over");
+        bans.add_ban(nth(0), Some(NOW), NOW).unwrap();
+        bans.add_ban(nth(MAX_BANS), None, NOW).expect("one is over");
     }
 }

@@ -38,7 +38,6 @@ pub struct Histogram<const N: usize> {
 
 impl<const N: usize> Histogram<N> {
     /// An empty histogram. `ends` are the upper ends of the ranges, inclusive, in rising order.
-    #[must_use]
     pub fn new(ends: &'static [Duration; N]) -> Self {
         Self { ends, counts: [0; N], count: 0, sum: Duration::ZERO }
     }

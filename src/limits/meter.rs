@@ -2,8 +2,7 @@
 //! what there has been.
 //!
 //! Admission tells it of each connection, refused ones too. The memory is small and of fixed size, and is taken at
-//! the start: when it is full, the source with the fewest connections in this minute is forgotten, so that the
-//! busiest stays.
+//! the start: when it is full, it forgets the source with the fewest connections in this minute.
 
 use std::collections::{HashMap, TryReserveError};
 
@@ -38,28 +37,28 @@ impl Meter {
 
     /// Counts a connection of a source to a service.
     pub(crate) fn note_arrival(&mut self, service: ServiceId, source: Source, now: Now) {
-        let connections = self.slots.claim(service.number(), source, now.nanos()).count_arrival(now.nanos());
+        let connections = self.slots.claim_slot(service.number(), source, now.nanos()).count_arrival(now.nanos());
         let peak = self.peaks.entry(service).or_insert(PeakRate { source, connections });
         if connections > peak.connections {
             *peak = PeakRate { source, connections };
         }
     }
 
-    pub(crate) fn peak(&self, service: ServiceId) -> Option<PeakRate> {
+    pub(crate) fn peak_of(&self, service: ServiceId) -> Option<PeakRate> {
         self.peaks.get(&service).copied()
     }
 
     /// All peaks, for an upgrade. The counts of the current minute are not saved.
-    pub(crate) fn peaks(&self) -> impl Iterator<Item = (ServiceId, PeakRate)> {
+    pub(crate) fn all_peaks(&self) -> impl Iterator<Item = (ServiceId, PeakRate)> {
         self.peaks.iter().map(|(&id, &peak)| (id, peak))
     }
 
-    pub(crate) fn restore(&mut self, peaks: Vec<(ServiceId, PeakRate)>) {
+    pub(crate) fn restore_peaks(&mut self, peaks: Vec<(ServiceId, PeakRate)>) {
         self.peaks.extend(peaks);
     }
 
     /// Forgets the peaks of services that are not served any more.
-    pub(crate) fn retain(&mut self, served: impl Fn(ServiceId) -> bool) {
+    pub(crate) fn retain_services(&mut self, served: impl Fn(ServiceId) -> bool) {
         self.peaks.retain(|id, _| served(*id));
     }
 }
@@ -92,11 +91,11 @@ impl Arrivals {
 impl Slot for Arrivals {
     type Weight = (u64, u32);
 
-    fn of(key: &Key) -> Self {
+    fn for_key(key: &Key) -> Self {
         Self { source: key.source, service: key.number, v6: key.v6, ..Self::default() }
     }
 
-    fn is(&self, key: &Key) -> bool {
+    fn matches_key(&self, key: &Key) -> bool {
         self.source == key.source && self.service == key.number && self.v6 == key.v6
     }
 
@@ -128,19 +127,19 @@ mod tests {
     #[test]
     fn the_peak_is_that_of_one_source_in_one_minute_and_service() {
         let (mut meter, ids) = (Meter::new().unwrap(), Ledger::default().list(["one", "two"]));
-        assert_eq!(meter.peak(ids[0]), None);
+        assert_eq!(meter.peak_of(ids[0]), None);
         (0..3).for_each(|_| meter.note_arrival(ids[0], v4(1), at(59)));
         (0..3).for_each(|_| meter.note_arrival(ids[0], v4(1), at(60)));
         (0..4).for_each(|_| meter.note_arrival(ids[1], v4(1), at(60)));
         meter.note_arrival(ids[0], v4(2), at(60));
-        assert_eq!(meter.peak(ids[0]), Some(PeakRate { source: v4(1), connections: 3 }));
-        assert_eq!(meter.peak(ids[1]), Some(PeakRate { source: v4(1), connections: 4 }));
+        assert_eq!(meter.peak_of(ids[0]), Some(PeakRate { source: v4(1), connections: 3 }));
+        assert_eq!(meter.peak_of(ids[1]), Some(PeakRate { source: v4(1), connections: 4 }));
         (0..5).for_each(|_| meter.note_arrival(ids[0], v4(2), at(600)));
-        assert_eq!(meter.peak(ids[0]), Some(PeakRate { source: v4(2), connections: 5 }));
+        assert_eq!(meter.peak_of(ids[0]), Some(PeakRate { source: v4(2), connections: 5 }));
         (0..5).for_each(|_| meter.note_arrival(ids[0], v4(3), at(600)));
-        assert_eq!(meter.peak(ids[0]).unwrap().source, v4(2), "who came as often later is not named");
-        meter.retain(|id| id == ids[1]);
-        assert_eq!((meter.peak(ids[0]), meter.peak(ids[1]).is_some()), (None, true));
+        assert_eq!(meter.peak_of(ids[0]).unwrap().source, v4(2), "a source that came as often later is not named");
+        meter.retain_services(|id| id == ids[1]);
+        assert_eq!((meter.peak_of(ids[0]), meter.peak_of(ids[1]).is_some()), (None, true));
     }
 
     #[test]
@@ -151,13 +150,13 @@ mod tests {
             meter.note_arrival(id, v4(1), at(seconds));
             meter.note_arrival(id, v6(1_u64), at(seconds));
         }
-        assert_eq!(meter.peak(id), Some(PeakRate { source: v4(1), connections: 2 }));
+        assert_eq!(meter.peak_of(id), Some(PeakRate { source: v4(1), connections: 2 }));
         meter.note_arrival(id, v6(1), at(59));
-        assert_eq!(meter.peak(id), Some(PeakRate { source: v6(1), connections: 3 }));
+        assert_eq!(meter.peak_of(id), Some(PeakRate { source: v6(1), connections: 3 }));
     }
 
     #[test]
-    fn a_crowd_that_comes_once_does_not_hide_the_one_who_comes_often() {
+    fn a_crowd_that_comes_once_does_not_hide_a_frequent_source() {
         let (mut meter, id) = (Meter::new().unwrap(), Ledger::default().list(["one"])[0]);
         for crowd in 0..100_000 {
             meter.note_arrival(id, v4(1_000 + crowd), at(1));
@@ -165,7 +164,7 @@ mod tests {
                 meter.note_arrival(id, v4(7), at(1));
             }
         }
-        let peak = meter.peak(id).unwrap();
+        let peak = meter.peak_of(id).unwrap();
         assert_eq!(peak.source, v4(7));
         assert!(peak.connections > 900, "{peak:?}");
     }

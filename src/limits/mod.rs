@@ -1,4 +1,5 @@
-//! Which clients are admitted, how many and how often: access, rates, penalties, bans, and the ledger of live handlers.
+//! Which clients are admitted, how many and how often: access, rates, penalties, bans, and the ledger of live
+//! handlers.
 //!
 //! Pure: time is an argument, and nothing here makes a system call, logs or knows a descriptor. The checks of
 //! admission ask these modules; the dispatcher tells the ledger what it has started and what has ended.

@@ -145,7 +145,7 @@ impl Server {
     fn run_timers(&mut self, now: Duration) {
         self.control.run_timers(&self.poll, now);
         let warning = self.packet_filter.refresh(&mut self.dispatcher, now);
-        for warning in warning.into_iter().chain(self.dispatcher.admission_mut().complaint()) {
+        for warning in warning.into_iter().chain(self.dispatcher.admission_mut().take_complaint()) {
             self.warn(warning);
         }
         if self.notify.watchdog_interval().is_some() && now >= self.next_ping {

@@ -15,7 +15,7 @@ use crate::api::{Snapshot, Upgrades};
 use crate::config;
 use crate::control::gather::{self, ServerFacts};
 use crate::control::{self, PendingRequest};
-use crate::limits::access::canonical;
+use crate::limits::access::unmap_network;
 use crate::log::Event;
 use crate::net::Peer;
 use crate::sys::clock;
@@ -138,8 +138,8 @@ impl Server {
         let network = read_network(network)?;
         let until = seconds.map(|seconds| now.saturating_add(Duration::from_secs(seconds)));
         let now = on_both_clocks(now);
-        let same = canonical(network);
-        let changed = !self.dispatcher.admission().bans(now).iter().any(|(banned, _)| *banned == same);
+        let same = unmap_network(network);
+        let changed = !self.dispatcher.admission().list_bans(now).iter().any(|(banned, _)| *banned == same);
         let full = |error: TooManyBans| Refused::new(Code::TooManyBans, error.to_string());
         self.dispatcher.admission_mut().ban(network, until, now).map_err(full)?;
         Ok(Outcome::Ban(Changed { changed }))

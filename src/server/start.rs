@@ -68,7 +68,7 @@ impl Server {
     pub(super) fn new(options: ServerOptions, table: &Table, inherited: Inherited) -> Result<Self, StartError> {
         let Inherited { sockets, notify, nofile } = inherited;
         let failed = |what: &'static str| move |error: io::Error| StartError::from_io(what, &error);
-        spawn::supported().map_err(failed("this kernel is too old, Linux 5.9 or newer is needed"))?;
+        spawn::check_kernel().map_err(failed("this kernel is too old, Linux 5.9 or newer is needed"))?;
         descriptor::null_stdin().map_err(failed("/dev/null"))?;
         signals::forget_inherited();
         signals::block_all();
@@ -76,7 +76,7 @@ impl Server {
         descriptor::grow_table(handlers + table.services.len() as u64 + 1024);
         let signals = Signals::install(std::process::id() == 1).map_err(failed("signals"))?;
         // While there is one thread: the log has its own.
-        let process = ProcessState::read();
+        let process = ProcessState::read_own();
         let settings = options.log_settings(table);
         let log = Log::start(&settings).map_err(|error| StartError::from_io(&error.key, &error.error))?;
         let poll = Rc::new(Poll::new().map_err(failed("epoll"))?);

@@ -1,8 +1,8 @@
-//! Classic BPF programs on sockets (socket(7), `SO_ATTACH_FILTER`): the kernel runs one on each packet before it does
-//! anything else with the packet.
+//! Classic BPF programs on sockets (socket(7), `SO_ATTACH_FILTER`): the kernel runs one on each packet before it
+//! does anything else with the packet.
 //!
-//! The packet filter alone uses this. What a program drops is its maker's decision; nothing here knows a network or a ban.
-//! Attaching fails where the kernel refuses the program; detaching does not fail.
+//! The packet filter alone uses this. What a program drops is its maker's decision; nothing here knows a network or
+//! a ban. Attaching fails where the kernel refuses the program; detaching does not fail.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ use libc::{c_int, sock_filter, sock_fprog};
 /// The largest number of instructions in a program (`BPF_MAXINSNS`).
 pub(crate) const INSTRUCTIONS_MAX: usize = 4096;
 
-/// One instruction. Those that can be made here read the packet or give a verdict; none writes anything.
+/// One instruction. The constructors make instructions that read the packet or give a verdict; none writes.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct Instruction(sock_filter);
@@ -33,56 +33,47 @@ impl Instruction {
     }
 
     /// Loads the protocol of the packet, an ethertype.
-    #[must_use]
     pub(crate) const fn load_protocol() -> Self {
         let operand = (libc::SKF_AD_OFF + libc::SKF_AD_PROTOCOL) as u32;
         Self::new(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, operand)
     }
 
     /// Loads 32 bits at an offset into the IP header.
-    #[must_use]
     pub(crate) const fn load_ip(offset: u32) -> Self {
         Self::new(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, (libc::SKF_NET_OFF as u32).wrapping_add(offset))
     }
 
     /// Skips `yes` instructions if the loaded value equals `value`, else `no`.
-    #[must_use]
     pub(crate) const fn if_equal(value: u32, yes: u8, no: u8) -> Self {
         Self::new(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, yes, no, value)
     }
 
     /// Skips `yes` instructions if the loaded value is at least `value`, else `no`.
-    #[must_use]
     pub(crate) const fn if_at_least(value: u32, yes: u8, no: u8) -> Self {
         Self::new(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, yes, no, value)
     }
 
     /// Skips `yes` instructions if the loaded value is greater than `value`, else `no`.
-    #[must_use]
     pub(crate) const fn if_above(value: u32, yes: u8, no: u8) -> Self {
         Self::new(libc::BPF_JMP | libc::BPF_JGT | libc::BPF_K, yes, no, value)
     }
 
     /// Skips `count` instructions.
-    #[must_use]
     pub(crate) const fn skip(count: u32) -> Self {
         Self::new(libc::BPF_JMP | libc::BPF_JA, 0, 0, count)
     }
 
     /// Ends the program: the packet passes.
-    #[must_use]
     pub(crate) const fn pass_packet() -> Self {
         Self::new(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX)
     }
 
     /// Ends the program: the packet is dropped.
-    #[must_use]
     pub(crate) const fn drop_packet() -> Self {
         Self::new(libc::BPF_RET | libc::BPF_K, 0, 0, 0)
     }
 
     /// The code, the two jumps and the operand, for an interpreter.
-    #[must_use]
     pub(crate) const fn parts(self) -> (u16, u8, u8, u32) {
         (self.0.code, self.0.jt, self.0.jf, self.0.k)
     }
@@ -91,23 +82,15 @@ impl Instruction {
 /// Attaches a program to a socket. It replaces an earlier program between two packets.
 ///
 /// # Errors
-/// `EPERM`: for TCP, newer kernels require `CAP_NET_ADMIN`. `ENOMEM`: it needs more than `net.core.optmem_max` allows.
-/// `EINVAL`: it is too long.
+/// `EPERM`: for TCP, newer kernels require `CAP_NET_ADMIN`. `ENOMEM`: it needs more than `net.core.optmem_max`
+/// allows. `EINVAL`: it is too long.
 pub(crate) fn attach_program(socket: impl AsFd, program: &[Instruction]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let program = sock_fprog { len: length, filter: program.as_ptr().cast_mut().cast() };
-    let descriptor = socket.as_fd().as_raw_fd();
+    let (descriptor, size) = (socket.as_fd().as_raw_fd(), size_of::<sock_fprog>() as libc::socklen_t);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
     // SAFETY: the kernel copies `len` instructions, which `filter` points to, and writes nothing.
-    let result = unsafe {
-        let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
-        libc::setsockopt(
-            descriptor,
-            level,
-            name,
-            (&raw const program).cast(),
-            size_of::<sock_fprog>() as libc::socklen_t,
-        )
-    };
+    let result = unsafe { libc::setsockopt(descriptor, level, name, (&raw const program).cast(), size) };
     super::check(result.into()).map(|_| ())
 }
 

@@ -8,13 +8,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use nix::time::ClockId;
 
 /// Time since some moment in the past. It never goes back, also when the wall clock is set (`CLOCK_MONOTONIC`).
-#[must_use]
 pub(crate) fn monotonic() -> Duration {
     ClockId::CLOCK_MONOTONIC.now().map_or(Duration::ZERO, Duration::from)
 }
 
 /// Time since 1970-01-01 00:00 UTC.
-#[must_use]
 pub(crate) fn wall() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -22,26 +20,22 @@ pub(crate) fn wall() -> Duration {
 /// A moment in this machine's time zone, daylight saving time included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct CalendarTime {
-    /// Year of the common era.
     pub(crate) year: i32,
-    /// Month, 1 to 12.
+    /// 1 to 12.
     pub(crate) month: u8,
-    /// Day of the month, 1 to 31.
+    /// 1 to 31.
     pub(crate) day: u8,
-    /// Hour, 0 to 23.
     pub(crate) hour: u8,
-    /// Minute, 0 to 59.
     pub(crate) minute: u8,
-    /// Second, 0 to 60 because of leap seconds.
+    /// 0 to 60, because of leap seconds.
     pub(crate) second: u8,
-    /// Day of the week, where 0 is Sunday.
+    /// 0 is Sunday.
     pub(crate) weekday: u8,
-    /// Offset from UTC, positive in the east.
+    /// Positive in the east.
     pub(crate) utc_offset_seconds: i32,
 }
 
 /// The local time of a moment in seconds since 1970-01-01 00:00 UTC (localtime_r(3)).
-#[must_use]
 pub(crate) fn local_time(unix_seconds: i64) -> CalendarTime {
     // time_t is 64 bits wide on every supported platform but some 32-bit ones.
     #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]

@@ -1,8 +1,8 @@
-//! Descriptors: the standard three, the limit on their number, the high numbers of long-lived ones, and those that an
-//! upgrade hands on.
+//! Descriptors: the standard three, the limit on their number, the high numbers of long-lived ones, and those that
+//! an upgrade hands on.
 //!
-//! Every module that keeps a descriptor open may call this. Nothing here closes a descriptor that it does not own, and no
-//! descriptor can get two owners. Errors are those of the system, above all `EMFILE`.
+//! Every module that keeps a descriptor open may call this. Nothing here closes a descriptor that it does not own,
+//! and no descriptor can get two owners. Errors are those of the system, above all `EMFILE`.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -17,13 +17,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// The lowest number of a long-lived descriptor, unless the limit on open files is too low for it. The start of a handler
-/// copies the descriptor table up to the connection's number; that number stays low because the others are high.
+/// The lowest number of a long-lived descriptor, unless the limit on open files is too low for it. The start of a
+/// handler copies the descriptor table up to the connection's number; that number stays low: the others are high.
 const HIGH_MIN: i32 = 512;
 
 static HIGH_FLOOR: AtomicI32 = AtomicI32::new(HIGH_MIN);
 
-/// Moves a descriptor to a high number; close-on-exec. If no high number is left it gets a low one, which only costs time.
+/// Moves a descriptor to a high number; close-on-exec. Without a high number left it gets a low one.
 ///
 /// # Errors
 /// `EMFILE`.
@@ -50,8 +50,8 @@ pub fn keep_over_exec(descriptor: BorrowedFd<'_>, keep: bool) -> io::Result<()> 
     Ok(())
 }
 
-/// Takes over a descriptor, by its number, that the program before this one has left open; close-on-exec from now on.
-/// A descriptor that this program has opened or taken over is close-on-exec, so none can get two owners.
+/// Takes over a descriptor, by its number, that the program before this one has left open; close-on-exec from now
+/// on. A descriptor that this program has opened or taken over is close-on-exec, so none can get two owners.
 ///
 /// # Errors
 /// `EBADF`: no descriptor of this number was left open.
@@ -66,8 +66,8 @@ pub fn inherit(number: RawFd) -> io::Result<OwnedFd> {
     Ok(inherited)
 }
 
-/// A descriptor that an upgrade hands to the next program. It is serialised as its number; reading that number takes the
-/// descriptor over, see [`inherit`].
+/// A descriptor that an upgrade hands to the next program. It is serialised as its number; reading that number
+/// takes the descriptor over, see [`inherit`].
 #[derive(Debug)]
 pub struct Inheritable(pub OwnedFd);
 
@@ -99,8 +99,8 @@ pub fn memory_file(name: &CStr) -> io::Result<File> {
     Ok(File::from(move_high(file)?))
 }
 
-/// Makes descriptor 0 /dev/null. A handler with `stderr: null` gets a copy of it. 1 and 2 exist: Rust's runtime opens
-/// /dev/null for each of the three that is closed at start.
+/// Makes descriptor 0 /dev/null. A handler with `stderr: null` gets a copy of it. 1 and 2 exist: Rust's runtime
+/// opens /dev/null for each of the three that is closed at start.
 ///
 /// # Errors
 /// /dev/null can't be opened.
@@ -120,8 +120,8 @@ pub fn mute_output() -> io::Result<()> {
     Ok(())
 }
 
-/// The limit on open descriptors (`RLIMIT_NOFILE`) at the start of the daemon. Handlers get it back, because programs that
-/// use select(2) break above 1024.
+/// The limit on open descriptors (`RLIMIT_NOFILE`) at the start of the daemon. Handlers get it back, because
+/// programs that use select(2) break above 1024.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Nofile {
     /// Soft limit at start.
@@ -143,9 +143,9 @@ pub fn raise_limit() -> io::Result<Nofile> {
     Ok(Nofile { soft, hard })
 }
 
-/// Makes the kernel's descriptor table large enough for `count` descriptors, as far as the limit allows. Each time that the
-/// table of a process with threads grows, the kernel makes it wait for tens of milliseconds (`expand_fdtable`): call this
-/// while there is one thread.
+/// Makes the kernel's descriptor table large enough for `count` descriptors, as far as the limit allows. Each time
+/// that the table of a process with threads grows, the kernel makes it wait for tens of milliseconds
+/// (`expand_fdtable`): call this while there is one thread.
 pub fn grow_table(count: u64) {
     let last = i32::try_from(count).unwrap_or(i32::MAX).saturating_sub(1);
     // A number beyond the limit fails; then the table grows when it must.
@@ -176,8 +176,8 @@ impl SpareDescriptor {
     }
 }
 
-/// Sets or clears `O_NONBLOCK`. The flag belongs to the open socket, not to the descriptor: another process that has a
-/// copy of the descriptor may have changed it (in.tftpd does).
+/// Sets or clears `O_NONBLOCK`. The flag belongs to the open socket, not to the descriptor: another process that
+/// has a copy of the descriptor may have changed it (in.tftpd does).
 ///
 /// # Errors
 /// None that an open socket can have.

@@ -1,7 +1,8 @@
-//! Leaving the terminal (`--daemonize`): the old way of daemon(7), for init systems that wait for the first process.
+//! Leaving the terminal (`--daemonize`): the old way of daemon(7), for init systems that wait for the first
+//! process.
 //!
-//! `main` calls this once, while there is one thread. It never touches descriptors 0 to 2. It fails where no process or
-//! pipe can be made; the first process then still has the terminal, and says so.
+//! `main` calls this once, while there is one thread. It never touches descriptors 0 to 2. It fails where no
+//! process or pipe can be made; the first process then still has the terminal, and says so.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -34,8 +35,8 @@ pub enum DetachedProcess {
     Daemon(StatusPipe),
 }
 
-/// Forks twice: the daemon leads no session, so it can never get a terminal. The first process waits until the daemon
-/// is ready or gone. Must be called while there is one thread.
+/// Forks twice: the daemon leads no session, so it can never get a terminal. The first process waits until the
+/// daemon is ready or gone. Must be called while there is one thread.
 ///
 /// # Errors
 /// No process or pipe can be made.

@@ -1,13 +1,13 @@
 //! Returns memory to the system that only the start and a reload have needed.
 //!
-//! The server calls this after each of the two. It never touches memory in use, and it cannot fail: memory that the system
-//! does not take back stays.
+//! The server calls this after each of the two. It never touches memory in use, and it cannot fail: memory that the
+//! system does not take back stays.
 
 use std::fs;
 use std::ptr;
 
-/// Returns free heap and unused program code to the system. The kernel maps code again from its page cache when it runs
-/// again. Most of an idle daemon's memory is code that has read its table and does not run again.
+/// Returns free heap and unused program code to the system. The kernel maps code again from its page cache when it
+/// runs again. Most of an idle daemon's memory is code that has read its table and does not run again.
 pub(crate) fn release_unused() {
     // The C library's own lists of free memory; only glibc keeps any.
     #[cfg(target_env = "gnu")]
@@ -18,14 +18,14 @@ pub(crate) fn release_unused() {
     let Ok(maps) = fs::read_to_string("/proc/self/maps") else { return };
     for (begin, end) in maps.lines().filter_map(code_range) {
         let (begin, length) = (ptr::with_exposed_provenance_mut(begin), end - begin);
-        // SAFETY: the range is one mapping of this process, from a file, and not writable: the kernel reads a page that is
-        // dropped here from the file again when it is next needed (madvise(2), MADV_DONTNEED).
+        // SAFETY: the range is one mapping of this process, from a file, and not writable: the kernel reads a page
+        // that is dropped here from the file again when it is next needed (madvise(2), MADV_DONTNEED).
         unsafe { libc::madvise(begin, length, libc::MADV_DONTNEED) };
     }
 }
 
-/// The address range in a line of /proc/self/maps (proc(5)), if it is code of a file: readable, executable, not writable.
-/// A range that is only readable does not count, because the loader may have written to it.
+/// The address range in a line of /proc/self/maps (proc(5)), if it is code of a file: readable, executable, not
+/// writable. A range that is only readable does not count, because the loader may have written to it.
 fn code_range(line: &str) -> Option<(usize, usize)> {
     let mut fields = line.split_ascii_whitespace();
     let (range, permissions) = (fields.next()?, fields.next()?);

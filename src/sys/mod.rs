@@ -1,8 +1,8 @@
 //! The kernel: the only module with `unsafe`.
 //!
-//! Each file wraps one small set of system calls in functions that cannot be misused from safe code. Every module may call
-//! them. Nothing here knows what a service is, logs, or decides, and errors are those of the system. What the `nix` crate
-//! offers safely is used from there directly.
+//! Each file wraps one small set of system calls in functions that cannot be misused from safe code. Every module
+//! may call them. Nothing here knows what a service is, logs, or decides, and errors are those of the system. What
+//! the `nix` crate offers safely is used from there directly.
 #![allow(unsafe_code, reason = "the only place where it is allowed; each use has its SAFETY reason")]
 
 pub(crate) mod bpf;

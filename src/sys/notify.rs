@@ -1,7 +1,7 @@
 //! Reports the daemon's state to the service manager (sd_notify(3)).
 //!
-//! The server calls this. It never waits and never fails: without a service manager, or with one that does not listen,
-//! nothing is sent.
+//! The server calls this. It never waits and never fails: without a service manager, or with one that does not
+//! listen, nothing is sent.
 
 use std::ffi::OsString;
 use std::os::linux::net::SocketAddrExt;
@@ -17,17 +17,15 @@ pub struct Notify {
 }
 
 impl Notify {
-    /// Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Call it in the first process, because WATCHDOG_PID names that
-    /// one.
-    #[must_use]
+    /// Reads NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID. Call it in the first process, because WATCHDOG_PID
+    /// names that one.
     pub fn from_env() -> Self {
         let to = std::env::var_os("NOTIFY_SOCKET").and_then(open_socket);
         Self { watchdog: to.as_ref().and_then(|_| read_watchdog()), to }
     }
 
-    /// The longest time between two watchdog messages: half of the service manager's limit, as sd_watchdog_enabled(3)
-    /// advises.
-    #[must_use]
+    /// The longest time between two watchdog messages: half of the service manager's limit, as
+    /// sd_watchdog_enabled(3) advises.
     pub fn watchdog_interval(&self) -> Option<Duration> {
         self.watchdog.map(|limit| limit / 2)
     }

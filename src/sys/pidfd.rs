@@ -1,7 +1,7 @@
-//! Processes by descriptor (pidfd_open(2)): how one ended, and signals that can't hit another process of the same id.
+//! Processes by descriptor (pidfd_open(2)): how one ended, and signals that can't reach another process.
 //!
-//! The real kernel of the dispatcher and the preflight of an upgrade use this. Nothing here keeps a process or knows a
-//! handler, and only [`reap_blocking`] waits. Errors are those of the system.
+//! The real kernel of the dispatcher and the preflight of an upgrade use this. Nothing here keeps a process or
+//! knows a handler, and only [`reap_blocking`] waits. Errors are those of the system.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -70,8 +70,8 @@ pub(crate) fn kill_process(process: &OwnedFd) {
 
 /// Sends a signal to the process group that this process leads (each handler leads one, by setsid).
 ///
-/// The group's number is the process's id, which the kernel gives to no other process while this one has not been reaped;
-/// so the caller must not have reaped the process yet.
+/// The group's number is the process's id, which the kernel gives to no other process while this one has not been
+/// reaped; so the caller must not have reaped the process yet.
 ///
 /// # Errors
 /// `ESRCH` when the whole group is gone, `EPERM`.
@@ -82,7 +82,6 @@ pub(crate) fn signal_group(pid: i32, signal: i32) -> io::Result<()> {
 }
 
 /// The id of some child that has ended. The child is not reaped (`WNOWAIT`).
-#[must_use]
 pub(crate) fn find_ended_child() -> Option<i32> {
     peek_ended(libc::P_ALL, 0).ok().flatten()
 }

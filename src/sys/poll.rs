@@ -1,7 +1,7 @@
 //! Waiting for many descriptors at once: epoll(7), with a number of the caller's choice for each descriptor.
 //!
-//! The server, the control socket and the reaper wait with this. A set owns no descriptor but its own, and decides nothing
-//! about what it finds. Adding a descriptor can fail for want of memory; a wait cannot.
+//! The server, the control socket and the reaper wait with this. A set owns no descriptor but its own, and decides
+//! nothing about what it finds. Adding a descriptor can fail for want of memory; a wait cannot.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -45,7 +45,6 @@ pub struct ReadyList {
 
 impl ReadyList {
     /// A list with room for `size` descriptors. The next wait finds those that did not fit.
-    #[must_use]
     pub fn new(size: usize) -> Self {
         Self { events: vec![EpollEvent::empty(); size], found: 0 }
     }
@@ -98,16 +97,16 @@ impl Poll {
         self.wait_masked(ready, Some(Duration::ZERO), None)
     }
 
-    /// Waits until a descriptor is ready, a signal has arrived or `timeout` is over. The caller has blocked the signals that
-    /// the daemon catches; they are unblocked during the wait and only then.
+    /// Waits until a descriptor is ready, a signal has arrived or `timeout` is over. The caller has blocked the
+    /// signals that the daemon catches; they are unblocked during the wait and only then.
     ///
     /// # Errors
     /// None that a valid set can have; a signal counts as nothing ready.
     pub(crate) fn wait(&self, ready: &mut ReadyList, timeout: Option<Duration>, signals: &Signals) -> io::Result<()> {
         self.wait_masked(ready, timeout, Some(signals.wait_mask()))?;
         if ready.found > 0 {
-            // If a descriptor is ready at once, epoll_pwait(2) returns without delivering any signal: while clients keep
-            // coming, none would ever be delivered.
+            // If a descriptor is ready at once, epoll_pwait(2) returns without delivering any signal: while clients
+            // keep coming, none would ever be delivered.
             signals.deliver_pending();
         }
         Ok(())
@@ -123,8 +122,8 @@ impl Poll {
         let mask = mask.map_or(std::ptr::null(), std::ptr::from_ref);
         let size = i32::try_from(ready.events.len()).unwrap_or(i32::MAX);
         let (set, events) = (self.as_fd().as_raw_fd(), ready.events.as_mut_ptr().cast());
-        // SAFETY: nix's EpollEvent is a transparent epoll_event; the kernel writes at most `size` of them, and `mask`
-        // is null or points to a signal set that outlives the call.
+        // SAFETY: nix's EpollEvent is a transparent epoll_event; the kernel writes at most `size` of them, and
+        // `mask` is null or points to a signal set that outlives the call.
         let found = unsafe { libc::epoll_pwait(set, events, size, timeout_millis(timeout), mask) };
         match super::check(found.into()) {
             Ok(found) => ready.found = usize::try_from(found).unwrap_or(0),

@@ -1,17 +1,20 @@
 //! Sockets, where nix has no safe function: accept with the peer's address, options by number, and what is queued.
 //!
-//! Any module that has a socket may call this. Nothing here waits, or keeps a socket. Errors are those of the system calls.
+//! Any module that has a socket may call this. Nothing here waits, or keeps a socket. Errors are those of the
+//! system calls.
 
 use std::io;
 use std::mem::{self, MaybeUninit};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libc::c_int;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrLike, SockaddrStorage};
+use nix::sys::socket::{getsockname, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 
-/// Makes a socket that does not block, close-on-exec. It takes the numbers of socket(2), because nix lacks Multipath TCP.
+/// Makes a socket that does not block, close-on-exec. It takes the numbers of socket(2), because nix lacks
+/// Multipath TCP.
 ///
 /// # Errors
 /// Those of socket(2).
@@ -32,8 +35,8 @@ pub struct Accepted {
 /// Accepts one connection from a listening socket, which must not block.
 ///
 /// # Errors
-/// `EAGAIN` when no connection is queued; the errors of accept(2). The address is the one from accept(2) itself, because
-/// getpeername(2) fails once the client has gone.
+/// `EAGAIN` when no connection is queued; the errors of accept(2). The address is the one from accept(2) itself,
+/// because getpeername(2) fails once the client has gone.
 pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Accepted> {
     let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
     let mut length = socklen_of::<libc::sockaddr_storage>();
@@ -42,8 +45,9 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Accepted> {
         libc::accept4(listener.as_raw_fd(), address.as_mut_ptr().cast(), &raw mut length, libc::SOCK_CLOEXEC)
     };
     let socket = super::adopt(number)?;
-    // SAFETY: zeroed is a valid sockaddr_storage.
-    Ok(Accepted { socket, peer: to_socket_addr(unsafe { address.assume_init_ref() }) })
+    // SAFETY: `address` is a sockaddr_storage; no address is longer.
+    let peer = unsafe { SockaddrStorage::from_raw(address.as_ptr().cast(), Some(length)) };
+    Ok(Accepted { socket, peer: peer.and_then(internet_address) })
 }
 
 /// The sender of the first queued datagram, which stays in the queue; `None` if the sender has no Internet address.
@@ -51,17 +55,9 @@ pub fn accept(listener: BorrowedFd<'_>) -> io::Result<Accepted> {
 /// # Errors
 /// `EAGAIN` when no datagram is queued; the errors of recvfrom(2).
 pub fn peek_sender(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
-    let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let mut length = socklen_of::<libc::sockaddr_storage>();
-    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
-    // SAFETY: no data is asked for, and the kernel writes at most `length` bytes of address and its true length.
-    let result = unsafe {
-        let place = address.as_mut_ptr().cast();
-        libc::recvfrom(socket.as_raw_fd(), std::ptr::null_mut(), 0, flags, place, &raw mut length)
-    };
-    super::check(result as i64)?;
-    // SAFETY: zeroed is a valid sockaddr_storage.
-    Ok(to_socket_addr(unsafe { address.assume_init_ref() }))
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    let message = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut [], None, flags)?;
+    Ok(message.address.and_then(internet_address))
 }
 
 /// Discards the first queued datagram, if there is one.
@@ -74,33 +70,13 @@ pub fn discard_datagram(socket: BorrowedFd<'_>) {
 /// # Errors
 /// None that an open socket can have.
 pub fn local_address(socket: BorrowedFd<'_>) -> io::Result<Option<SocketAddr>> {
-    let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-    let mut length = socklen_of::<libc::sockaddr_storage>();
-    // SAFETY: as in `accept`.
-    let result = unsafe { libc::getsockname(socket.as_raw_fd(), address.as_mut_ptr().cast(), &raw mut length) };
-    super::check(result.into())?;
-    // SAFETY: zeroed is a valid sockaddr_storage.
-    Ok(to_socket_addr(unsafe { address.assume_init_ref() }))
+    Ok(internet_address(getsockname(socket.as_raw_fd())?))
 }
 
 /// The Internet address in a socket address; `None` for another family.
-fn to_socket_addr(address: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    let pointer = std::ptr::from_ref(address);
-    match c_int::from(address.ss_family) {
-        libc::AF_INET => {
-            // SAFETY: sockaddr_storage is large enough and aligned for every family, and this one is IPv4.
-            let v4 = unsafe { &*pointer.cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from_bits(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddrV4::new(ip, u16::from_be(v4.sin_port)).into())
-        }
-        libc::AF_INET6 => {
-            // SAFETY: as above, for IPv6.
-            let v6 = unsafe { &*pointer.cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            Some(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), v6.sin6_flowinfo, v6.sin6_scope_id).into())
-        }
-        _ => None,
-    }
+fn internet_address(address: SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from(*v4));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from(*v6)))
 }
 
 /// Sets an option that is an int.
@@ -115,9 +91,8 @@ pub fn set_option(socket: impl AsFd, level: c_int, name: c_int, value: c_int) ->
     super::check(result.into()).map(|_| ())
 }
 
-/// The supplementary groups that the process at the other end of a Unix socket had when it connected (`SO_PEERGROUPS`,
-/// Linux 4.13), if they fit into a page; none if the kernel does not tell them.
-#[must_use]
+/// The supplementary groups that the process at the other end of a Unix socket had when it connected
+/// (`SO_PEERGROUPS`, Linux 4.13), if they fit into a page; none if the kernel does not tell them.
 pub fn peer_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
     let mut groups = vec![0_u32; 1024];
     let mut length = libc::socklen_t::try_from(mem::size_of_val(groups.as_slice())).unwrap_or(0);
@@ -129,24 +104,20 @@ pub fn peer_groups(socket: BorrowedFd<'_>) -> Vec<u32> {
     groups
 }
 
-/// Turns the IPv6 socket of an IPv4-mapped peer into an IPv4 socket (`IPV6_ADDRFORM`, ipv6(7)), because real handlers do
-/// not know mapped peers. A connection that is gone already stays as it is.
+/// Turns the IPv6 socket of an IPv4-mapped peer into an IPv4 socket (`IPV6_ADDRFORM`, ipv6(7)), because real
+/// handlers do not know mapped peers. A connection that is gone already stays as it is.
 pub fn convert_to_ipv4(socket: impl AsFd) {
     let _ = set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_ADDRFORM, libc::AF_INET);
 }
 
-/// Makes the next close of a TCP socket a reset, which leaves no TIME-WAIT state (`SO_LINGER` with time 0, socket(7)).
+/// Makes the next close of a TCP socket a reset, which leaves no TIME-WAIT state (`SO_LINGER` with time 0,
+/// socket(7)).
 pub fn reset_on_close(socket: impl AsFd) {
-    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
-    let length = socklen_of::<libc::linger>();
-    let descriptor = socket.as_fd().as_raw_fd();
-    // SAFETY: `linger` is what the option takes; a failure only makes the close an orderly one.
-    unsafe {
-        libc::setsockopt(descriptor, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), length);
-    }
+    // A failure only makes the close an orderly one.
+    let _ = setsockopt(&socket, sockopt::Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
 }
 
-/// The queue of a socket before it is lent to a handler. A comparison afterwards shows whether the handler took anything.
+/// The queue of a socket before it is lent to a handler. A comparison shows whether the handler took anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QueuedInput {
     /// The number of connections in the queue of a listening TCP socket.
@@ -159,7 +130,6 @@ pub enum QueuedInput {
 
 impl QueuedInput {
     /// The queue of a socket now; `None` if it is empty.
-    #[must_use]
     pub fn of_socket(socket: BorrowedFd<'_>) -> Option<Self> {
         use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
         let mut set = [PollFd::new(socket, PollFlags::POLLIN)];
@@ -170,8 +140,7 @@ impl QueuedInput {
         Some(connections.or_else(|| peek_datagram(socket)).unwrap_or(Self::Unspecified))
     }
 
-    /// Is everything of `before` still queued, as far as the kernel tells?
-    #[must_use]
+    /// Whether everything of `before` is still queued, as far as the kernel tells.
     pub fn still_holds(&self, before: &Self) -> bool {
         match (self, before) {
             (Self::Connections(now), Self::Connections(before)) => now >= before,
@@ -193,9 +162,9 @@ fn accept_queue_len(listener: BorrowedFd<'_>) -> Option<u32> {
     (result == 0).then(|| unsafe { info.assume_init() }.tcpi_unacked)
 }
 
-/// The first datagram, identified by its arrival time. The kernel stamps each datagram once, at the latest when it is first
-/// peeked at, so a client that sends the same bytes again cannot look like a handler that takes nothing. The option is
-/// switched off again before a handler gets the socket.
+/// The first datagram, identified by its arrival time. The kernel stamps each datagram once, at the latest when it
+/// is first peeked at, so a client that sends the same bytes again cannot look like a handler that takes nothing.
+/// The option is switched off again before a handler gets the socket.
 fn peek_datagram(socket: BorrowedFd<'_>) -> Option<QueuedInput> {
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true).ok()?;
     let arrival = peek_arrival_time(socket);
@@ -207,8 +176,8 @@ fn peek_datagram(socket: BorrowedFd<'_>) -> Option<QueuedInput> {
 const CONTROL_LEN: usize = 1024;
 
 fn peek_arrival_time(socket: BorrowedFd<'_>) -> Option<TimeSpec> {
-    // A handler may have asked for more than the time, for instance for the address that a datagram was sent to (in.tftpd
-    // does), and the socket keeps that option. If the messages do not all fit, the kernel cuts them off.
+    // A handler may have asked for more than the time, for instance for the address that a datagram was sent to
+    // (in.tftpd does), and the socket keeps that option. If the messages do not all fit, the kernel cuts them off.
     let mut space = vec![0; CONTROL_LEN];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut [], Some(&mut space), flags).ok()?;

@@ -1,7 +1,7 @@
 //! The terminal of a full-screen program: switched to raw mode and another screen, and restored at the end.
 //!
-//! `oxinetctl top` alone uses this. It never reads or draws more than it is asked to. It fails where standard input or
-//! output is no terminal, or where the terminal has gone.
+//! `oxinetctl top` alone uses this. It never reads or draws more than it is asked to. It fails where standard input
+//! or output is no terminal, or where the terminal has gone.
 
 use std::io::{self, IsTerminal, Write};
 use std::mem::MaybeUninit;
@@ -14,8 +14,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::termios::{InputFlags, LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 
-/// Switches to the alternate screen and hides the cursor; [`LEAVE_SCREEN`] brings back the first screen (xterm's ctlseqs,
-/// 1049 and 25).
+/// Switches to the alternate screen and hides the cursor; [`LEAVE_SCREEN`] brings back the first screen (xterm's
+/// ctlseqs, 1049 and 25).
 const ENTER_SCREEN: &[u8] = b"\x1b[?1049h\x1b[?25l\x1b[2J";
 const LEAVE_SCREEN: &[u8] = b"\x1b[?25h\x1b[?1049l";
 
@@ -32,8 +32,8 @@ pub(crate) enum Input {
     Nothing,
 }
 
-/// The terminal in full-screen mode. It is restored when this is dropped, after a panic too. SIGTERM, SIGHUP, SIGINT and
-/// SIGQUIT become [`Input::End`].
+/// The terminal in full-screen mode. It is restored when this is dropped, after a panic too. SIGTERM, SIGHUP,
+/// SIGINT and SIGQUIT become [`Input::End`].
 #[derive(Debug)]
 pub(crate) struct Terminal {
     before: Termios,
@@ -58,7 +58,7 @@ impl Terminal {
         signal_hook::flag::register(libc::SIGWINCH, Arc::clone(&resized))?;
         restore_on_panic(before.clone());
         let mut raw = before.clone();
-        // Keys one by one, without echo. Ctrl-C and Ctrl-Z are keys as well: their signals would not restore the screen.
+        // Keys one by one, without echo. Ctrl-C and Ctrl-Z too: their signals would not restore the screen.
         raw.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG | LocalFlags::IEXTEN);
         raw.input_flags.remove(InputFlags::IXON | InputFlags::ICRNL);
         tcsetattr(io::stdin(), SetArg::TCSADRAIN, &raw)?;
@@ -68,7 +68,6 @@ impl Terminal {
     }
 
     /// The number of columns and lines; 80 and 24 if the terminal does not say.
-    #[must_use]
     pub(crate) fn size(&self) -> (usize, usize) {
         let mut size = MaybeUninit::<libc::winsize>::zeroed();
         // SAFETY: the pointer is to memory of the type that this request fills; zeroed is a valid winsize.

@@ -1,8 +1,8 @@
-//! What the daemon itself does with an accepted connection: identify the peer, send a text, refuse the client, and read the
-//! request of a `tcpmux` client.
+//! What the daemon itself does with an accepted connection: identify the peer, send a text, refuse the client, and
+//! read the request of a `tcpmux` client.
 //!
-//! Only [`super::System`] calls this. Nothing here waits or fails: a text that can't be sent is dropped, and an address that
-//! the kernel does not tell is unknown.
+//! Only [`super::System`] calls this. Nothing here waits or fails: a text that can't be sent is dropped, and an
+//! address that the kernel does not tell is unknown.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};

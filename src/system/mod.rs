@@ -1,9 +1,9 @@
 //! The real kernel of the dispatcher: Linux with epoll, pidfds and clone(2).
 //!
-//! The server makes a [`System`], and the dispatcher calls it through [`Kernel`]. It decides nothing and counts nothing. It
-//! uses two epoll sets: the server's, in which listeners are polled, and one of its own for processes, which is readable
-//! when a handler has ended. Errors are those of the system. Only [`Kernel::wait_for_start`] waits, at most as long as its
-//! caller says.
+//! The server makes a [`System`], and the dispatcher calls it through [`Kernel`]. It decides nothing and counts
+//! nothing. It uses two epoll sets: the server's, in which listeners are polled, and one of its own for processes,
+//! which is readable when a handler has ended. Errors are those of the system. Only [`Kernel::wait_for_start`]
+//! waits, at most as long as its caller says.
 
 mod connection;
 mod open;
@@ -78,7 +78,6 @@ impl System {
     }
 
     /// The state of this process that handlers inherit.
-    #[must_use]
     pub(crate) fn state(&self) -> &ProcessState {
         &self.state
     }
@@ -152,7 +151,8 @@ impl Kernel for System {
     }
 
     fn poll(&mut self, socket: &ListenerSocket, id: ListenerId) -> io::Result<()> {
-        // A handler that had the socket may have made it blocking, and an accept that blocks would stop the whole daemon.
+        // A handler that had the socket may have made it blocking, and an accept that blocks would stop the whole
+        // daemon.
         let _ = descriptor::set_nonblocking(socket.as_fd(), true);
         self.poll.add(socket, id.number())
     }
@@ -261,7 +261,7 @@ impl Kernel for System {
         let peer_path = matches!(to.peer, Peer::Unix { .. }).then(|| connection::peer_path(&connection.0)).flatten();
         let fill = |bytes: &mut Vec<u8>| {
             bytes.extend_from_slice(&template.env);
-            template::describe(bytes, to, peer_path.as_deref());
+            template::describe_connection(bytes, to, peer_path.as_deref());
         };
         match start.spawn(&template.plan, connection.0, fill) {
             Ok(Child { pid, pidfd }) => Ok(Spawned { pid, process: Inheritable(pidfd), start }),
@@ -273,7 +273,7 @@ impl Kernel for System {
     }
 
     fn wait_for_start(&mut self, start: &SpawnSlot, limit: Duration) -> bool {
-        if limit.is_zero() { start.has_exec_or_exited() } else { start.wait(limit) }
+        if limit.is_zero() { start.has_exec_or_exited() } else { start.wait_for_exec(limit) }
     }
 
     fn finish_start(&mut self, mut start: SpawnSlot) -> Option<(SpawnFailure, Inheritable)> {
@@ -297,7 +297,8 @@ impl Kernel for System {
     }
 
     fn reap_failed_child(&mut self, process: &Inheritable) {
-        // This takes microseconds: the child is in _exit(2) already. If it has been reaped elsewhere, nothing is left to do.
+        // This takes microseconds: the child is in _exit(2) already. If it has been reaped elsewhere, nothing is
+        // left to do.
         let _ = pidfd::reap_blocking(&process.0);
     }
 

@@ -1,8 +1,8 @@
-//! One listening socket: create it, set its options, bind it and listen; or find it among those that the service manager
-//! passed. A new table may change its options later.
+//! One listening socket: create it, set its options, bind it and listen; or find it among those that the service
+//! manager passed. A new table may change its options later.
 //!
-//! [`super::table_sockets`] opens with this what a table needs. Nothing here waits, and a socket that cannot be opened
-//! leaves nothing behind. An error names the key, the endpoint and what to do about it.
+//! [`super::table_sockets`] opens with this what a table needs. Nothing here waits, and a socket that cannot be
+//! opened leaves nothing behind. An error names the key, the endpoint and what to do about it.
 
 use nix::errno::Errno;
 use nix::sys::socket::{self as net, AddressFamily, Backlog, SockType, SockaddrStorage, UnixAddr, sockopt};
@@ -38,8 +38,8 @@ impl fmt::Display for OpenSocketError {
 
 impl Error for OpenSocketError {}
 
-/// An open listening socket, its file and its options. An upgrade hands it over as it is. Where a program only checks that
-/// it can read the state, `D` and `F` are plain values.
+/// An open listening socket, its file and its options. An upgrade hands it over as it is. Where a program only
+/// checks that it can read the state, `D` and `F` are plain values.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct ListenerSocket<D = Inheritable, F = SocketFile> {
     pub(super) descriptor: D,
@@ -47,12 +47,12 @@ pub(crate) struct ListenerSocket<D = Inheritable, F = SocketFile> {
     file: Option<F>,
     /// The options that are set now.
     options: SocketOptions,
-    /// May accepted connections inherit a packet filter from it?
+    /// Accepted connections may inherit a packet filter from it.
     pub(super) filtered: bool,
 }
 
-/// Finds the socket for `endpoint` among those that the service manager passed, or opens it. `None` if it is the IPv6 half
-/// of a service on a machine without IPv6.
+/// Finds the socket for `endpoint` among those that the service manager passed, or opens it. `None` if it is the
+/// IPv6 half of a service on a machine without IPv6.
 pub(super) fn claim_or_open<'a>(
     passed: &mut Vec<OwnedFd>,
     endpoint: &Endpoint,
@@ -68,8 +68,8 @@ pub(super) fn claim_or_open<'a>(
 
 /// Opens `endpoint`. `None` if it is the IPv6 half of a service on a machine without IPv6.
 ///
-/// `neighbours` are open listeners that may occupy its port: for example a dual-stack socket where the new table has an IPv4
-/// one. The socket is opened beside them, so both exist until the new table is in force.
+/// `neighbours` are open listeners that may occupy its port: for example a dual-stack socket where the new table
+/// has an IPv4 one. The socket is opened beside them, so both exist until the new table is in force.
 fn open_endpoint<'a>(
     endpoint: &Endpoint,
     service: &Service,
@@ -86,8 +86,9 @@ fn open_endpoint<'a>(
     })
 }
 
-/// Opens a socket beside others of ours. All of them have `SO_REUSEPORT` (socket(7)) while it is bound, and not longer.
-/// Even so the kernel may let another program of the same user share the port afterwards, if it sets the option too.
+/// Opens a socket beside others of ours. All of them have `SO_REUSEPORT` (socket(7)) while it is bound, and not
+/// longer. Even so the kernel may let another program of the same user share the port afterwards, if it sets the
+/// option too.
 fn open_beside(endpoint: &Endpoint, service: &Service, neighbours: &[&ListenerSocket]) -> nix::Result<ListenerSocket> {
     if neighbours.is_empty() {
         return Err(Errno::EADDRINUSE);
@@ -188,7 +189,8 @@ fn open_unix(path: &Path, kind: SockType, service: &Service) -> nix::Result<List
     Ok(opened)
 }
 
-/// The mode of a Unix socket's file unless `mode` sets another: every user may connect, as with a TCP port (unix(7)).
+/// The mode of a Unix socket's file unless `mode` sets another: every user may connect, as with a TCP port
+/// (unix(7)).
 const UNIX_MODE: u32 = 0o666;
 
 fn change_owner(file: &SocketFile, service: &Service) -> nix::Result<()> {

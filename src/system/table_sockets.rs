@@ -1,7 +1,7 @@
 //! The sockets of a new table: opens all that are not open yet, before the table is put in force.
 //!
-//! The server calls [`Dispatcher::open_sockets`] when it prepares a table. A socket that is open already is left as it is,
-//! and if one cannot be opened none is: the error has all that failed.
+//! The server calls [`Dispatcher::open_sockets`] when it prepares a table. A socket that is open already is left as
+//! it is, and if one cannot be opened none is: the error has all that failed.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -11,12 +11,11 @@ use super::open::{ListenerSocket, OpenSocketError, claim_or_open};
 use crate::config::Service;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::commit::NewSockets;
-use crate::dispatch::listeners::Listeners;
 use crate::net::Endpoint;
 
 impl Dispatcher<System> {
-    /// Opens every socket of the enabled services that is not open yet, or finds it among those that the service manager
-    /// passed.
+    /// Opens every socket of the enabled services that is not open yet, or finds it among those that the service
+    /// manager passed.
     ///
     /// # Errors
     /// All sockets that could not be opened; then none is.
@@ -24,24 +23,14 @@ impl Dispatcher<System> {
         &mut self,
         services: &[Rc<Service>],
     ) -> Result<NewSockets<ListenerSocket>, Vec<OpenSocketError>> {
-        let (system, listeners) = self.kernel_and_listeners();
-        system.open_missing(services, listeners)
-    }
-}
-
-impl System {
-    fn open_missing(
-        &mut self,
-        services: &[Rc<Service>],
-        open: &Listeners<Self>,
-    ) -> Result<NewSockets<ListenerSocket>, Vec<OpenSocketError>> {
+        let (system, open) = self.kernel_and_listeners();
         let kept: HashSet<&Endpoint> = open.iter().map(|(_, listener)| &*listener.endpoint).collect();
         let (mut fresh, mut errors) = (NewSockets::default(), Vec::new());
         for service in services {
             for endpoint in service.listen.iter().filter(|endpoint| !kept.contains(endpoint)) {
                 let overlapping = open.iter().filter(|(_, one)| one.endpoint.overlaps(endpoint));
                 let neighbours = overlapping.map(|(_, one)| &one.socket);
-                match claim_or_open(&mut self.passed, endpoint, service, neighbours) {
+                match claim_or_open(&mut system.passed, endpoint, service, neighbours) {
                     Ok(socket) => fresh.extend(socket.map(|socket| (endpoint.clone(), socket))),
                     Err(error) => errors.push(error),
                 }

@@ -153,7 +153,7 @@ fn manual_has_the_steps_of_a_start_in_order() {
 #[test]
 fn manual_has_each_variable_of_a_connection() {
     let source = read("src/system/template.rs");
-    let calls = source.split("set(bytes, \"").skip(1).filter_map(|rest| rest.split('"').next());
+    let calls = source.split("set_variable(bytes, \"").skip(1).filter_map(|rest| rest.split('"').next());
     let mut set: BTreeSet<String> = calls.map(str::to_owned).collect();
     assert!(set.len() > 8, "this test no longer understands the template: it finds only {set:?}");
     set.extend(["PATH", "REMOTE_ADDR", "REMOTE_HOST", "TCPREMOTEIP"].map(str::to_owned));

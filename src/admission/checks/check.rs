@@ -1,8 +1,7 @@
-//! What a check is: one condition that a client must meet before a handler is started for it, and all that follows
-//! from it.
+//! The type of a check: one condition that a client must meet before a handler is started for it.
 //!
-//! Each file of this folder declares checks as constants of the type [`Check`]; `checks::CHECKS` lists them in order.
-//! A check reads its [`CheckInput`] and changes nothing; it neither allocates nor fails.
+//! Each file of this folder declares checks as constants of the type [`Check`]; `checks::CHECKS` lists them in
+//! order. A check reads its [`CheckInput`] and changes nothing; it neither allocates nor fails.
 
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use crate::limits::ledger::Ledger;
 use crate::limits::penalty::Cause;
 use crate::types::{Now, Reason, ServiceId};
 
-/// What checks look at.
+/// The input of all checks.
 pub(in crate::admission) struct CheckInput<'a> {
     pub admission: &'a Admission,
     pub rules: &'a Rules,
@@ -27,8 +26,7 @@ pub(in crate::admission) struct CheckInput<'a> {
     pub load: Option<f64>,
 }
 
-/// Passed, or refused. A refusal holds the time after which the check passes if nothing else changes, where it is
-/// known.
+/// Passed, or refused. A refusal holds the time after which the check passes if nothing else changes, if known.
 pub(super) type TestResult = Result<(), Option<Duration>>;
 
 /// The result of a check that does not know when it will pass.
@@ -36,7 +34,7 @@ pub(super) fn refuse_if(refused: bool) -> TestResult {
     if refused { Err(None) } else { Ok(()) }
 }
 
-/// What a check is about.
+/// The subject of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::admission) enum Scope {
     /// The client alone: another client may pass at the same moment.
@@ -73,7 +71,7 @@ impl Pause {
         Self::ForTime { if_unknown: Duration::from_secs(1), max: Duration::MAX };
 }
 
-/// One condition, with all that follows from it.
+/// One condition and the consequences of a refusal.
 pub(in crate::admission) struct Check {
     /// The reason of its refusals, which also names it in explanations.
     pub reason: Reason,
@@ -91,8 +89,8 @@ pub(in crate::admission) struct Check {
 impl Check {
     /// A check that needs an accepted client, is not enforced in a `dry_run`, and costs the client nothing.
     ///
-    /// `explanation` tells people what the result is by: the rule, the numbers that were compared, and in brackets
-    /// where in the service table it stands.
+    /// `explanation` names the rule, the numbers that were compared, and in brackets the rule's place in the
+    /// service table.
     pub(super) const fn new(
         reason: Reason,
         scope: Scope,

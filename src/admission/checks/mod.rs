@@ -1,24 +1,21 @@
 //! The checks of admission, in their order; the first that refuses decides.
 //!
 //! A check is declared in one place of this folder: its reason, its test, its explanation, its scope, whether
-//! `dry_run` lifts it, what a refusal costs the client, and what it means for a listener ([`Check`]). A new check is
-//! one declaration, its line in [`CHECKS`] and the word of its [`Reason`].
+//! `dry_run` lifts it, what a refusal costs the client, and what it means for a listener ([`Check`]). A new check
+//! is one declaration, its line in [`CHECKS`] and the word of its [`Reason`].
 //!
-//! Per-client checks run before shared ones, so a client refused by its own limit learns nothing about the service's
-//! load. Admission alone evaluates checks; a [`Refusal`] tells the dispatcher what follows from it.
+//! Per-client checks run before shared ones, so a client refused by its own limit learns nothing about the
+//! service's load. Admission alone evaluates checks; a [`Refusal`] tells the dispatcher what follows from it.
 
 mod access;
-mod ban;
 mod check;
 mod daemon;
-mod drained;
-mod load;
+mod orders;
 mod penalty;
 mod service;
 mod source;
 mod text;
 mod times;
-mod trap;
 
 pub(super) use check::{BeforeAccept, Check, CheckInput};
 pub(super) use daemon::is_daemon_full;
@@ -33,12 +30,12 @@ use check::{Pause, Scope};
 
 /// All checks, in order.
 pub(super) static CHECKS: [Check; 14] = [
-    drained::DRAINED,
+    orders::DRAINED,
     access::ACCESS,
     times::TIMES,
-    ban::BAN,
+    orders::BAN,
     penalty::PENALTY,
-    trap::TRAP,
+    penalty::TRAP,
     source::SOURCE_INSTANCES,
     source::SOURCE_RATE,
     source::NETWORK_INSTANCES,
@@ -46,18 +43,16 @@ pub(super) static CHECKS: [Check; 14] = [
     service::SERVICE_RATE,
     service::SERVICE_INSTANCES,
     daemon::DAEMON_INSTANCES,
-    load::LOAD,
+    daemon::LOAD,
 ];
 
 /// The first refusal of all those checks that `which` selects.
-///
-/// # Errors
-/// That refusal.
 pub(super) fn first_refusal(input: &CheckInput<'_>, which: impl Fn(&Check) -> bool) -> Result<(), Refusal> {
     CHECKS.iter().filter(|check| which(check)).try_for_each(|check| check.evaluate(input))
 }
 
-/// The check that refuses for this reason. None for what is no check: a failed start, a lack of descriptors, a backoff.
+/// The check that refuses for this reason. None for other reasons: a failed start, a lack of descriptors, a
+/// backoff.
 fn check_of(reason: Reason) -> Option<&'static Check> {
     CHECKS.iter().find(|check| check.reason == reason)
 }
@@ -68,13 +63,13 @@ impl Refusal {
         check_of(self.reason).is_some_and(|check| check.scope == Scope::Client)
     }
 
-    /// What the refused client may be charged for.
+    /// The event that the refused client may be charged for.
     pub(crate) fn penalty(&self) -> Option<Cause> {
         check_of(self.reason)?.penalty
     }
 
-    /// Whether clients wait in the backlog while this refusal is what [`room`](super::Admission::room) says, instead of
-    /// being accepted and refused.
+    /// Whether clients wait in the backlog while this refusal is what [`room`](super::Admission::room) says,
+    /// instead of being accepted and refused.
     pub(crate) fn keeps_backlog(&self, when_full: WhenFull) -> bool {
         match check_of(self.reason).map(|check| check.before_accept) {
             Some(BeforeAccept::AlwaysWait) => true,

@@ -1,7 +1,7 @@
-//! Does the service have an admission and a handler left, by its own `rate` and `instances`?
+//! Pass if the service has an admission and a handler left, by its own `rate` and `instances`.
 
 use super::check::{BeforeAccept, Check, CheckInput, Pause, Scope, TestResult, refuse_if};
-use super::text::{instances, limit_with_origin};
+use super::text::{instances_text, limit_with_origin};
 use crate::config::Service;
 use crate::types::Reason;
 
@@ -30,5 +30,5 @@ fn test_instances(input: &CheckInput<'_>) -> TestResult {
 
 fn explain_instances(input: &CheckInput<'_>, service: &Service) -> String {
     let live = input.ledger.service_count(input.service);
-    limit_with_origin(service, instances(live, service.instances), "instances")
+    limit_with_origin(service, instances_text(live, service.instances), "instances")
 }

@@ -1,8 +1,8 @@
-//! Does the client's source have a handler and an admission left in this service, by `per_source`? Does its wider
-//! network, by `per_network`?
+//! Pass if the client's source has a handler and an admission left in this service, by `per_source`, and its wider
+//! network, by `per_network`.
 
 use super::check::{Check, CheckInput, Scope, TestResult, refuse_if};
-use super::text::{NO_LIMIT, instances, limit_with_origin, with_origin};
+use super::text::{NO_LIMIT, instances_text, limit_with_origin, with_origin};
 use crate::admission::rules::Limit;
 use crate::config::{PerSource, Service};
 use crate::limits::access::Rule;
@@ -12,121 +12,82 @@ use crate::types::Reason;
 
 pub(super) const SOURCE_INSTANCES: Check = Check {
     penalty: Some(Cause::Refused),
-    ..of_client(Reason::SourceInstances, test_instances::<PerSourceLevel>, explain_instances::<PerSourceLevel>)
+    ..Check::new(Reason::SourceInstances, Scope::Client, test_instances::<SOURCE>, explain_instances::<SOURCE>)
 };
 
 pub(super) const SOURCE_RATE: Check = Check {
     penalty: Some(Cause::Refused),
-    ..of_client(Reason::SourceRate, test_rate::<PerSourceLevel>, explain_rate::<PerSourceLevel>)
+    ..Check::new(Reason::SourceRate, Scope::Client, test_rate::<SOURCE>, explain_rate::<SOURCE>)
 };
 
 pub(super) const NETWORK_INSTANCES: Check =
-    of_client(Reason::NetworkInstances, test_instances::<PerNetworkLevel>, explain_instances::<PerNetworkLevel>);
+    Check::new(Reason::NetworkInstances, Scope::Client, test_instances::<NETWORK>, explain_instances::<NETWORK>);
 
 pub(super) const NETWORK_RATE: Check =
-    of_client(Reason::NetworkRate, test_rate::<PerNetworkLevel>, explain_rate::<PerNetworkLevel>);
+    Check::new(Reason::NetworkRate, Scope::Client, test_rate::<NETWORK>, explain_rate::<NETWORK>);
 
-const fn of_client(
-    reason: Reason,
-    test: fn(&CheckInput<'_>) -> TestResult,
-    explain: fn(&CheckInput<'_>, &Service) -> String,
-) -> Check {
-    Check::new(reason, Scope::Client, test, explain)
-}
+/// The levels of limits: `per_source` and `per_network`.
+const SOURCE: u8 = 0;
+const NETWORK: u8 = 1;
 
-/// What `per_source` and `per_network` differ in.
-trait Level {
-    /// The section of the service table.
-    const SECTION: &'static str;
-
-    fn written(service: &Service) -> Option<&PerSource>;
-
-    fn limit<'a>(input: &CheckInput<'a>) -> Option<&'a Limit>;
-
-    /// What the client is counted under; none if the limit does not hold for it.
-    fn key(input: &CheckInput<'_>) -> Option<Source>;
-
-    fn count_handlers(input: &CheckInput<'_>, key: Source) -> u32;
-}
-
-struct PerSourceLevel;
-
-impl Level for PerSourceLevel {
-    const SECTION: &'static str = "per_source";
-
-    fn written(service: &Service) -> Option<&PerSource> {
-        Some(&service.per_source)
-    }
-
-    fn limit<'a>(input: &CheckInput<'a>) -> Option<&'a Limit> {
-        Some(&input.rules.source)
-    }
-
-    fn key(input: &CheckInput<'_>) -> Option<Source> {
-        (!input.client.exempt).then_some(input.client.source)
-    }
-
-    fn count_handlers(input: &CheckInput<'_>, key: Source) -> u32 {
-        input.ledger.source_count(input.service, key)
+/// The limit of a level, if the service has one, and what the client is counted under; no key if the limit does not
+/// hold for it.
+fn limit_and_key<'a, const LEVEL: u8>(input: &CheckInput<'a>) -> (Option<&'a Limit>, Option<Source>) {
+    let (rules, client) = (input.rules, input.client);
+    match LEVEL {
+        SOURCE => (Some(&rules.source), (!client.exempt).then_some(client.source)),
+        _ => (rules.network.as_ref(), client.network),
     }
 }
 
-struct PerNetworkLevel;
-
-impl Level for PerNetworkLevel {
-    const SECTION: &'static str = "per_network";
-
-    fn written(service: &Service) -> Option<&PerSource> {
-        service.per_network.as_ref()
-    }
-
-    fn limit<'a>(input: &CheckInput<'a>) -> Option<&'a Limit> {
-        input.rules.network.as_ref()
-    }
-
-    fn key(input: &CheckInput<'_>) -> Option<Source> {
-        input.client.network
-    }
-
-    fn count_handlers(input: &CheckInput<'_>, key: Source) -> u32 {
-        input.ledger.network_count(input.service, key)
+fn count_handlers<const LEVEL: u8>(input: &CheckInput<'_>, key: Source) -> u32 {
+    match LEVEL {
+        SOURCE => input.ledger.source_count(input.service, key),
+        _ => input.ledger.network_count(input.service, key),
     }
 }
 
-fn test_instances<L: Level>(input: &CheckInput<'_>) -> TestResult {
-    let limit = L::limit(input).and_then(|limit| limit.instances);
-    refuse_if(limit.zip(L::key(input)).is_some_and(|(limit, key)| L::count_handlers(input, key) >= limit))
+fn test_instances<const LEVEL: u8>(input: &CheckInput<'_>) -> TestResult {
+    let (limit, key) = limit_and_key::<LEVEL>(input);
+    let most = limit.and_then(|limit| limit.instances);
+    refuse_if(most.zip(key).is_some_and(|(most, key)| count_handlers::<LEVEL>(input, key) >= most))
 }
 
-fn test_rate<L: Level>(input: &CheckInput<'_>) -> TestResult {
-    let limit = L::limit(input).and_then(|limit| Some((limit.number, limit.rate.as_ref()?)));
-    let Some(((number, rate), key)) = limit.zip(L::key(input)) else { return Ok(()) };
+fn test_rate<const LEVEL: u8>(input: &CheckInput<'_>) -> TestResult {
+    let (limit, key) = limit_and_key::<LEVEL>(input);
+    let limit = limit.and_then(|limit| Some((limit.number, limit.rate.as_ref()?)));
+    let Some(((number, rate), key)) = limit.zip(key) else { return Ok(()) };
     let result = input.admission.rates.check(number, key, rate, input.now.nanos());
     result.map_err(|retry| Some(retry.0))
 }
 
-fn explain_instances<L: Level>(input: &CheckInput<'_>, service: &Service) -> String {
-    let live = L::key(input).map_or(0, |key| L::count_handlers(input, key));
-    explain::<L>(input, service, "instances", |limits| instances(live, limits.instances))
+fn explain_instances<const LEVEL: u8>(input: &CheckInput<'_>, service: &Service) -> String {
+    let live = limit_and_key::<LEVEL>(input).1.map_or(0, |key| count_handlers::<LEVEL>(input, key));
+    explain_limit::<LEVEL>(input, service, "instances", |limits| instances_text(live, limits.instances))
 }
 
-fn explain_rate<L: Level>(input: &CheckInput<'_>, service: &Service) -> String {
-    explain::<L>(input, service, "rate", |limits| limits.rate.map(|rate| rate.to_string()))
+fn explain_rate<const LEVEL: u8>(input: &CheckInput<'_>, service: &Service) -> String {
+    explain_limit::<LEVEL>(input, service, "rate", |limits| limits.rate.map(|rate| rate.to_string()))
 }
 
 /// The limit that a key of the section sets, or what exempts the client from the section.
-fn explain<L: Level>(
+fn explain_limit<const LEVEL: u8>(
     input: &CheckInput<'_>,
     service: &Service,
     key: &str,
     text: impl FnOnce(&PerSource) -> Option<String>,
 ) -> String {
-    let Some((written, limit)) = L::written(service).zip(L::limit(input)) else { return NO_LIMIT.to_owned() };
-    if let Some(Rule::Allow(number) | Rule::Deny(number)) = limit.exemption(&input.client.peer) {
+    let (section, written) = match LEVEL {
+        SOURCE => ("per_source", Some(&service.per_source)),
+        _ => ("per_network", service.per_network.as_ref()),
+    };
+    let (limit, counted_under) = limit_and_key::<LEVEL>(input);
+    let Some((written, limit)) = written.zip(limit) else { return NO_LIMIT.to_owned() };
+    if let Some(Rule::Allow(number) | Rule::Deny(number)) = limit.find_exemption(&input.client.peer) {
         let network = written.exempt.get(number as usize).map(ToString::to_string).unwrap_or_default();
-        return with_origin(service, &format!("exempt {network}"), &format!("{}.exempt", L::SECTION));
+        return with_origin(service, &format!("exempt {network}"), &format!("{section}.exempt"));
     }
-    let counted_under = L::key(input).unwrap_or(Source::Unknown);
+    let counted_under = counted_under.unwrap_or(Source::Unknown);
     let text = text(written).map(|text| format!("{counted_under}: {text}"));
-    limit_with_origin(service, text, &format!("{}.{key}", L::SECTION))
+    limit_with_origin(service, text, &format!("{section}.{key}"))
 }

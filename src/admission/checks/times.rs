@@ -1,4 +1,4 @@
-//! Is the service open at this time of day, by `times`?
+//! Passes if the service is open at this time of day, by `times`.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::limits::access::LocalTime;
 use crate::sys::clock;
 use crate::types::Reason;
 
-/// A listener is paused for at most this long until its service opens: the wall clock may be set.
+/// The longest pause of a listener until its service opens: the wall clock may be set.
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 
 const SECONDS_PER_MINUTE: u64 = 60;
@@ -18,10 +18,10 @@ const MINUTES_PER_WEEK: u64 = 7 * MINUTES_PER_DAY;
 
 pub(super) const TIMES: Check = Check {
     pause: Pause::ForTime { if_unknown: MAX_PAUSE, max: MAX_PAUSE },
-    ..Check::new(Reason::Times, Scope::Service, test, explain)
+    ..Check::new(Reason::Times, Scope::Service, test_times, explain_times)
 };
 
-fn test(input: &CheckInput<'_>) -> TestResult {
+fn test_times(input: &CheckInput<'_>) -> TestResult {
     if !input.rules.has_times {
         return Ok(());
     }
@@ -45,7 +45,7 @@ fn time_until(now: LocalTime, next: LocalTime, seconds: u8) -> Duration {
     Duration::from_secs(minutes * SECONDS_PER_MINUTE - u64::from(seconds))
 }
 
-fn explain(_: &CheckInput<'_>, service: &Service) -> String {
+fn explain_times(_: &CheckInput<'_>, service: &Service) -> String {
     let times: Vec<_> = service.times.iter().map(times_text).collect();
     if times.is_empty() { "open at all times".to_owned() } else { with_origin(service, &times.join(", "), "times") }
 }

@@ -2,28 +2,31 @@
 
 use super::*;
 
+impl World {
+    fn explain(&mut self, peer: Peer) -> Vec<Question> {
+        self.admission.explain(&self.ledger, self.id, &self.table.services[0], peer, NOW)
+    }
+}
+
+fn answer(all: &[Question], question: Reason) -> (bool, String) {
+    let found = all.iter().find(|one| one.question == question.word());
+    found.map(|one| (one.yes, one.rule.clone())).unwrap()
+}
+
 #[test]
 fn an_explanation_names_rules_numbers_and_places() {
     let keys = "deny: [192.0.2.0/25,\n  192.0.2.128/25], times: 00:00-24:00, per_source: { instances: 2, rate: 30/min, burst: 10,
         exempt: [198.51.100.0/24] }, max_load: 1000, penalties: { crash: 90s, exempt: [203.0.113.1] }";
     let mut world = World::new(keys);
-    let explain = |world: &mut World, address: &str| -> Vec<Question> {
-        let service = &world.table.services[0];
-        world.admission.explain(&world.ledger, world.id, service, peer(address), NOW)
-    };
-    let rule = |all: &[Question], question: Reason| {
-        let found = all.iter().find(|one| one.question == question.word());
-        found.map(|one| (one.yes, one.rule.clone())).unwrap()
-    };
-    let denied = explain(&mut world, "192.0.2.200");
+    let denied = world.explain(peer("192.0.2.200"));
     let asked: Vec<_> = denied.iter().map(|one| one.question.as_str()).collect();
     assert_eq!(asked, CHECKS.iter().map(|check| check.reason.word()).collect::<Vec<_>>());
-    let (yes, text) = rule(&denied, Reason::Access);
+    let (yes, text) = answer(&denied, Reason::Access);
     assert!(!yes && text.starts_with("deny 192.0.2.128/25 (/") && text.ends_with("t.yaml:3:3)"), "{text}");
     world.admission.charge(world.id, &peer("203.0.113.7"), Cause::Crash, NOW);
     world.admission.ban(network("203.0.113.0/24"), Some(NOW.monotonic + MINUTE), NOW).unwrap();
     assert_eq!(world.decide("203.0.113.7", NOW), no(Reason::Ban, Some(MINUTE)));
-    let all = explain(&mut world, "203.0.113.7");
+    let all = world.explain(peer("203.0.113.7"));
     let expected = [
         (Reason::Drained, true, "not drained"),
         (Reason::Access, true, "in no network of deny, and there is no allow"),
@@ -35,25 +38,22 @@ fn an_explanation_names_rules_numbers_and_places() {
         (Reason::DaemonInstances, true, "0 of 1000 handlers (daemon.instances)"),
     ];
     for (question, yes, text) in expected {
-        assert_eq!(rule(&all, question), (yes, text.to_owned()));
+        assert_eq!(answer(&all, question), (yes, text.to_owned()));
     }
-    let (_, text) = rule(&all, Reason::SourceInstances);
+    let (_, text) = answer(&all, Reason::SourceInstances);
     assert!(text.starts_with("203.0.113.7: 0 of 2 handlers (/") && text.contains("t.yaml:3:"), "{text}");
-    assert!(rule(&all, Reason::SourceRate).1.starts_with("203.0.113.7: 30/min, burst 10 (/"));
-    assert!(rule(&all, Reason::Times).1.starts_with("Sun,Mon,Tue,Wed,Thu,Fri,Sat 00:00-24:00 (/"));
-    assert!(rule(&all, Reason::Load).1.starts_with("load average up to 1000, now "));
-    let exempt = explain(&mut world, "198.51.100.1");
-    assert!(rule(&exempt, Reason::SourceRate).1.starts_with("exempt 198.51.100.0/24 (/"));
-    assert!(rule(&explain(&mut world, "203.0.113.1"), Reason::Penalty).1.starts_with("exempt from penalties (/"));
+    assert!(answer(&all, Reason::SourceRate).1.starts_with("203.0.113.7: 30/min, burst 10 (/"));
+    assert!(answer(&all, Reason::Times).1.starts_with("Sun,Mon,Tue,Wed,Thu,Fri,Sat 00:00-24:00 (/"));
+    assert!(answer(&all, Reason::Load).1.starts_with("load average up to 1000, now "));
+    let exempt = world.explain(peer("198.51.100.1"));
+    assert!(answer(&exempt, Reason::SourceRate).1.starts_with("exempt 198.51.100.0/24 (/"));
+    assert!(answer(&world.explain(peer("203.0.113.1")), Reason::Penalty).1.starts_with("exempt from penalties (/"));
 }
 
 #[test]
-fn an_explanation_says_what_is_so_when_it_is_not_as_usual() {
+fn explanations_of_unusual_states() {
     let mut world = World::new("allow: 192.0.2.0/24, penalties: { trap: 1h }, instances: 3");
-    let rule = |world: &mut World, peer, question: Reason| {
-        let found = world.admission.explain(&world.ledger, world.id, &world.table.services[0], peer, NOW);
-        found.into_iter().find(|one| one.question == question.word()).unwrap().rule
-    };
+    let rule = |world: &mut World, peer, question| answer(&world.explain(peer), question).1;
     assert!(rule(&mut world, peer("198.51.100.1"), Reason::Access).starts_with("in no network of allow (/"));
     assert!(rule(&mut world, peer("192.0.2.1"), Reason::Access).starts_with("allow 192.0.2.0/24 (/"));
     world.reload("", 1000, NOW);

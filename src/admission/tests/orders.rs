@@ -14,12 +14,12 @@ fn a_ban_holds_for_its_network_until_it_ends_or_is_taken_back() {
     assert_eq!(world.decide("192.0.2.7", NOW), no(Reason::Ban, None), "the one that ends last is told");
     assert_eq!(world.decide("2001:db8:7::1", NOW), no(Reason::Ban, None));
     assert_eq!(world.decide("192.0.3.1", NOW), Decision::Admit);
-    assert_eq!(world.admission.bans(NOW).len(), 3);
+    assert_eq!(world.admission.list_bans(NOW).len(), 3);
     world.reload("instances: unlimited", 1000, NOW);
     assert_ne!(world.decide("192.0.2.1", later(MINUTE - Duration::from_nanos(1))), Decision::Admit);
     assert_eq!(world.decide("192.0.2.1", later(MINUTE)), Decision::Admit);
     assert_eq!(world.decide("192.0.2.7", later(MINUTE)), no(Reason::Ban, None));
-    assert_eq!(world.admission.bans(later(MINUTE)).len(), 2);
+    assert_eq!(world.admission.list_bans(later(MINUTE)).len(), 2);
     assert!(!world.admission.unban(network("192.0.2.0/24"), later(MINUTE)), "that one is over");
     assert!(world.admission.unban(network("192.0.2.7/32"), NOW));
     assert_eq!(world.decide("192.0.2.7", later(MINUTE)), Decision::Admit);
@@ -31,7 +31,7 @@ fn a_ban_of_mapped_addresses_is_one_of_ipv4_and_none_holds_for_local_users() {
     let mut world = World::new("instances: unlimited");
     world.admission.ban(network("::ffff:192.0.2.0/120"), None, NOW).unwrap();
     world.admission.ban(network("::/0"), None, NOW).unwrap();
-    assert_eq!(world.admission.bans(NOW)[0].0, network("192.0.2.0/24"));
+    assert_eq!(world.admission.list_bans(NOW)[0].0, network("192.0.2.0/24"));
     assert_eq!(world.decide("192.0.2.1", NOW), no(Reason::Ban, None));
     assert_eq!(world.decide("::ffff:192.0.2.1", NOW), no(Reason::Ban, None));
     assert_eq!(world.decide("192.0.3.1", NOW), Decision::Admit);
@@ -40,7 +40,7 @@ fn a_ban_of_mapped_addresses_is_one_of_ipv4_and_none_holds_for_local_users() {
 }
 
 #[test]
-fn a_dry_run_lets_in_whom_a_penalty_refuses_and_not_whom_a_ban_does() {
+fn a_dry_run_lifts_penalties_and_no_bans() {
     let mut world = World::new("dry_run: true, penalties: { exit: 1h }");
     assert_eq!(world.admission.charge(world.id, &peer(ADDRESS), Cause::Exit, NOW), None, "it would hold elsewhere");
     world.reload("penalties: { exit: 1h }", 1000, NOW);
@@ -78,16 +78,16 @@ fn a_penalty_holds_for_the_source_in_every_service_and_not_for_the_exempt() {
     assert_eq!(decide(&mut admission, ids[1], "192.0.2.9"), Decision::Admit);
     assert_eq!(decide(&mut admission, ids[1], "2001:db8:0:1::1"), Decision::Admit);
     assert_eq!(decide(&mut admission, ids[2], "192.0.2.1"), Decision::Admit, "this service pardons them");
-    assert_eq!(admission.penalised(NOW).count(), 2);
+    assert_eq!(admission.list_penalised(NOW).count(), 2);
     assert!(admission.unban(network("2001:db8::7/128"), NOW), "of whose /64 this is a part");
-    assert_eq!(admission.penalised(NOW).count(), 1);
+    assert_eq!(admission.list_penalised(NOW).count(), 1);
 }
 
 #[test]
 fn penalties_are_kept_when_their_service_goes_and_when_the_memory_changes_its_size() {
     let mut world = World::new("penalties: { crash: 90s }");
     assert_eq!(world.admission.charge(world.id, &peer(ADDRESS), Cause::Crash, NOW), Some(Duration::from_secs(75)));
-    assert_eq!(world.admission.charge(world.id, &Peer::Unknown, Cause::Crash, NOW), None, "nobody in particular");
+    assert_eq!(world.admission.charge(world.id, &Peer::Unknown, Cause::Crash, NOW), None, "an unknown peer");
     assert_eq!(world.admission.charge(world.id, &peer("192.0.2.9"), Cause::Exit, NOW), None, "that is for free");
     world.reload("instances: 3", 1000, NOW);
     let left = |now: Duration| no(Reason::Penalty, Some(Duration::from_secs(75) - now));
@@ -109,7 +109,7 @@ fn a_drained_service_stays_so_over_a_reload() {
 }
 
 #[test]
-fn memory_for_penalties_is_taken_when_somebody_can_be_charged() {
+fn memory_for_penalties_is_taken_when_a_service_has_one() {
     let mut world = World::new("rate: 1/h");
     assert_eq!(world.admission.penalised_sources, NO_SOURCES);
     world.reload("penalties: { crash: 90s }", 1000, NOW);
@@ -119,12 +119,12 @@ fn memory_for_penalties_is_taken_when_somebody_can_be_charged() {
         world.admission.charge(world.id, &peer(&host), Cause::Crash, NOW);
     }
     world.reload("penalties: { crash: 10s }", 1000, NOW);
-    assert_eq!(world.admission.penalised(NOW).count(), 200);
+    assert_eq!(world.admission.list_penalised(NOW).count(), 200);
     assert!(hosts().all(|host| world.decide(&host, NOW) == no(Reason::Penalty, Some(Duration::from_secs(75)))));
 }
 
 #[test]
-fn the_blocked_are_bans_and_then_debtors_the_longest_first() {
+fn bans_are_listed_before_penalties_and_the_longest_first() {
     let mut world = World::new("penalties: { crash: 90s }");
     let changes = world.admission.blocked_changes();
     world.admission.charge(world.id, &peer("198.51.100.1"), Cause::Crash, NOW);
@@ -138,7 +138,7 @@ fn the_blocked_are_bans_and_then_debtors_the_longest_first() {
         world.admission.ban(network(banned), time.map(|time| NOW.monotonic + time), NOW).unwrap();
         assert!(world.admission.blocked_changes() > before);
     }
-    let all = world.admission.blocked(NOW, 100);
+    let all = world.admission.list_blocked(NOW, 100);
     let seen: Vec<_> = all.iter().map(|one| (one.network.to_string(), one.until, one.banned)).collect();
     let until = |seconds| Some(NOW.monotonic + Duration::from_secs(seconds));
     let expected = [
@@ -149,13 +149,13 @@ fn the_blocked_are_bans_and_then_debtors_the_longest_first() {
         ("198.51.100.1/32", until(75), false),
     ];
     assert_eq!(seen, expected.map(|(network, until, banned)| (network.to_owned(), until, banned)));
-    assert_eq!(world.admission.blocked(NOW, 4), all[..4]);
+    assert_eq!(world.admission.list_blocked(NOW, 4), all[..4]);
 }
 
 #[test]
-fn a_service_that_makes_exceptions_does_not_enforce_what_they_are_of() {
+fn a_service_does_not_block_networks_that_it_exempts() {
     let ban = |text: &str, banned| Blocked { network: network(text), until: None, banned };
-    let asked = |world: &World, text: &str| world.admission.blocks(world.id, &ban(text, false));
+    let asked = |world: &World, text: &str| world.admission.blocks_network(world.id, &ban(text, false));
     let mut world = World::new("penalties: { crash: 90s }");
     assert!(!world.admission.has_exemptions(world.id) && asked(&world, "192.0.2.0/24"));
     world.reload("penalties: { crash: 90s, exempt: [192.0.2.64/26, '::ffff:198.51.100.0/120'] }", 1000, NOW);
@@ -170,8 +170,8 @@ fn a_service_that_makes_exceptions_does_not_enforce_what_they_are_of() {
     ] {
         assert_eq!(asked(&world, text), enforced, "{text}");
     }
-    assert!(world.admission.blocks(world.id, &ban("192.0.2.64/26", true)), "of a ban there are no exceptions");
+    assert!(world.admission.blocks_network(world.id, &ban("192.0.2.64/26", true)), "of a ban there are no exceptions");
     world.reload("penalties: { crash: 90s }, dry_run: true", 1000, NOW);
     assert!(world.admission.has_exemptions(world.id) && !asked(&world, "2001:db8::/64"));
-    assert!(world.admission.blocks(world.id, &ban("2001:db8::/64", true)));
+    assert!(world.admission.blocks_network(world.id, &ban("2001:db8::/64", true)));
 }

@@ -6,8 +6,8 @@
 //! The most specific network that contains an address decides; of two that are equally long, the one in `deny`. An
 //! address in no network is accepted, unless there is an `allow`. The networks are flattened once into ranges that
 //! don't overlap, each with the rule that decides there, so a decision is one binary search whatever the number of
-//! networks. Networks of IPv4-mapped addresses (`::ffff:10.0.0.0/104`) are IPv4 networks, and others of IPv6 contain
-//! no IPv4 address, `::/0` included. Peers that aren't IP are not subject to networks.
+//! networks. Networks of IPv4-mapped addresses (`::ffff:10.0.0.0/104`) are IPv4 networks, and others of IPv6
+//! contain no IPv4 address, `::/0` included. Peers that aren't IP are not subject to networks.
 
 mod ranges;
 mod times;
@@ -36,7 +36,7 @@ pub enum Rule {
 pub struct Verdict {
     /// The peer is accepted.
     pub allowed: bool,
-    /// The entry that decided. None where no network contains the peer, which is accepted unless there is an `allow`.
+    /// The entry that decided. None where no network contains the peer: it is accepted without an `allow`.
     pub rule: Option<Rule>,
 }
 
@@ -53,13 +53,12 @@ pub struct Access {
 impl Access {
     /// Takes the lists as written, in any order. Of two equal entries the first is the one that is named. An empty
     /// `allow` is the same as none; without `times` the service is always open.
-    #[must_use]
     pub fn new(allow: &[IpNet], deny: &[IpNet], times: &[Span]) -> Self {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         let denied = (0..).map(Rule::Deny).zip(deny);
         let allowed = (0..).map(Rule::Allow).zip(allow);
         for (rule, network) in denied.chain(allowed) {
-            match canonical(*network) {
+            match unmap_network(*network) {
                 IpNet::V4(net) => v4.push(Network::new(net.network(), net.broadcast(), rule)),
                 IpNet::V6(net) => v6.push(Network::new(net.network(), net.broadcast(), rule)),
             }
@@ -68,14 +67,13 @@ impl Access {
     }
 
     /// Whether the networks accept `peer`.
-    #[must_use]
-    pub fn verdict(&self, peer: &Peer) -> Verdict {
+    pub fn judge_peer(&self, peer: &Peer) -> Verdict {
         let Peer::Inet(address, _) = peer else {
             return Verdict { allowed: true, rule: None };
         };
         let rule = match address.to_canonical() {
-            IpAddr::V4(v4) => self.v4.find(v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.find(v6.to_bits()),
+            IpAddr::V4(v4) => self.v4.find_rule(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.find_rule(v6.to_bits()),
         };
         let allowed = match rule {
             Some(Rule::Allow(_)) => true,
@@ -97,7 +95,7 @@ impl Access {
 }
 
 /// A network of IPv4-mapped addresses (RFC 4291 §2.5.5.2) is one of IPv4.
-pub(crate) fn canonical(network: IpNet) -> IpNet {
+pub(crate) fn unmap_network(network: IpNet) -> IpNet {
     let IpNet::V6(v6) = network else {
         return network;
     };

@@ -2,8 +2,8 @@
 
 use super::Rule;
 
-/// The addresses from `first` to `last`, both included. Two networks never overlap in part: one contains the other, or
-/// they share no address.
+/// The addresses from `first` to `last`, both included. Two networks never overlap in part: one contains the other,
+/// or they share no address.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Network<T> {
     first: T,
@@ -19,18 +19,18 @@ impl<T> Network<T> {
 
 /// A whole number that can be an address.
 pub(super) trait Address: Copy + Ord + Default {
-    /// The next higher, unless this is the highest.
-    fn next(self) -> Option<Self>;
+    /// The address after this one; none after the last.
+    fn next_address(self) -> Option<Self>;
 }
 
 impl Address for u32 {
-    fn next(self) -> Option<Self> {
+    fn next_address(self) -> Option<Self> {
         self.checked_add(1)
     }
 }
 
 impl Address for u128 {
-    fn next(self) -> Option<Self> {
+    fn next_address(self) -> Option<Self> {
         self.checked_add(1)
     }
 }
@@ -43,7 +43,7 @@ pub(super) struct Ranges<T> {
 }
 
 impl<T: Address> Ranges<T> {
-    /// Walks the networks from the left to the right, with those open that contain the place: the innermost decides.
+    /// Walks the networks by their first address. `open` holds those around that address; the innermost decides.
     pub(super) fn new(mut networks: Vec<Network<T>>) -> Self {
         // The outer before the inner; of equals, the one that decides first, so that it is the one which is kept.
         networks.sort_by(|a, b| (a.first, b.last, a.rule).cmp(&(b.first, a.last, b.rule)));
@@ -52,26 +52,26 @@ impl<T: Address> Ranges<T> {
         let mut open: Vec<Network<T>> = Vec::new();
         for network in networks {
             while open.last().is_some_and(|inner| inner.last < network.first) {
-                ranges.leave(&mut open);
+                ranges.leave_network(&mut open);
             }
-            ranges.begin(network.first, Some(network.rule));
+            ranges.begin_range(network.first, Some(network.rule));
             open.push(network);
         }
         while !open.is_empty() {
-            ranges.leave(&mut open);
+            ranges.leave_network(&mut open);
         }
         ranges
     }
 
-    /// Behind the innermost network, the one around it decides again.
-    fn leave(&mut self, open: &mut Vec<Network<T>>) {
-        if let Some(after) = open.pop().and_then(|inner| inner.last.next()) {
-            self.begin(after, open.last().map(|outer| outer.rule));
+    /// After the innermost network ends, the one around it decides again.
+    fn leave_network(&mut self, open: &mut Vec<Network<T>>) {
+        if let Some(after) = open.pop().and_then(|inner| inner.last.next_address()) {
+            self.begin_range(after, open.last().map(|outer| outer.rule));
         }
     }
 
-    /// From `start` on this rule decides, until another begins.
-    fn begin(&mut self, start: T, rule: Option<Rule>) {
+    /// Begins a range, in which this rule decides.
+    fn begin_range(&mut self, start: T, rule: Option<Rule>) {
         if self.starts.last() == Some(&start) {
             self.starts.pop();
             self.rules.pop();
@@ -80,8 +80,7 @@ impl<T: Address> Ranges<T> {
         self.rules.push(rule);
     }
 
-    /// The rule for this address.
-    pub(super) fn find(&self, address: T) -> Option<Rule> {
+    pub(super) fn find_rule(&self, address: T) -> Option<Rule> {
         let after = self.starts.partition_point(|start| *start <= address);
         self.rules.get(after.checked_sub(1)?).copied().flatten()
     }

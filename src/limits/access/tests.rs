@@ -13,7 +13,7 @@ fn access(allow: &[&str], deny: &[&str]) -> Access {
 }
 
 fn ask(access: &Access, address: &str) -> (bool, Option<Rule>) {
-    let verdict = access.verdict(&Peer::Inet(address.parse().unwrap(), 40_000));
+    let verdict = access.judge_peer(&Peer::Inet(address.parse().unwrap(), 40_000));
     (verdict.allowed, verdict.rule)
 }
 
@@ -85,10 +85,10 @@ fn mapped_addresses_and_networks_are_ipv4() {
 }
 
 #[test]
-fn who_has_no_address_is_not_subject_to_networks() {
+fn peers_without_an_address_are_not_subject_to_networks() {
     let rules = access(&["10.0.0.0/8"], &["0.0.0.0/0", "::/0"]);
     for peer in [Peer::Unix { uid: 0, gid: 0 }, Peer::Unknown] {
-        assert_eq!(rules.verdict(&peer), Verdict { allowed: true, rule: None });
+        assert_eq!(rules.judge_peer(&peer), Verdict { allowed: true, rule: None });
     }
 }
 
@@ -169,7 +169,7 @@ proptest! {
         let rules = Access::new(&allow, &deny, &[]);
         for address in edges(&allow).chain(edges(&deny)).chain(others).flat_map(one_off) {
             let expected = linear(&allow, &deny, address);
-            prop_assert_eq!(rules.verdict(&Peer::Inet(address, 1)), expected, "{}", address);
+            prop_assert_eq!(rules.judge_peer(&Peer::Inet(address, 1)), expected, "{}", address);
         }
     }
 }
@@ -182,6 +182,6 @@ fn four_thousand_networks() {
     let deny: Vec<_> = (0..2_000).map(|n| v4(n * 2, 24)).collect();
     let rules = Access::new(&allow, &deny, &[]);
     for address in edges(&allow).chain(edges(&deny)).step_by(7).flat_map(one_off) {
-        assert_eq!(rules.verdict(&Peer::Inet(address, 1)), linear(&allow, &deny, address), "{address}");
+        assert_eq!(rules.judge_peer(&Peer::Inet(address, 1)), linear(&allow, &deny, address), "{address}");
     }
 }

@@ -1,9 +1,9 @@
 //! Times of day at which a service is open.
 //!
-//! The week here is the one on the wall: what the local clock shows, as day and minute. Daylight saving needs no rule
-//! of its own. When the clock jumps forward, the minutes that it skips don't happen: a span that lies within them is
-//! not open that day, and one that begins within them is open from the jump on. When it jumps back, minutes happen
-//! twice, and a span that holds them is open both times.
+//! A time is what the local wall clock shows: the day of the week and the minute. So daylight saving needs no rule
+//! of its own. When the clock jumps forward, it skips some minutes: a span within them is not open that day, and a
+//! span that begins within them is open from the jump on. When it jumps back, minutes happen twice, and a span that
+//! contains them is open both times.
 
 const MINUTES_PER_DAY: u16 = 24 * 60;
 
@@ -32,7 +32,7 @@ impl Span {
         self.days >> (weekday % 7) & 1 == 1
     }
 
-    fn contains(&self, now: LocalTime) -> bool {
+    fn contains_time(&self, now: LocalTime) -> bool {
         let (today, yesterday) = (self.begins_on(now.weekday), self.begins_on(now.weekday + 6));
         let (begun, ended) = (now.minute >= self.from, now.minute >= self.to);
         if self.to > self.from { today && begun && !ended } else { today && begun || yesterday && !ended }
@@ -49,11 +49,11 @@ impl Span {
 
 /// Whether a time is within one of the spans; always, if there is none.
 pub(super) fn is_open_at(spans: &[Span], now: LocalTime) -> bool {
-    spans.is_empty() || spans.iter().any(|span| span.contains(now))
+    spans.is_empty() || spans.iter().any(|span| span.contains_time(now))
 }
 
-/// The next time within one of the spans, which may be `now`. None if the spans have no days. The clock may skip that
-/// minute (daylight saving), so ask again then.
+/// The next time within one of the spans, which may be `now`. None if the spans have no days. The clock may skip
+/// that minute (daylight saving), so ask again then.
 pub(super) fn next_opening(spans: &[Span], now: LocalTime) -> Option<LocalTime> {
     if is_open_at(spans, now) {
         return Some(now);

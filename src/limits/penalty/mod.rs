@@ -3,12 +3,12 @@
 //! A handler that crashes or fails, a refusal or a visit to a trap adds a time that the service sets to the debt of
 //! the client's source. A source whose debt exceeds `min` is refused; no debt grows beyond `max`; a debt shrinks by
 //! one second each second. Each time that a source becomes refused again, every event costs it twice as much as
-//! before, until it has had no debt for as long as `max`. A debt holds in the whole daemon, under the address or the
-//! /64 ([`Prefixes::SOURCE`]), whatever the prefixes of a service.
+//! before, until it has had no debt for as long as `max`. A debt holds in the whole daemon, under the address or
+//! the /64 ([`Prefixes::SOURCE`]), whatever the prefixes of a service.
 //!
 //! Admission alone uses this. The memory is of fixed size; when it is full of debtors, the debt that ends first is
-//! forgotten, and counted. Nothing here reads a clock, logs or fails: time is an argument, nanoseconds of the monotonic
-//! clock.
+//! forgotten, and counted. Nothing here reads a clock, logs or fails: time is an argument, nanoseconds of the
+//! monotonic clock.
 
 use std::collections::TryReserveError;
 use std::time::Duration;
@@ -32,8 +32,8 @@ pub enum Cause {
     Trap,
 }
 
-/// The signals that end a process for a fault of its own: those that leave a core dump (signal(7)), except for SIGQUIT,
-/// which somebody has sent. SIGPIPE is none of them: it ends a handler whose client has gone.
+/// The signals that end a process for a fault of its own: those that leave a core dump (signal(7)), except for
+/// SIGQUIT, which is sent on purpose. SIGPIPE is no fault: it ends a handler whose client has gone.
 const FAULTS: [i32; 8] = [
     libc::SIGABRT,
     libc::SIGBUS,
@@ -46,7 +46,7 @@ const FAULTS: [i32; 8] = [
 ];
 
 impl Cause {
-    /// What the client of a handler may be charged for, by how the handler ended.
+    /// The cause to charge the client of a handler for, by how the handler ended.
     pub(crate) fn of_ending(ending: Ending) -> Option<Self> {
         match ending {
             Ending::Exited(0) => None,
@@ -94,7 +94,7 @@ pub(crate) struct Penalties {
     changes: u64,
 }
 
-/// The same, as an upgrade hands it to the next program.
+/// The debts that an upgrade hands to the next program.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SavedPenalties {
     slots: SavedSlots<Debt>,
@@ -102,8 +102,7 @@ pub(crate) struct SavedPenalties {
 }
 
 impl Penalties {
-    /// The most debtors of a family that are remembered, whatever the size of the tables of rates: the default of
-    /// sshd(8).
+    /// The most debtors of a family that are remembered, whatever the size of the tables of rates (as sshd(8)).
     pub(crate) const MAX_DEBTORS: u32 = 65_536;
 
     /// Memory for this many debtors, up to [`MAX_DEBTORS`](Self::MAX_DEBTORS): 43 bytes each.
@@ -117,13 +116,13 @@ impl Penalties {
     }
 
     /// Adds to the debt of `source` at `now`. If this is what makes it refused, gives the time for which it is.
-    pub(crate) fn charge(&mut self, source: Source, charge: &Charge, now: u64) -> Option<Duration> {
-        let debt = self.slots.claim(0, source, now);
+    pub(crate) fn charge_source(&mut self, source: Source, charge: &Charge, now: u64) -> Option<Duration> {
+        let debt = self.slots.claim_slot(0, source, now);
         if debt.is_idle(now) {
             *debt = Debt { source: debt.source, v6: debt.v6, ..Debt::default() };
         }
         let refused = debt.refused_until > now;
-        debt.add(charge, if refused { debt.times.saturating_sub(1) } else { debt.times }.into(), now);
+        debt.add_charge(charge, if refused { debt.times.saturating_sub(1) } else { debt.times }.into(), now);
         self.changes += 1;
         if refused || debt.refused_until <= now {
             return None;
@@ -133,18 +132,18 @@ impl Penalties {
     }
 
     /// The penalty of `source`, if it is refused.
-    pub(crate) fn find(&self, source: Source, now: u64) -> Option<Penalised> {
+    pub(crate) fn find_penalty(&self, source: Source, now: u64) -> Option<Penalised> {
         // Most service tables have no penalties.
-        (self.changes > 0).then(|| self.slots.get(0, source))??.penalised(now)
+        (self.changes > 0).then(|| self.slots.find_slot(0, source))??.penalty_at(now)
     }
 
     /// All sources that are refused, in no order. Reads every slot: about a millisecond for all that there can be.
-    pub(crate) fn iter(&self, now: u64) -> impl Iterator<Item = Penalised> {
-        self.slots.busy(now).filter_map(move |debt| debt.penalised(now))
+    pub(crate) fn list_penalised(&self, now: u64) -> impl Iterator<Item = Penalised> {
+        self.slots.busy_slots(now).filter_map(move |debt| debt.penalty_at(now))
     }
 
     /// Forgets the debts of all sources that `whose` selects, and gives their number.
-    pub(crate) fn forgive(&mut self, whose: impl Fn(Source) -> bool, now: u64) -> usize {
+    pub(crate) fn forgive_sources(&mut self, whose: impl Fn(Source) -> bool, now: u64) -> usize {
         let debtors = self.slots.busy_mut(now).filter(|debt| whose(debt.source()));
         let forgiven = debtors.map(|debt| *debt = Debt::default()).count();
         self.changes += forgiven as u64;
@@ -153,38 +152,38 @@ impl Penalties {
 
     /// Takes over the debts of another memory.
     pub(crate) fn copy_from(&mut self, other: &Self, now: u64) {
-        for debt in other.slots.busy(now) {
-            *self.slots.claim(0, debt.source(), now) = *debt;
+        for debt in other.slots.busy_slots(now) {
+            *self.slots.claim_slot(0, debt.source(), now) = *debt;
         }
         self.changes = self.changes.max(other.changes) + 1;
     }
 
     /// The state for the next program.
-    pub(crate) fn save(&self, now: u64) -> SavedPenalties {
-        SavedPenalties { slots: self.slots.save(now), changes: self.changes }
+    pub(crate) fn save_state(&self, now: u64) -> SavedPenalties {
+        SavedPenalties { slots: self.slots.save_state(now), changes: self.changes }
     }
 
     /// The state of the program before this one, in memory of the same size.
     ///
     /// # Errors
     /// There is no memory for so many.
-    pub(crate) fn restore(saved: SavedPenalties) -> Result<Self, TryReserveError> {
-        Ok(Self { slots: Slots::restore(saved.slots)?, changes: saved.changes })
+    pub(crate) fn restore_state(saved: SavedPenalties) -> Result<Self, TryReserveError> {
+        Ok(Self { slots: Slots::restore_state(saved.slots)?, changes: saved.changes })
     }
 
     /// Grows with every change except the passing of time.
-    pub(crate) fn changes(&self) -> u64 {
+    pub(crate) fn change_count(&self) -> u64 {
         self.changes
     }
 
     /// How many debtors were forgotten to make room for others, since the start.
-    pub(crate) fn forgotten(&self) -> PerFamily<u64> {
-        self.slots.evicted()
+    pub(crate) fn forgotten_debtors(&self) -> PerFamily<u64> {
+        self.slots.eviction_count()
     }
 }
 
 /// The source that a peer's penalties are counted under.
-pub(crate) fn debtor(peer: &Peer) -> Source {
+pub(crate) fn debtor_of(peer: &Peer) -> Source {
     peer.source(Prefixes::SOURCE)
 }
 
@@ -205,24 +204,24 @@ struct Debt {
 
 const SECOND_NS: u64 = 1_000_000_000;
 
-fn nanos(time: Duration) -> u64 {
+fn saturating_nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 impl Debt {
-    fn add(&mut self, charge: &Charge, doublings: u32, now: u64) {
+    fn add_charge(&mut self, charge: &Charge, doublings: u32, now: u64) {
         let Charge { cost, min, max } = charge;
-        let cost = nanos(*cost).saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX));
+        let cost = saturating_nanos(*cost).saturating_mul(1_u64.checked_shl(doublings).unwrap_or(u64::MAX));
         let before = self.until.saturating_sub(now);
         // A debt to a service with a greater `max` is not forgiven by one with a smaller.
-        let owed = before.saturating_add(cost).min(nanos(*max)).max(before);
+        let owed = before.saturating_add(cost).min(saturating_nanos(*max)).max(before);
         self.until = now.saturating_add(owed);
-        self.refused_until = self.refused_until.max(self.until.saturating_sub(nanos(*min)));
-        let forget = self.until.saturating_add(nanos(*max)).div_ceil(SECOND_NS);
+        self.refused_until = self.refused_until.max(self.until.saturating_sub(saturating_nanos(*min)));
+        let forget = self.until.saturating_add(saturating_nanos(*max)).div_ceil(SECOND_NS);
         self.forget = self.forget.max(u32::try_from(forget).unwrap_or(u32::MAX));
     }
 
-    fn penalised(&self, now: u64) -> Option<Penalised> {
+    fn penalty_at(&self, now: u64) -> Option<Penalised> {
         let left = self.refused_until.checked_sub(now).filter(|left| *left > 0)?;
         Some(Penalised { source: self.source(), left: Duration::from_nanos(left), times: self.times.into() })
     }
@@ -236,11 +235,11 @@ impl Slot for Debt {
     /// The debt that ends first is forgotten first.
     type Weight = (u64, u32);
 
-    fn of(key: &Key) -> Self {
+    fn for_key(key: &Key) -> Self {
         Self { source: key.source, v6: key.v6, ..Self::default() }
     }
 
-    fn is(&self, key: &Key) -> bool {
+    fn matches_key(&self, key: &Key) -> bool {
         self.source == key.source && self.v6 == key.v6
     }
 

@@ -1,16 +1,15 @@
-//! How often clients may connect: the generic cell rate algorithm (ITU-T I.371, annex A, virtual scheduling) without
-//! rounding.
+//! How often clients may connect: the generic cell rate algorithm (ITU-T I.371, annex A) without rounding.
 //!
-//! A [`Rate`] is a rule. What it needs to remember is one time, the *theoretical arrival time* (TAT): in a [`Bucket`]
-//! for a service as a whole, in a table of fixed size ([`Sources`]) for its sources. The table of services makes the
-//! rules; only admission uses them: it evaluates every limit with `check`, and when all admit the client it calls
-//! `commit` for each, so that a client refused by a later check has used up nothing. Nothing here reads a clock, logs
-//! or fails: time is an argument, nanoseconds of the monotonic clock, and any value from 0 to `u64::MAX` is right,
-//! also twice the same.
+//! A [`Rate`] is a rule. What it needs to remember is one time, the *theoretical arrival time* (TAT): in a
+//! [`Bucket`] for a service as a whole, in a table of fixed size ([`Sources`]) for its sources. The table of
+//! services makes the rules; only admission uses them: it evaluates every limit with `check`, and when all admit
+//! the client it calls `commit` for each, so that a client refused by a later check has used up nothing. Nothing
+//! here reads a clock, logs or fails: time is an argument, nanoseconds of the monotonic clock, and any value from 0
+//! to `u64::MAX` is right, also twice the same.
 //!
-//! **Exactness.** A seventh of a second is no whole number of nanoseconds, and rounding it would one day admit one too
-//! many or one too few. But every TAT is a whole number of nanoseconds plus a whole number of `1/events` ns, because
-//! it starts at a clock reading and moves on by steps of `period/events`. So a `Moment` keeps both parts as
+//! **Exactness.** A seventh of a second is no whole number of nanoseconds, and rounding it would one day admit one
+//! too many or one too few. But every TAT is a whole number of nanoseconds plus a whole number of `1/events` ns,
+//! because it starts at a clock reading and moves on by steps of `period/events`. So a `Moment` keeps both parts as
 //! integers, and there is nothing to round. The fraction takes 31 bits and the nanoseconds 65 (a TAT may lie beyond
 //! the last reading of the clock): 96 bits packed.
 //!
@@ -32,17 +31,17 @@ use serde::{Deserialize, Serialize};
 /// A number of events in a period, and how many of them may come at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// In lowest terms against the period; a fraction of a nanosecond is counted in `1/events`. Below 2^31.
+    /// Events, reduced against the period; below 2^31. Fractions of a nanosecond are counted in `1/events`.
     events: u32,
     /// T: from one event to the next at the steady rate.
     step: Moment,
     /// tau: how far the TAT may be ahead, `(burst - 1) * T`.
     tolerance: Moment,
-    /// What a source that has used up its burst owes, `burst * T`. Below 2^64 ns.
+    /// The debt of a source that has used up its burst, `burst * T`. Below 2^64 ns.
     capacity: Moment,
 }
 
-/// What is wrong with the terms of a [`Rate`].
+/// The error in the terms of a [`Rate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InvalidRate {
     /// No events, no time or no burst.
@@ -88,8 +87,8 @@ impl Rate {
     }
 
     /// Whether an event is allowed at `now`, when the next is expected at `tat`.
-    fn check(&self, tat: Moment, now: u64) -> Result<(), RetryAfter> {
-        let latest = self.sum(Moment::at(now), self.tolerance);
+    fn check_tat(&self, tat: Moment, now: u64) -> Result<(), RetryAfter> {
+        let latest = self.add_moments(Moment::at(now), self.tolerance);
         if tat <= latest {
             return Ok(());
         }
@@ -97,22 +96,22 @@ impl Rate {
         Err(RetryAfter(Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))))
     }
 
-    /// The TAT after an event at `now`. An event that was not allowed leaves the burst used up and no more, so that it
-    /// costs nothing later.
+    /// The TAT after an event at `now`. An event that was not allowed leaves the burst used up and no more, so that
+    /// it costs nothing later.
     fn tat_after(&self, tat: Moment, now: u64) -> Moment {
         let now = Moment::at(now);
-        self.sum(tat.max(now), self.step).min(self.sum(now, self.capacity))
+        self.add_moments(tat.max(now), self.step).min(self.add_moments(now, self.capacity))
     }
 
     /// The TAT when this rate becomes `new` at `now`: the same part of the burst is used. Rounded down by less than
-    /// two nanoseconds of the old rate, in the source's favour: a source that had half of the burst left has half left.
+    /// two nanoseconds of the old rate, in the source's favour.
     fn carry_over(&self, tat: Moment, now: u64, new: &Self) -> Moment {
         let (now, whole) = (u128::from(now), self.capacity.ns_up());
         let debt = tat.ns.saturating_sub(now).min(whole);
         Moment { ns: now + debt * new.capacity.ns / whole, fraction: 0 }
     }
 
-    fn sum(&self, a: Moment, b: Moment) -> Moment {
+    fn add_moments(&self, a: Moment, b: Moment) -> Moment {
         let (ns, fraction) = (a.ns + b.ns, a.fraction + b.fraction);
         match fraction.checked_sub(self.events) {
             Some(fraction) => Moment { ns: ns + 1, fraction },
@@ -145,7 +144,7 @@ impl Moment {
         self.ns + u128::from(self.fraction > 0)
     }
 
-    /// From `earlier`, which is not later and belongs to the same rate, rounded up.
+    /// The time since `earlier`, a moment of the same rate that is not later, rounded up.
     fn ns_since(self, earlier: Self) -> u128 {
         self.ns - earlier.ns + u128::from(self.fraction > earlier.fraction)
     }
@@ -163,7 +162,7 @@ impl Bucket {
     /// # Errors
     /// When it is.
     pub fn check(&self, rate: &Rate, now: u64) -> Result<(), RetryAfter> {
-        rate.check(self.tat, now)
+        rate.check_tat(self.tat, now)
     }
 
     /// Counts an event at `now`.
@@ -172,7 +171,7 @@ impl Bucket {
     }
 
     /// Changes the rate from `old` to `new` at `now`; the same part of the burst stays used.
-    pub fn adjust(&mut self, old: &Rate, new: &Rate, now: u64) {
+    pub fn change_rate(&mut self, old: &Rate, new: &Rate, now: u64) {
         self.tat = old.carry_over(self.tat, now, new);
     }
 }
@@ -253,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_allowed_is_not_owed_later() {
+    fn events_beyond_the_burst_add_no_debt() {
         let (rate, mut bucket) = (per_second(1, 3), Bucket::default());
         for _ in 0..1000 {
             bucket.commit(&rate, 0);
@@ -288,26 +287,26 @@ mod tests {
         ] {
             let mut bucket = Bucket::default();
             (0..5).for_each(|_| bucket.commit(&old, now));
-            bucket.adjust(&old, &new, now);
+            bucket.change_rate(&old, &new, now);
             assert_eq!(drain(&mut bucket, &new, now).0, left, "{old:?} to {new:?}");
             let mut empty = Bucket::default();
             drain(&mut empty, &old, now);
-            empty.adjust(&old, &new, now);
+            empty.change_rate(&old, &new, now);
             assert_eq!(drain(&mut empty, &new, now).0, 0, "{old:?} to {new:?}");
         }
     }
 
     #[test]
-    fn a_new_rate_owes_nothing_to_who_owed_nothing() {
+    fn a_source_without_debt_has_none_under_a_new_rate() {
         let (old, new) = (per_second(1, 2), per_second(1, 8));
         let mut bucket = Bucket::default();
         drain(&mut bucket, &old, 0);
-        bucket.adjust(&old, &new, 2 * SECOND);
+        bucket.change_rate(&old, &new, 2 * SECOND);
         assert_eq!(drain(&mut bucket, &new, 2 * SECOND).0, 8);
     }
 
     #[test]
-    fn a_new_rate_rounds_in_the_favour_of_the_source_and_by_almost_nothing() {
+    fn a_new_rate_rounds_slightly_in_the_favour_of_the_source() {
         for (old_events, old_burst, new_events, new_burst) in
             [(7, 10, 7, 20), (3, 7, 11, 5), (999, 3, 1, 100), (7, 10, 1, 1_000)]
         {

@@ -23,8 +23,8 @@ pub struct Change {
 
 /// The rates of sources under any number of limits.
 ///
-/// A limit is a number that the caller gives: the `per_source` and the `per_network` of each service have one each, and
-/// one number has one [`Rate`] until [`adjust`](Self::adjust) changes it.
+/// A limit is a number that the caller gives: the `per_source` and the `per_network` of each service have one each,
+/// and one number has one [`Rate`] until [`change_rates`](Self::change_rates) changes it.
 #[derive(Debug)]
 pub struct Sources(Slots<Debt>);
 
@@ -46,18 +46,18 @@ impl Sources {
     /// # Errors
     /// When it does.
     pub fn check(&self, limit: u32, source: Source, rate: &Rate, now: u64) -> Result<(), RetryAfter> {
-        self.0.get(limit, source).map_or(Ok(()), |debt| rate.check(debt.tat(), now))
+        self.0.find_slot(limit, source).map_or(Ok(()), |debt| rate.check_tat(debt.tat(), now))
     }
 
     /// Counts an admission of `source` at `now` under this limit, and forgets another source if there is no room.
     pub fn commit(&mut self, limit: u32, source: Source, rate: &Rate, now: u64) {
-        let debt = self.0.claim(limit, source, now);
+        let debt = self.0.claim_slot(limit, source, now);
         debt.set_tat(rate.tat_after(debt.tat(), now));
     }
 
-    /// Changes the rates of limits at `now`; every source keeps the part of its burst that it has used. One pass over
-    /// the tables, whatever the number of changes: some milliseconds for a million entries.
-    pub fn adjust(&mut self, changes: &BTreeMap<u32, Change>, now: u64) {
+    /// Changes the rates of limits at `now`; every source keeps the part of its burst that it has used. One pass
+    /// over the tables, whatever the number of changes: some milliseconds for a million entries.
+    pub fn change_rates(&mut self, changes: &BTreeMap<u32, Change>, now: u64) {
         if changes.is_empty() {
             return;
         }
@@ -70,26 +70,26 @@ impl Sources {
     }
 
     /// The state for the next program.
-    pub(crate) fn save(&self, now: u64) -> SavedSources {
-        SavedSources(self.0.save(now))
+    pub(crate) fn save_state(&self, now: u64) -> SavedSources {
+        SavedSources(self.0.save_state(now))
     }
 
     /// The state of the program before this one, in memory of the same size.
     ///
     /// # Errors
     /// There is no memory for so many.
-    pub(crate) fn restore(SavedSources(saved): SavedSources) -> Result<Self, TryReserveError> {
-        Slots::restore(saved).map(Self)
+    pub(crate) fn restore_state(SavedSources(saved): SavedSources) -> Result<Self, TryReserveError> {
+        Slots::restore_state(saved).map(Self)
     }
 
     /// How many sources were forgotten while they had a debt, since the start.
     pub(crate) fn evicted_with_debt(&self) -> PerFamily<u64> {
-        self.0.evicted()
+        self.0.eviction_count()
     }
 
     /// How many sources have a debt at `now`. Reads every slot; for reports.
-    pub(crate) fn indebted(&self, now: u64) -> PerFamily<usize> {
-        self.0.count(now)
+    pub(crate) fn count_indebted(&self, now: u64) -> PerFamily<usize> {
+        self.0.count_busy(now)
     }
 }
 
@@ -119,11 +119,11 @@ impl Debt {
 impl Slot for Debt {
     type Weight = Moment;
 
-    fn of(key: &Key) -> Self {
+    fn for_key(key: &Key) -> Self {
         Self { source: key.source, limit: key.number, ..Self::default() }
     }
 
-    fn is(&self, key: &Key) -> bool {
+    fn matches_key(&self, key: &Key) -> bool {
         self.source == key.source && self.limit == key.number
     }
 

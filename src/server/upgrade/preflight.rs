@@ -22,7 +22,7 @@ use crate::server::Server;
 use crate::server::error::StartError;
 use crate::sys::clock;
 use crate::sys::pidfd;
-use crate::sys::spawn::{ChildStep, ExecPlan, SpawnSlot, Strings};
+use crate::sys::spawn::{ChildStep, ExecPlan, SpawnSlot, StderrTo, Strings};
 use crate::system::Preview;
 use crate::types::Ending;
 
@@ -57,12 +57,12 @@ impl Server {
         let length = state.metadata()?.len();
         // The new program writes its output, on whichever descriptor, behind the state.
         let wishes = vec![
-            ChildStep::ConnectionToStderr,
+            ChildStep::SetStderr(StderrTo::Connection),
             ChildStep::SetUmask(0o077),
             ChildStep::ChangeDirectory(CString::from(c"/")),
         ];
         let path = CString::new(self.program.path().as_os_str().as_bytes())?;
-        let argv = Strings::of(self.program.command_line(PREFLIGHT_VALUE).iter().map(AsRef::as_ref));
+        let argv = Strings::from_list(self.program.command_line(PREFLIGHT_VALUE).iter().map(AsRef::as_ref));
         let plan = ExecPlan::compile(wishes, self.dispatcher.kernel().state(), path, argv);
         let plan = plan.map_err(|error| io::Error::other(format!("{error:?}")))?;
         let mut slot = SpawnSlot::new()?;

@@ -1,5 +1,5 @@
-//! The child's whole life before execve(2), in the daemon's memory: raw system calls, and nothing that could allocate,
-//! lock, panic or touch a variable of the daemon's thread. What it does, and in which order, is its plan's affair.
+//! What a child runs before execve(2), in the daemon's memory: raw system calls, and nothing that could allocate,
+//! lock, panic or touch a variable of the daemon's thread. Its plan says which steps it takes, in which order.
 
 use std::ffi::{c_int, c_long, c_void};
 
@@ -11,13 +11,13 @@ use syscalls::{Errno, Sysno, raw};
 
 use super::plan::ExecPlan;
 use super::shared::Shared;
-use super::step::{ChildStep, Failure, Step};
+use super::step::{ChildStep, Failure, Rlimit, StderrTo, Step};
 use crate::sys::signals::KERNEL_SIGSET;
 
-/// Where clone(2) lets the child begin.
+/// The function in which clone(2) starts the child.
 pub(super) extern "C" fn child_main(shared: *mut c_void) -> c_int {
-    // SAFETY: `SpawnSlot::spawn` passes a `Shared` that stays where it is until the kernel has said that this process has
-    // left the daemon's memory; until then the daemon changes nothing in it.
+    // SAFETY: `SpawnSlot::spawn` passes a `Shared` that stays where it is until the kernel has said that this
+    // process has left the daemon's memory; until then the daemon changes nothing in it.
     let shared = unsafe { &*shared.cast::<Shared>() };
     // SAFETY: a word that outlives this process. The call can't fail.
     #[cfg(target_env = "musl")]
@@ -34,22 +34,22 @@ pub(super) extern "C" fn child_main(shared: *mut c_void) -> c_int {
 
 enum Never {}
 
-/// Does the steps, and executes the program. Comes back only if one of them fails.
+/// Takes the steps and executes the program. Returns only if one of them fails.
 fn follow_plan(plan: &ExecPlan, shared: &Shared) -> Result<Never, Failure> {
     for step in plan.steps() {
         if let Err(errno) = take_step(step, shared.connection.into()) {
-            // Where securebits forbid this one, `fs.suid_dumpable` is the only guard.
+            // Where securebits forbid this step, `fs.suid_dumpable` is the only guard.
             if *step != ChildStep::KeepCapabilities {
                 return Err(Failure { step: step.kind().reported_as(), errno });
             }
         }
     }
-    let (path, argv, env) = (plan.path().as_ptr(), plan.argv().as_ptr(), shared.env.as_ptr());
-    let result = call(Sysno::execve, [path as c_long, argv as c_long, env as c_long, 0]);
+    let (path, argv, env) = (plan.path.as_ptr(), plan.argv.as_ptr(), shared.env.as_ptr());
+    let result = make_call(Sysno::execve, [path as c_long, argv as c_long, env as c_long, 0]);
     Err(Failure { step: Step::Exec, errno: result.err().unwrap_or(libc::ENOEXEC) })
 }
 
-/// One step; `errno` if the kernel refuses it.
+/// Takes one step; `errno` if the kernel refuses it.
 fn take_step(step: &ChildStep, connection: c_long) -> Result<(), i32> {
     const LAST: c_long = u32::MAX as c_long;
     const UNSHARE: c_long = libc::CLOSE_RANGE_UNSHARE as c_long;
@@ -59,13 +59,13 @@ fn take_step(step: &ChildStep, connection: c_long) -> Result<(), i32> {
     let (number, arguments) = match step {
         ChildStep::UnshareDescriptors => (Sysno::close_range, [connection + 1, LAST, UNSHARE, 0]),
         // dup3(2), which every architecture has. The copy is not close-on-exec.
-        ChildStep::NullToStderr => (Sysno::dup3, [0, 2, 0, 0]),
-        ChildStep::ConnectionToStderr => (Sysno::dup3, [connection, 2, 0, 0]),
-        ChildStep::ConnectionToStdin => (Sysno::dup3, [connection, 0, 0, 0]),
-        ChildStep::ConnectionToStdout => (Sysno::dup3, [connection, 1, 0, 0]),
+        ChildStep::SetStderr(StderrTo::Null) => (Sysno::dup3, [0, 2, 0, 0]),
+        ChildStep::SetStderr(StderrTo::Connection) => (Sysno::dup3, [connection, 2, 0, 0]),
+        ChildStep::SetStdin => (Sysno::dup3, [connection, 0, 0, 0]),
+        ChildStep::SetStdout => (Sysno::dup3, [connection, 1, 0, 0]),
         ChildStep::CloseOthers => (Sysno::close_range, [3, LAST, 0, 0]),
         ChildStep::StartSession => (Sysno::setsid, [0; 4]),
-        ChildStep::SetRlimit { resource, value } => {
+        ChildStep::SetRlimit(Rlimit { resource, value }) => {
             (Sysno::prlimit64, [0, (*resource).into(), value.as_ptr() as c_long, 0])
         }
         ChildStep::SetNice(nice) => (Sysno::setpriority, [libc::PRIO_PROCESS as c_long, 0, (*nice).into(), 0]),
@@ -85,16 +85,13 @@ fn take_step(step: &ChildStep, connection: c_long) -> Result<(), i32> {
             (Sysno::rt_sigprocmask, [libc::SIG_SETMASK.into(), &raw const NO_SIGNAL as c_long, 0, KERNEL_SIGSET])
         }
     };
-    call(number, arguments)
+    make_call(number, arguments)
 }
 
-/// One raw system call with up to four arguments.
-fn call(number: Sysno, [a, b, c, d]: [c_long; 4]) -> Result<(), i32> {
+/// Makes a raw system call with up to four arguments.
+fn make_call(number: Sysno, [a, b, c, d]: [c_long; 4]) -> Result<(), i32> {
     // SAFETY: every caller above passes what its system call demands: numbers, or addresses of values that live
     // longer than the call.
     let result = unsafe { raw::syscall4(number, a as usize, b as usize, c as usize, d as usize) };
-    match Errno::from_ret(result) {
-        Ok(_) => Ok(()),
-        Err(errno) => Err(errno.into_raw()),
-    }
+    Errno::from_ret(result).map(|_| ()).map_err(Errno::into_raw)
 }

@@ -1,11 +1,11 @@
-//! What a child does between clone(2) and execve(2), as a list of steps that is made when a table is loaded.
+//! What a child does between clone(2) and execve(2): a list of steps that is made when a table is loaded.
 //!
-//! Whoever wants a child says what its world shall be, as steps in any order ([`ExecPlan::compile`]). To these come the
-//! steps that every child needs and those that follow from others; all are put in the order of [`StepKind`], and what would
-//! change nothing of the process is left out. A plan that is not in order, or lacks something, can't be built: its steps
-//! are looked at once more, and its fields are nobody else's. Nothing here makes a system call.
+//! The caller names the wanted steps in any order ([`ExecPlan::compile`]). The plan adds the steps that every child
+//! needs and those that follow from others, sorts all into the order of [`StepKind`], and leaves out the steps that
+//! would change nothing. A check refuses a plan that is out of order or incomplete. Nothing here makes a system
+//! call.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 
 use super::state::ProcessState;
 use super::step::{ChildStep, StepKind};
@@ -14,20 +14,21 @@ use super::strings::Strings;
 #[cfg(test)]
 mod tests;
 
-/// A child's steps, in order, and the program that it executes then.
+/// A child's steps, in order, and the program that it executes after them.
 #[derive(Debug)]
 pub struct ExecPlan {
     steps: Box<[ChildStep]>,
-    path: CString,
-    argv: Strings,
+    pub(super) path: CString,
+    pub(super) argv: Strings,
 }
 
 impl ExecPlan {
-    /// The plan of a child that shall have all of `wishes` and execute `path`, made by a process in the state `process`.
-    /// Descriptors 0 and 1, the session and the signals need no wish; without one for descriptor 2 it stays the daemon's.
+    /// The plan of a child that takes all steps of `wishes` and executes `path`, started by a process in the state
+    /// `process`. The plan itself adds those for descriptors 0 and 1, the session and the signals. Without a step
+    /// for descriptor 2 the child has the daemon's.
     ///
     /// # Errors
-    /// Two wishes contradict each other, or one of them is the plan's own affair.
+    /// Two wishes contradict each other, or the plan adds one of them itself.
     pub fn compile(
         wishes: Vec<ChildStep>,
         process: &ProcessState,
@@ -45,26 +46,16 @@ impl ExecPlan {
     }
 
     /// The steps before execve(2), in order.
-    #[must_use]
     pub fn steps(&self) -> &[ChildStep] {
         &self.steps
     }
-
-    /// The program.
-    pub(super) fn path(&self) -> &CStr {
-        &self.path
-    }
-
-    /// Its arguments.
-    pub(super) fn argv(&self) -> &Strings {
-        &self.argv
-    }
 }
 
-/// Steps that follow from others. Root who becomes another user keeps its capabilities until execve(2), without effect:
-/// whoever lacks them may not trace it or open its memory, which is the daemon's still (ptrace(2), "Ptrace access mode
-/// checking"). By itself the kernel sees to that only where `fs.suid_dumpable` is 0. And it leaves no core: before Linux
-/// 5.16 a dump ended every process that shared the memory.
+/// Adds the steps that follow from others. A root process that becomes another user keeps its capabilities until
+/// execve(2), without effect: a process without them may not trace it or open its memory, which is still the
+/// daemon's (ptrace(2), "Ptrace access mode checking"). The kernel itself ensures that only where
+/// `fs.suid_dumpable` is 0. The child leaves no core either: before Linux 5.16 a dump ended every process that
+/// shared the memory.
 fn add_companions(steps: &mut Vec<ChildStep>, process: &ProcessState) {
     if steps.iter().any(|step| matches!(step, ChildStep::ChangeRoot(_))) {
         steps.push(ChildStep::EnterRoot);
@@ -75,64 +66,57 @@ fn add_companions(steps: &mut Vec<ChildStep>, process: &ProcessState) {
     }
 }
 
-/// Steps of every child. Ignored signals stay ignored over execve(2), and caught ones could run the daemon's handler in the
-/// child once they are unblocked: both go back to their default. Then nothing is blocked any more.
+/// Adds the steps of every child. Ignored signals stay ignored over execve(2), and caught ones could run the
+/// daemon's handler in the child once they are unblocked: both get their default back. Then the child unblocks all.
 fn add_frame(steps: &mut Vec<ChildStep>, process: &ProcessState) {
-    steps.extend([
-        ChildStep::UnshareDescriptors,
-        ChildStep::ConnectionToStdin,
-        ChildStep::ConnectionToStdout,
-        ChildStep::CloseOthers,
-        ChildStep::StartSession,
-        ChildStep::UnblockSignals,
-    ]);
+    steps.extend(FRAME);
     steps.extend(process.signals().iter().map(|signal| ChildStep::ResetSignal(*signal)));
 }
 
-/// Steps of one kind stay in the order of the wishes. A call of sort() would be more code than all the rest of this file.
+/// Sorts the steps by kind; those of one kind keep their order. A call of sort() would be more code than this file.
 fn put_in_order(steps: &[ChildStep]) -> Vec<ChildStep> {
     let of_kind = |kind: &StepKind| steps.iter().filter(|step| step.kind() == *kind).cloned().collect::<Vec<_>>();
     StepKind::ALL.iter().flat_map(of_kind).collect()
 }
 
-/// Leaves out the steps that would change nothing. Each is judged by what those before it have made of the process.
+/// Leaves out the steps that would change nothing in the state that the steps before them lead to.
 fn leave_out_unneeded(steps: &mut Vec<ChildStep>, mut process: ProcessState) {
     let gid = steps.iter().find_map(|step| if let ChildStep::SetGid(gid) = step { Some(*gid) } else { None });
     steps.retain(|step| match step {
         ChildStep::SetGroups(groups) => !process.is_in_groups(groups, gid),
-        step => process.change(step),
+        step => process.apply_step(step),
     });
 }
 
-/// Why a plan can't be built: a mistake of whoever wanted it, since every table can be had.
+/// Why a plan can't be built. That is a mistake of the caller: there is a plan for every valid table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlanError {
-    /// The second would be done after the first.
+    /// The first would be taken before the second, which belongs before it.
     Misplaced(StepKind, StepKind),
-    /// One thing would be done twice.
+    /// Two steps would set the same thing.
     Repeated(StepKind),
     /// Every child needs it, or another step of the plan does.
     Missing(StepKind),
 }
 
-/// What no plan can be without.
-const NEEDED: [StepKind; 6] = [
-    StepKind::UnshareDescriptors,
-    StepKind::SetStdin,
-    StepKind::SetStdout,
-    StepKind::CloseOthers,
-    StepKind::StartSession,
-    StepKind::UnblockSignals,
+/// The steps that every child needs.
+const FRAME: [ChildStep; 6] = [
+    ChildStep::UnshareDescriptors,
+    ChildStep::SetStdin,
+    ChildStep::SetStdout,
+    ChildStep::CloseOthers,
+    ChildStep::StartSession,
+    ChildStep::UnblockSignals,
 ];
 
-/// What no plan can have the first of without the second.
+/// Pairs of which a plan with the first needs the second.
 const TOGETHER: [(StepKind, StepKind); 3] = [
     (StepKind::ChangeRoot, StepKind::EnterRoot),
     (StepKind::KeepCapabilities, StepKind::ForbidDump),
     (StepKind::ForbidDump, StepKind::KeepCapabilities),
 ];
 
-/// Are the steps complete, and in the order of [`StepKind`]?
+/// Checks that the steps are complete, and in the order of [`StepKind`].
 fn check_order(steps: &[ChildStep]) -> Result<(), PlanError> {
     for (place, step) in steps.iter().enumerate() {
         let kind = step.kind();
@@ -140,14 +124,12 @@ fn check_order(steps: &[ChildStep]) -> Result<(), PlanError> {
         if let Some(previous) = before.last().map(ChildStep::kind).filter(|previous| *previous > kind) {
             return Err(PlanError::Misplaced(previous, kind));
         }
-        if before.iter().any(|other| other.is_for_the_same(step)) {
+        if before.iter().any(|other| other.sets_same(step)) {
             return Err(PlanError::Repeated(kind));
         }
     }
     let has = |kind: &StepKind| steps.iter().any(|step| step.kind() == *kind);
     let lacking = TOGETHER.iter().filter(|(one, _)| has(one)).map(|(_, other)| other);
-    match NEEDED.iter().chain(lacking).find(|kind| !has(kind)) {
-        Some(kind) => Err(PlanError::Missing(*kind)),
-        None => Ok(()),
-    }
+    let mut needed = FRAME.map(|step| step.kind()).into_iter().chain(lacking.copied());
+    needed.find(|kind| !has(kind)).map_or(Ok(()), |kind| Err(PlanError::Missing(kind)))
 }

@@ -1,4 +1,5 @@
-//! The memory that the daemon and a child both use until the child's execve(2). [`super::slot`] owns it, `child.rs` reads it.
+//! The memory that the daemon and a child both use until the child's execve(2). [`super::slot`] owns it; `child.rs`
+//! reads it.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
@@ -12,13 +13,12 @@ use super::plan::ExecPlan;
 use super::step::Failure;
 use super::strings::Strings;
 
-/// What both use. While a child is under way only `tid` and `failure` change, and the daemon reads the second only when
-/// the first is zero.
+/// While a child uses this memory, only `tid` and `failure` change; the daemon reads `failure` when `tid` is zero.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Not zero while a child uses this memory, but its id once that is known; the kernel clears it then
-    /// (`CLONE_CHILD_CLEARTID`; with musl, whose clone refuses this flag, the child asks for it by set_tid_address(2)
-    /// before all else).
+    /// Not zero while a child uses this memory: the child's id, once that is known. The kernel clears it when the
+    /// child leaves (`CLONE_CHILD_CLEARTID`; musl's clone refuses this flag, so the child first calls
+    /// set_tid_address(2)).
     pub(super) tid: AtomicI32,
     pub(super) plan: Option<Rc<ExecPlan>>,
     /// The descriptor that becomes 0 and 1.
@@ -30,7 +30,6 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// With a stack, and nothing to do.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             tid: AtomicI32::new(0),
@@ -42,22 +41,21 @@ impl Shared {
         })
     }
 
-    /// Does no child use it?
     pub(super) fn is_unused(&self) -> bool {
         self.tid.load(Ordering::Acquire) == 0
     }
 }
 
-/// A stack for a child, with a page below it that must not be touched.
+/// A stack for a child, with a guard page below it.
 #[derive(Debug)]
 pub(super) struct Stack {
     base: *mut c_void,
 }
 
 impl Stack {
-    /// Bytes; far more than the child's few frames need, also in a debug build.
+    /// In bytes; far more than the child needs, also in a debug build.
     const SIZE: usize = 64 * 1024;
-    /// Bytes; a page, on every machine.
+    /// In bytes; at least a page, on every machine.
     const GUARD_SIZE: usize = 64 * 1024;
 
     fn new() -> io::Result<Self> {
@@ -74,7 +72,7 @@ impl Stack {
         crate::sys::check(result.into()).map(|_| stack)
     }
 
-    /// Where the child's stack begins: it grows down. Page-aligned, hence 16-byte aligned as the ABIs demand.
+    /// The end at which the stack begins: it grows down. Page-aligned, hence 16-byte aligned as ABIs demand.
     pub(super) fn top(&self) -> *mut c_void {
         // SAFETY: one past the end of the mapping.
         unsafe { self.base.byte_add(Self::GUARD_SIZE + Self::SIZE) }

@@ -1,8 +1,7 @@
-//! What a child inherits from the daemon: limits, priority, mask, directory, ids, signals. Read when the daemon starts;
-//! [`super::plan`] leaves out the steps that would change nothing of it.
+//! The state that a child inherits from the daemon: limits, priority, mask, directory, ids, signals. The daemon
+//! reads it when it starts; [`super::plan`] leaves out the steps that would not change it.
 //!
-//! What can't be read is unknown, and then its steps stay in every plan. So reading never fails, and a step is left out only
-//! where the process certainly is what the step would make it.
+//! Reading never fails: what can't be read is unknown, and its steps stay in every plan.
 
 use std::collections::BTreeSet;
 use std::ffi::c_int;
@@ -15,42 +14,40 @@ use std::ptr;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, getgroups, getresgid, getresuid};
 
-use super::step::ChildStep;
+use super::step::{ChildStep, Rlimit};
 use crate::sys::signals;
 
-/// The state of this process, as far as a child may be told to change it.
+/// The state of a process, as far as steps can change it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessState {
     /// Soft and hard limit of each resource, by its number.
-    rlimits: [Option<[u64; 2]>; RESOURCES],
+    rlimits: [Option<[u64; 2]>; RESOURCE_COUNT],
     nice: Option<i32>,
     umask: Option<u32>,
-    /// Is the working directory certainly the root directory?
+    /// The working directory is certainly the root directory.
     in_root: bool,
     /// Real, effective and saved user id.
     uids: Option<[u32; 3]>,
     /// Real, effective and saved group id.
     gids: Option<[u32; 3]>,
-    /// The supplementary groups.
     groups: Option<BTreeSet<u32>>,
     /// The signals that are ignored or caught.
     signals: Vec<c_int>,
 }
 
 impl ProcessState {
-    /// That of this process. Changes the mask for a moment, so call it while there is one thread, and after signals have
-    /// been given their handlers.
-    #[must_use]
-    pub fn read() -> Self {
+    /// The state of this process. Changes the mask for a moment, so call it while there is one thread, and after
+    /// the signal handlers are installed.
+    pub fn read_own() -> Self {
         let uids = getresuid().ok().map(|ids| [ids.real, ids.effective, ids.saved].map(Uid::as_raw));
         let gids = getresgid().ok().map(|ids| [ids.real, ids.effective, ids.saved].map(Gid::as_raw));
         let groups = getgroups().ok().map(|groups| groups.into_iter().map(Gid::as_raw).collect());
         let mut state = Self {
             umask: Some(read_umask()),
             in_root: is_in_root(),
-            uids: uids.filter(|ids| Namespace::of("uid").knows(ids)),
-            gids: gids.filter(|ids| Namespace::of("gid").knows(ids)),
-            groups: groups.filter(|ids: &BTreeSet<u32>| Namespace::of("gid").knows(ids)),
+            uids: uids.filter(|ids| are_known(ids, overflow_id("uid"))),
+            gids: gids.filter(|ids| are_known(ids, overflow_id("gid"))),
+            groups: groups.filter(|ids: &BTreeSet<u32>| are_known(ids, overflow_id("gid"))),
             signals: signals::not_default(),
             ..Self::unknown()
         };
@@ -58,17 +55,16 @@ impl ProcessState {
         state
     }
 
-    /// Reads again what somebody else may have changed meanwhile: limits (prlimit(1)) and priority (renice(1)).
+    /// Reads again what other programs may have changed: limits (prlimit(1)) and priority (renice(1)).
     pub fn refresh(&mut self) {
         self.nice = read_nice();
         self.rlimits = std::array::from_fn(read_rlimit);
     }
 
     /// A process of which nothing is known.
-    #[must_use]
     pub fn unknown() -> Self {
         Self {
-            rlimits: [None; RESOURCES],
+            rlimits: [None; RESOURCE_COUNT],
             nice: None,
             umask: None,
             in_root: false,
@@ -84,14 +80,14 @@ impl ProcessState {
         &self.signals
     }
 
-    /// May it be that this process is root, as far as the kernel asks for the effective id?
+    /// Whether the effective user may be root.
     pub(super) fn may_be_root(&self) -> bool {
         self.uids.is_none_or(|[_, effective, _]| effective == 0)
     }
 
-    /// Is the process in exactly these groups, if its group will be `gid`? The list may name the process's own group where
-    /// the process has no such supplementary group: it is in that group by its group id. The other way round, a
-    /// supplementary group that the list lacks would outlive a change of the group id.
+    /// Whether the process is in exactly these groups, if its group will be `gid`. The list may name the process's
+    /// own group although the process has no such supplementary group: it is in that group by its group id. But a
+    /// supplementary group that the list lacks would stay after a change of the group id.
     pub(super) fn is_in_groups(&self, list: &[u32], gid: Option<u32>) -> bool {
         let Some(own) = &self.groups else { return false };
         let stays = |group: &u32| self.gids == Some([*group; 3]) && gid.is_none_or(|gid| gid == *group);
@@ -99,16 +95,16 @@ impl ProcessState {
         own.is_subset(&wish) && wish.difference(own).all(stays)
     }
 
-    /// Takes over what `step` makes of the process. Says whether that is, or may be, a change.
-    pub(super) fn change(&mut self, step: &ChildStep) -> bool {
+    /// Notes what `step` changes. Returns whether it changes, or may change, anything.
+    pub(super) fn apply_step(&mut self, step: &ChildStep) -> bool {
         match step {
-            ChildStep::SetRlimit { resource, value } => {
+            ChildStep::SetRlimit(Rlimit { resource, value }) => {
                 let place = usize::try_from(*resource).ok().and_then(|resource| self.rlimits.get_mut(resource));
                 place.is_none_or(|place| place.replace(*value) != Some(*value))
             }
             ChildStep::SetNice(nice) => self.nice.replace(*nice) != Some(*nice),
             ChildStep::SetUmask(mask) => self.umask.replace(*mask) != Some(*mask),
-            // Of all paths this one alone can't come to mean another directory.
+            // Only this path always means the same directory.
             ChildStep::ChangeRoot(path) if path.as_c_str() == c"/" => false,
             ChildStep::ChangeDirectory(path) if path.as_c_str() == c"/" => !mem::replace(&mut self.in_root, true),
             ChildStep::EnterRoot => !mem::replace(&mut self.in_root, true),
@@ -132,8 +128,8 @@ impl ProcessState {
     }
 }
 
-/// So many resources have limits.
-const RESOURCES: usize = 16;
+/// The kernel's number of resources with limits.
+const RESOURCE_COUNT: usize = 16;
 
 fn read_rlimit(resource: usize) -> Option<[u64; 2]> {
     let mut value = [0_u64; 2];
@@ -144,46 +140,40 @@ fn read_rlimit(resource: usize) -> Option<[u64; 2]> {
 }
 
 fn read_nice() -> Option<i32> {
-    // SAFETY: no memory is involved. The system call gives 20 less the priority, so that no result looks like an error.
+    // SAFETY: no memory is involved. The system call gives 20 less the priority, so that no result looks like an
+    // error.
     let result = unsafe { libc::syscall(libc::SYS_getpriority, libc::PRIO_PROCESS, 0) };
     i32::try_from(result).ok().filter(|result| *result > 0).map(|result| 20 - result)
 }
 
-/// There is no other way to ask for it but /proc. Nobody else can open what is made in that moment.
+/// Without /proc the mask can only be read by setting it. Meanwhile no other user can open a new file.
 fn read_umask() -> u32 {
     let mask = umask(Mode::from_bits_truncate(0o777));
     umask(mask);
     mask.bits()
 }
 
-/// By path and by number: a directory that is mounted twice has the number alone, one that lies below a later mount the
-/// path alone.
+/// Compares by path and by inode: a directory that is mounted twice has the same inode under another path, and a
+/// directory under a later mount has the same path with another inode.
 fn is_in_root() -> bool {
     let number = |path| fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
     let same = number(".").is_some_and(|own| number("/") == Some(own));
     same && std::env::current_dir().is_ok_and(|path| path == Path::new("/"))
 }
 
-/// The ids of a user namespace.
-struct Namespace {
-    /// All ids that are not mapped into it read as this one.
-    overflow: Option<u32>,
+/// The id that all ids without a mapping in this user namespace read as; none if all are mapped.
+fn overflow_id(kind: &str) -> Option<u32> {
+    /// The kernel's default.
+    const USUAL: u32 = 65534;
+    let read = |path: String| fs::read_to_string(path).unwrap_or_default();
+    let has_all = read(format!("/proc/self/{kind}_map")).split_whitespace().eq(["0", "0", "4294967295"]);
+    let overflow = read(format!("/proc/sys/kernel/overflow{kind}")).trim().parse().unwrap_or(USUAL);
+    (!has_all).then_some(overflow)
 }
 
-impl Namespace {
-    fn of(kind: &str) -> Self {
-        /// Of the kernel, unless it has been told otherwise.
-        const USUAL: u32 = 65534;
-        let read = |path: String| fs::read_to_string(path).unwrap_or_default();
-        let has_all = read(format!("/proc/self/{kind}_map")).split_whitespace().eq(["0", "0", "4294967295"]);
-        let overflow = read(format!("/proc/sys/kernel/overflow{kind}")).trim().parse().unwrap_or(USUAL);
-        Self { overflow: (!has_all).then_some(overflow) }
-    }
-
-    /// Does each of these numbers stand for one id?
-    fn knows<'a>(&self, ids: impl IntoIterator<Item = &'a u32>) -> bool {
-        ids.into_iter().all(|id| Some(*id) != self.overflow)
-    }
+/// Whether each of these numbers stands for one id.
+fn are_known<'a>(ids: impl IntoIterator<Item = &'a u32>, overflow: Option<u32>) -> bool {
+    ids.into_iter().all(|id| Some(*id) != overflow)
 }
 
 #[cfg(test)]
@@ -211,17 +201,16 @@ mod tests {
 
     #[test]
     fn ids_that_may_stand_for_others_are_not_known() {
-        let (whole, part) = (Namespace { overflow: None }, Namespace { overflow: Some(65534) });
-        assert!(whole.knows(&[65534, 0]) && part.knows(&[0, 1000]));
-        assert!(!part.knows(&[0, 65534]));
+        assert!(are_known(&[65534, 0], None) && are_known(&[0, 1000], Some(65534)));
+        assert!(!are_known(&[0, 65534], Some(65534)));
     }
 
     #[test]
     fn a_list_of_groups_may_name_the_processes_own_group_and_nothing_else_may_differ() {
         let state = |own: &[u32], gid| {
             let mut state = ProcessState::unknown();
-            state.change(&ChildStep::SetGroups(own.into()));
-            state.change(&ChildStep::SetGid(gid));
+            state.apply_step(&ChildStep::SetGroups(own.into()));
+            state.apply_step(&ChildStep::SetGid(gid));
             state
         };
         for (own, gid, list, becomes, expected) in [
@@ -247,13 +236,13 @@ mod tests {
     #[test]
     fn one_group_id_that_differs_is_enough() {
         let mut state = ProcessState::unknown();
-        state.change(&ChildStep::SetGroups([].into()));
+        state.apply_step(&ChildStep::SetGroups([].into()));
         for gids in [[0, 5, 0], [5, 0, 0], [0, 0, 5]] {
             state.gids = Some(gids);
             assert!(!state.is_in_groups(&[0], Some(0)), "{gids:?}");
-            assert!(state.clone().change(&ChildStep::SetGid(0)), "{gids:?}");
+            assert!(state.clone().apply_step(&ChildStep::SetGid(0)), "{gids:?}");
             state.uids = Some(gids);
-            assert!(state.clone().change(&ChildStep::SetUid(0)), "{gids:?}");
+            assert!(state.clone().apply_step(&ChildStep::SetUid(0)), "{gids:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! C strings in the form that execve(2) wants. Filling them again allocates nothing once the buffers are large enough.
+//! C strings in the form that execve(2) wants. Refilling allocates nothing once the buffers are large.
 
 use std::ffi::{CStr, c_char};
 use std::ptr;
@@ -18,8 +18,7 @@ impl Default for Strings {
 }
 
 impl Strings {
-    /// Replaces the content: `fill` appends the strings to the (emptied) buffer, a NUL byte after each. The buffers
-    /// are kept.
+    /// Replaces the content: `fill` writes the strings to the emptied buffer, with a NUL byte after each.
     pub fn refill(&mut self, fill: impl FnOnce(&mut Vec<u8>)) {
         self.bytes.clear();
         fill(&mut self.bytes);
@@ -32,14 +31,12 @@ impl Strings {
         self.list.push(ptr::null());
     }
 
-    /// The list of pointers, as execve(2) wants it.
     pub(super) fn as_ptr(&self) -> *const *const c_char {
         self.list.as_ptr()
     }
 
-    /// The strings.
-    #[must_use]
-    pub fn of<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
+    /// A list of these strings.
+    pub fn from_list<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
         let mut own = Self::default();
         own.refill(|bytes| strings.into_iter().for_each(|string| bytes.extend(string.to_bytes_with_nul())));
         own

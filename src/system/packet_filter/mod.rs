@@ -1,13 +1,13 @@
 //! The packet filter: the kernel drops the packets of banned and penalised clients, before they cost anything.
 //!
-//! With `daemon.drop_banned: kernel`, every Internet socket gets a classic BPF program (`program`) that drops such a client's
-//! first packet. A socket that is lent to a handler that accepts for itself gets none. The program holds as many networks as
-//! fit: bans first, then the penalties that last longest. Admission refuses the other clients, and decides alone on those
-//! that a service exempts. Packets that the kernel drops are counted nowhere.
+//! With `daemon.drop_banned: kernel`, every Internet socket gets a classic BPF program (`program`) that drops such
+//! a client's first packet. A socket that is lent to a handler that accepts for itself gets none. The program holds
+//! as many networks as fit: bans first, then the penalties that last longest. Admission refuses the other clients,
+//! and decides alone on those that a service exempts. Packets that the kernel drops are counted nowhere.
 //!
-//! The server calls this in each turn. It attaches new programs at most once a second, and in one turn only for a few
-//! milliseconds. It never closes a socket and never refuses a client. If the kernel does not take a program, a warning says
-//! so once, and admission alone refuses.
+//! The server calls this in each turn. It attaches new programs at most once a second, and in one turn only for a
+//! few milliseconds. It never closes a socket and never refuses a client. If the kernel does not take a program, a
+//! warning says so once, and admission alone refuses.
 
 mod program;
 
@@ -56,7 +56,8 @@ pub(crate) struct PacketFilter {
 }
 
 impl PacketFilter {
-    /// Starts again with the listeners of a new table, or detaches all programs if the table does not enable the filter.
+    /// Starts again with the listeners of a new table, or detaches all programs if the table does not enable the
+    /// filter.
     pub(crate) fn configure(&mut self, enabled: bool, dispatcher: &mut Dispatcher<System>) {
         if !enabled {
             detach_all(dispatcher.listeners_and_admission().0);
@@ -66,7 +67,8 @@ impl PacketFilter {
         *self = Self { enabled, updated_at, has_warned, instructions_max, ..Self::default() };
     }
 
-    /// Attaches new programs where bans or penalties have changed. Returns a warning if the kernel takes none, once.
+    /// Attaches new programs where bans or penalties have changed. Returns a warning if the kernel takes none,
+    /// once.
     pub(crate) fn refresh(&mut self, dispatcher: &mut Dispatcher<System>, now: Duration) -> Option<String> {
         if !self.enabled {
             return None;
@@ -88,7 +90,6 @@ impl PacketFilter {
     }
 
     /// When [`PacketFilter::refresh`] has something to do.
-    #[must_use]
     pub(crate) fn deadline(&self, admission: &Admission, now: Duration) -> Option<Duration> {
         let next = self.updated_at.map_or(now, |last| last + UPDATE_INTERVAL_MIN);
         match self.seen {
@@ -106,7 +107,7 @@ impl PacketFilter {
 
     /// Notes the clients to drop, and that all listeners need a new program.
     fn note_blocked(&mut self, admission: &Admission, listeners: &Listeners<System>, now: Duration) {
-        self.blocked = admission.blocked(Now { monotonic: now, wall: Duration::ZERO }, bpf::INSTRUCTIONS_MAX);
+        self.blocked = admission.list_blocked(Now { monotonic: now, wall: Duration::ZERO }, bpf::INSTRUCTIONS_MAX);
         let ends = self.blocked.iter().filter_map(|one| one.until).min();
         (self.seen, self.updated_at, self.common) = (Some((admission.blocked_changes(), ends)), Some(now), None);
         self.outdated = listeners.iter().map(|(id, _)| id).collect();
@@ -136,7 +137,7 @@ impl PacketFilter {
         if let Some(common) = self.common.as_ref().filter(|_| !excepts) {
             return Some(Rc::clone(common));
         }
-        let dropped = self.blocked.iter().filter(|one| !excepts || admission.blocks(service, one));
+        let dropped = self.blocked.iter().filter(|one| !excepts || admission.blocks_network(service, one));
         let networks: Vec<IpNet> = dropped.map(|one| one.network).collect();
         let (program, taken) = program::build_program(&networks, self.instructions_max);
         let program = (taken > 0).then(|| Rc::from(program));

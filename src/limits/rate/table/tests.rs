@@ -17,7 +17,7 @@ fn v6(number: u64) -> Source {
     Source::V6(Ipv6Addr::from_bits(u128::from(number) << 64), 64)
 }
 
-/// One in so many seconds: a source that has come is refused for that long, unless it was forgotten.
+/// One event in so many seconds.
 fn one_in(seconds: u64) -> Rate {
     Rate::new(1, Duration::from_secs(seconds), 1).unwrap()
 }
@@ -46,15 +46,15 @@ fn a_source_pays_for_itself_alone() {
             assert_eq!(table.check(limit, source, &rate, 0), Err(RetryAfter(Duration::from_secs(1))));
         }
     }
-    assert_eq!(table.indebted(0), PerFamily { ipv4: 6, ipv6: 5 });
-    assert_eq!(table.indebted(SECOND), PerFamily::default());
+    assert_eq!(table.count_indebted(0), PerFamily { ipv4: 6, ipv6: 5 });
+    assert_eq!(table.count_indebted(SECOND), PerFamily::default());
 }
 
 #[test]
 fn checking_takes_no_room() {
     let (table, rate) = (sources(1), one_in(1));
     (0..1_000).for_each(|n| assert_eq!(table.check(1, v4(n), &rate, 0), Ok(())));
-    assert_eq!(table.indebted(0), PerFamily::default());
+    assert_eq!(table.count_indebted(0), PerFamily::default());
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn memory_is_32_bytes_an_entry() {
 fn a_table_of_6000_holds_6000_debtors() {
     let (mut table, rate) = (sources(6_000), one_in(1));
     (0..6_000).for_each(|n| table.commit(1, v4(n), &rate, 0));
-    let (held, lost) = (table.indebted(0).ipv4 as u64, table.evicted_with_debt().ipv4);
+    let (held, lost) = (table.count_indebted(0).ipv4 as u64, table.evicted_with_debt().ipv4);
     assert_eq!(held + lost, 6_000);
     assert!(lost <= 1, "lost {lost}, expected one in two million");
 }
@@ -79,7 +79,7 @@ fn the_least_debt_goes_first_and_is_counted() {
     let mut table = sources(12);
     let debts = [9, 16, 4, 11, 1, 14, 7, 2, 13, 6, 10, 3, 15, 8, 5, 12];
     debts.into_iter().for_each(|seconds| table.commit(seconds, v4(seconds), &one_in(seconds.into()), 0));
-    assert_eq!((table.indebted(0).ipv4, table.evicted_with_debt().ipv4), (16, 0));
+    assert_eq!((table.count_indebted(0).ipv4, table.evicted_with_debt().ipv4), (16, 0));
     for evicted in 1..=16_u32 {
         table.commit(100, v4(1_000 + evicted), &one_in(3_600), 0);
         assert_eq!(table.evicted_with_debt(), PerFamily { ipv4: evicted.into(), ipv6: 0 });
@@ -99,7 +99,7 @@ fn a_table_full_of_debtors_still_limits_a_newcomer() {
 }
 
 #[test]
-fn who_owes_nothing_is_forgotten_without_loss() {
+fn sources_without_debt_are_forgotten_without_loss() {
     let (mut table, rate) = (sources(12), one_in(1));
     for round in 0..100_u64 {
         let now = round * SECOND;
@@ -137,7 +137,7 @@ fn a_million_sources_change_neither_memory_nor_the_other_family() {
     assert_eq!(table.evicted_with_debt(), PerFamily::default(), "half of the table is enough for them");
     (0..1_000_000).for_each(|n| table.commit(1, v6(n), &one_in(3_600), 1_000_000 * SECOND));
     assert_eq!(place(&table), before);
-    let held = table.indebted(1_000_000 * SECOND);
+    let held = table.count_indebted(1_000_000 * SECOND);
     assert_eq!(held.ipv6 + table.evicted_with_debt().ipv6 as usize, 1_000_000 + 3_000 - 1);
     assert_eq!((held.ipv4, table.evicted_with_debt().ipv4), (1_000, 0));
 }
@@ -161,7 +161,7 @@ fn a_reload_changes_a_limit_at_once_and_the_others_not() {
         (0..5).for_each(|_| table.commit(limit, v4(7), &old, now));
     }
     let changes = [(1, Change { old, new: Some(new) }), (2, Change { old, new: None })];
-    table.adjust(&BTreeMap::from(changes), now);
+    table.change_rates(&BTreeMap::from(changes), now);
     let mut left = |limit, rate: &Rate| {
         let mut come = || table.check(limit, v4(7), rate, now).map(|()| table.commit(limit, v4(7), rate, now));
         (0..100).take_while(|_| come().is_ok()).count()
@@ -180,6 +180,6 @@ fn a_slot_keeps_a_time_beyond_the_end_of_the_clock() {
         }
         let retry = Duration::from_nanos(142_857_143);
         assert_eq!(table.check(1, v4(1), &rate, now), Err(RetryAfter(retry)));
-        assert_eq!(table.indebted(now).ipv4, 1);
+        assert_eq!(table.count_indebted(now).ipv4, 1);
     }
 }

@@ -2,14 +2,22 @@
 
 use proptest::prelude::*;
 
+use super::ChildStep::*;
 use super::*;
-use crate::sys::spawn::Step;
+use crate::sys::spawn::{Rlimit, StderrTo, Step};
+
+const NULL_TO_STDERR: ChildStep = SetStderr(StderrTo::Null);
+const CONNECTION_TO_STDERR: ChildStep = SetStderr(StderrTo::Connection);
 
 const SIGNALS: [i32; 2] = [libc::SIGHUP, libc::SIGPIPE];
 
+fn limit(resource: i32, value: [u64; 2]) -> ChildStep {
+    SetRlimit(Rlimit { resource, value })
+}
+
 fn apply(steps: impl IntoIterator<Item = ChildStep>, state: &mut ProcessState) {
     for step in steps {
-        state.change(&step);
+        state.apply_step(&step);
     }
 }
 
@@ -17,16 +25,9 @@ fn apply(steps: impl IntoIterator<Item = ChildStep>, state: &mut ProcessState) {
 fn root() -> ProcessState {
     let mut state = ProcessState::unknown();
     let signals = state.signals().to_vec();
-    let others = signals.into_iter().filter(|signal| !SIGNALS.contains(signal)).map(ChildStep::ResetSignal);
-    let known = [
-        ChildStep::SetRlimit { resource: 7, value: [1024, 4096] },
-        ChildStep::SetNice(0),
-        ChildStep::SetUmask(0o022),
-        ChildStep::EnterRoot,
-        ChildStep::SetGroups([].into()),
-        ChildStep::SetGid(0),
-        ChildStep::SetUid(0),
-    ];
+    let others = signals.into_iter().filter(|signal| !SIGNALS.contains(signal)).map(ResetSignal);
+    let known =
+        [limit(7, [1024, 4096]), SetNice(0), SetUmask(0o022), EnterRoot, SetGroups([].into()), SetGid(0), SetUid(0)];
     apply(others.chain(known), &mut state);
     state
 }
@@ -34,8 +35,7 @@ fn root() -> ProcessState {
 /// The same for an ordinary user.
 fn user(uid: u32, gid: u32, groups: &[u32]) -> ProcessState {
     let mut state = root();
-    let own = [ChildStep::SetGroups(groups.into()), ChildStep::SetGid(gid), ChildStep::SetUid(uid)];
-    apply(own, &mut state);
+    apply(credentials(uid, gid, groups), &mut state);
     state
 }
 
@@ -44,14 +44,14 @@ fn compile(wishes: impl Into<Vec<ChildStep>>, process: &ProcessState) -> Result<
     Ok(plan.steps().to_vec())
 }
 
-/// What is in a plan because of its wishes.
+/// The steps of a plan that its wishes add.
 fn beyond_the_frame(wishes: impl Into<Vec<ChildStep>>, process: &ProcessState) -> Vec<ChildStep> {
     let frame = compile([], process).unwrap();
     compile(wishes, process).unwrap().into_iter().filter(|step| !frame.contains(step)).collect()
 }
 
 fn credentials(uid: u32, gid: u32, groups: &[u32]) -> [ChildStep; 3] {
-    [ChildStep::SetGroups(groups.into()), ChildStep::SetGid(gid), ChildStep::SetUid(uid)]
+    [SetGroups(groups.into()), SetGid(gid), SetUid(uid)]
 }
 
 fn path(path: &str) -> CString {
@@ -60,127 +60,92 @@ fn path(path: &str) -> CString {
 
 #[test]
 fn the_frame_is_what_every_child_needs() {
-    let [hup, pipe] = SIGNALS;
-    let frame = [
-        ChildStep::UnshareDescriptors,
-        ChildStep::ConnectionToStdin,
-        ChildStep::ConnectionToStdout,
-        ChildStep::CloseOthers,
-        ChildStep::StartSession,
-        ChildStep::ResetSignal(hup),
-        ChildStep::ResetSignal(pipe),
-        ChildStep::UnblockSignals,
-    ];
+    let signals = SIGNALS.map(ResetSignal);
+    let descriptors = [UnshareDescriptors, SetStdin, SetStdout, CloseOthers];
+    let frame = [&descriptors[..], &[StartSession], &signals, &[UnblockSignals]].concat();
     assert_eq!(compile([], &root()).unwrap(), frame);
     assert_eq!(compile([], &ProcessState::unknown()).unwrap().len(), frame.len() - 2 + 62, "every signal but two");
 }
 
 #[test]
 fn wishes_that_the_process_has_already_are_not_in_the_plan() {
-    let wishes = [
-        ChildStep::SetRlimit { resource: 7, value: [1024, 4096] },
-        ChildStep::SetNice(0),
-        ChildStep::SetUmask(0o022),
-        ChildStep::ChangeRoot(path("/")),
-        ChildStep::ChangeDirectory(path("/")),
-    ];
+    let wishes =
+        [limit(7, [1024, 4096]), SetNice(0), SetUmask(0o022), ChangeRoot(path("/")), ChangeDirectory(path("/"))];
     let with = |who: [ChildStep; 3]| [&wishes[..], &who].concat();
     assert_eq!(beyond_the_frame(with(credentials(0, 0, &[])), &root()), []);
     assert_eq!(beyond_the_frame(with(credentials(0, 0, &[0])), &root()), []);
     assert_eq!(beyond_the_frame(with(credentials(1000, 100, &[4, 100])), &user(1000, 100, &[100, 4])), []);
-    // Of a process that is not known nothing is taken for granted but its root, and it may be the superuser.
+    // Only the root of an unknown process is known, and it may be the superuser.
     let unknown = beyond_the_frame(with(credentials(1000, 0, &[])), &ProcessState::unknown());
-    let [groups, gid, uid] = credentials(1000, 0, &[]);
-    let identity = [groups, gid, ChildStep::KeepCapabilities, uid, ChildStep::ForbidDump];
-    assert_eq!(unknown, [&wishes[..3], &[ChildStep::EnterRoot], &identity].concat());
+    let identity = [SetGroups([].into()), SetGid(0), KeepCapabilities, SetUid(1000), ForbidDump];
+    assert_eq!(unknown, [&wishes[..3], &[EnterRoot], &identity].concat());
 }
 
 #[test]
 fn each_wish_that_differs_is_in_the_plan() {
-    for wish in [
-        ChildStep::ConnectionToStderr,
-        ChildStep::NullToStderr,
-        ChildStep::SetRlimit { resource: 7, value: [1023, 4096] },
-        ChildStep::SetRlimit { resource: 7, value: [1024, 4095] },
-        ChildStep::SetRlimit { resource: 8, value: [1024, 4096] },
-        ChildStep::SetNice(1),
-        ChildStep::SetUmask(0),
-        ChildStep::ChangeDirectory(path("/.")),
-        ChildStep::SetGroups([4].into()),
-        ChildStep::SetGid(1),
-    ] {
+    let limits = [limit(7, [1023, 4096]), limit(7, [1024, 4095]), limit(8, [1024, 4096])];
+    let others = [CONNECTION_TO_STDERR, NULL_TO_STDERR, SetNice(1), SetUmask(0), ChangeDirectory(path("/."))];
+    for wish in limits.into_iter().chain(others).chain([SetGroups([4].into()), SetGid(1)]) {
         assert_eq!(beyond_the_frame([wish.clone()], &root()), [wish]);
     }
 }
 
 #[test]
-fn who_becomes_another_is_kept_off_the_daemons_memory() {
-    let expected = [
-        ChildStep::SetGroups([].into()),
-        ChildStep::SetGid(65534),
-        ChildStep::KeepCapabilities,
-        ChildStep::SetUid(65534),
-        ChildStep::ForbidDump,
-    ];
-    assert_eq!(
-        beyond_the_frame(credentials(65534, 65534, &[]), &{
-            let mut root = root();
-            root.change(&ChildStep::SetGroups([0].into()));
-            root
-        }),
-        expected
-    );
-    // Its groups are none already.
-    assert_eq!(beyond_the_frame(credentials(65534, 65534, &[]), &root()), expected[1..]);
+fn a_child_that_changes_its_user_cannot_reach_the_daemons_memory() {
+    let expected = [SetGroups([].into()), SetGid(65534), KeepCapabilities, SetUid(65534), ForbidDump];
+    assert_eq!(beyond_the_frame(credentials(65534, 65534, &[]), &user(0, 0, &[0])), expected);
+    assert_eq!(beyond_the_frame(credentials(65534, 65534, &[]), &root()), expected[1..], "it is in no group already");
 }
 
 #[test]
 fn rights_beyond_the_wish_are_always_given_up() {
-    let with_groups = |groups: &[u32]| user(1000, 100, groups);
-    let has = |process: &ProcessState, wish: &[ChildStep]| beyond_the_frame(wish, process);
-    assert_eq!(has(&with_groups(&[4, 5]), &credentials(1000, 100, &[4])), [ChildStep::SetGroups([4].into())]);
-    assert_eq!(has(&with_groups(&[100]), &credentials(1000, 100, &[])), [ChildStep::SetGroups([].into())]);
-    assert_eq!(has(&with_groups(&[]), &credentials(1000, 101, &[])), [ChildStep::SetGid(101)]);
-    assert_eq!(has(&with_groups(&[]), &credentials(1001, 100, &[])), [ChildStep::SetUid(1001)]);
+    for (groups, wish, expected) in [
+        (&[4, 5][..], credentials(1000, 100, &[4]), SetGroups([4].into())),
+        (&[100], credentials(1000, 100, &[]), SetGroups([].into())),
+        (&[], credentials(1000, 101, &[]), SetGid(101)),
+        (&[], credentials(1001, 100, &[]), SetUid(1001)),
+    ] {
+        assert_eq!(beyond_the_frame(wish, &user(1000, 100, groups)), [expected]);
+    }
 }
 
 #[test]
 fn a_new_root_is_entered_and_then_its_directory() {
-    let (root_path, directory) = (ChildStep::ChangeRoot(path("/srv")), ChildStep::ChangeDirectory(path("/inner")));
+    let (root_path, directory) = (ChangeRoot(path("/srv")), ChangeDirectory(path("/inner")));
     let plan = beyond_the_frame([directory.clone(), root_path.clone()], &root());
-    assert_eq!(plan, [root_path.clone(), ChildStep::EnterRoot, directory]);
+    assert_eq!(plan, [root_path.clone(), EnterRoot, directory]);
     assert_eq!(
         plan.iter().map(|step| step.kind().reported_as()).collect::<Vec<_>>(),
         [Step::Chroot, Step::Chroot, Step::Directory]
     );
-    let plan = beyond_the_frame([ChildStep::ChangeDirectory(path("/")), root_path.clone()], &root());
-    assert_eq!(plan, [root_path, ChildStep::EnterRoot], "it is there already");
+    let plan = beyond_the_frame([ChangeDirectory(path("/")), root_path.clone()], &root());
+    assert_eq!(plan, [root_path, EnterRoot], "it is there already");
 }
 
 #[test]
-fn what_contradicts_itself_is_no_plan() {
-    let limit = |soft| ChildStep::SetRlimit { resource: 7, value: [soft, 4096] };
+fn steps_that_contradict_each_other_are_no_plan() {
+    let limit = |soft| limit(7, [soft, 4096]);
     for (wishes, kind) in [
-        (vec![ChildStep::SetUid(1), ChildStep::SetUid(1)], StepKind::SetUid),
-        (vec![ChildStep::NullToStderr, ChildStep::ConnectionToStderr], StepKind::SetStderr),
+        (vec![SetUid(1), SetUid(1)], StepKind::SetUid),
+        (vec![NULL_TO_STDERR, CONNECTION_TO_STDERR], StepKind::SetStderr),
         (vec![limit(1), limit(2)], StepKind::SetRlimit),
-        (vec![ChildStep::ConnectionToStdin], StepKind::SetStdin),
-        (vec![ChildStep::ResetSignal(libc::SIGHUP)], StepKind::ResetSignal),
+        (vec![SetStdin], StepKind::SetStdin),
+        (vec![ResetSignal(libc::SIGHUP)], StepKind::ResetSignal),
     ] {
         assert_eq!(compile(wishes, &root()), Err(PlanError::Repeated(kind)));
     }
 }
 
 #[test]
-fn what_a_plan_needs_is_missed() {
+fn a_plan_without_a_needed_step_is_refused() {
     let whole = compile(credentials(1, 1, &[1]), &root()).unwrap();
-    let whole: Vec<_> = [whole, vec![ChildStep::ChangeRoot(path("/srv")), ChildStep::EnterRoot]].concat();
+    let whole: Vec<_> = [whole, vec![ChangeRoot(path("/srv")), EnterRoot]].concat();
     let sorted = |without: StepKind| {
         let mut steps: Vec<_> = whole.iter().filter(|step| step.kind() != without).cloned().collect();
         steps.sort_by_key(ChildStep::kind);
         steps
     };
-    for kind in NEEDED.into_iter().chain(TOGETHER.map(|(_, other)| other)) {
+    for kind in FRAME.map(|step| step.kind()).into_iter().chain(TOGETHER.map(|(_, other)| other)) {
         assert_eq!(check_order(&sorted(kind)), Err(PlanError::Missing(kind)));
     }
     for kind in [StepKind::SetGroups, StepKind::SetGid, StepKind::ResetSignal] {
@@ -200,7 +165,7 @@ fn rows(section: &str) -> Vec<String> {
 #[test]
 fn the_order_in_the_page_on_security_is_that_of_the_plan() {
     let expected: Vec<String> =
-        StepKind::ALL.iter().map(|kind| kind.call().to_owned()).chain(["execve".to_owned()]).collect();
+        StepKind::ALL.iter().map(|kind| kind.call_text().to_owned()).chain(["execve".to_owned()]).collect();
     assert_eq!(rows("## What a child does before execve"), expected);
 }
 
@@ -208,16 +173,16 @@ fn any_wish() -> impl Strategy<Value = ChildStep> {
     let name = prop_oneof![Just("/"), Just("/srv"), Just("/srv/inner")];
     let groups = proptest::collection::vec(0..3_u32, 0..3);
     prop_oneof![
-        Just(ChildStep::NullToStderr),
-        Just(ChildStep::ConnectionToStderr),
-        (0..4, 0..2_u64).prop_map(|(resource, soft)| ChildStep::SetRlimit { resource, value: [soft, 2] }),
-        (0..2).prop_map(ChildStep::SetNice),
-        (0..2_u32).prop_map(ChildStep::SetUmask),
-        name.clone().prop_map(|name| ChildStep::ChangeRoot(path(name))),
-        name.prop_map(|name| ChildStep::ChangeDirectory(path(name))),
-        groups.prop_map(|groups| ChildStep::SetGroups(groups.into())),
-        (0..2_u32).prop_map(ChildStep::SetGid),
-        (0..2_u32).prop_map(ChildStep::SetUid),
+        Just(NULL_TO_STDERR),
+        Just(CONNECTION_TO_STDERR),
+        (0..4, 0..2_u64).prop_map(|(resource, soft)| limit(resource, [soft, 2])),
+        (0..2).prop_map(SetNice),
+        (0..2_u32).prop_map(SetUmask),
+        name.clone().prop_map(|name| ChangeRoot(path(name))),
+        name.prop_map(|name| ChangeDirectory(path(name))),
+        groups.prop_map(|groups| SetGroups(groups.into())),
+        (0..2_u32).prop_map(SetGid),
+        (0..2_u32).prop_map(SetUid),
     ]
 }
 
@@ -226,7 +191,7 @@ fn any_wishes() -> impl Strategy<Value = Vec<ChildStep>> {
     proptest::collection::vec(any_wish(), 0..16).prop_map(|all| {
         let mut wishes: Vec<ChildStep> = Vec::new();
         for wish in all {
-            if !wishes.iter().any(|other| other.is_for_the_same(&wish)) {
+            if !wishes.iter().any(|other| other.sets_same(&wish)) {
                 wishes.push(wish);
             }
         }
@@ -243,13 +208,13 @@ fn any_process() -> impl Strategy<Value = ProcessState> {
     })
 }
 
-/// What a process is after these steps; that it is in its own group goes without saying.
+/// The state of a process after these steps. It is in its own group in any case.
 fn outcome(steps: &[ChildStep], process: &ProcessState) -> ProcessState {
     let mut state = process.clone();
-    let gid = steps.iter().find_map(|step| if let ChildStep::SetGid(gid) = step { Some(*gid) } else { None });
+    let gid = steps.iter().find_map(|step| if let SetGid(gid) = step { Some(*gid) } else { None });
     for step in steps {
         match step {
-            ChildStep::SetGroups(groups) if state.is_in_groups(groups, gid) => {}
+            SetGroups(groups) if state.is_in_groups(groups, gid) => {}
             step => apply([step.clone()], &mut state),
         }
     }
@@ -262,8 +227,8 @@ proptest! {
         let steps = compile(wishes, &process).unwrap();
         prop_assert!(steps.is_sorted_by_key(ChildStep::kind));
         prop_assert_eq!(check_order(&steps), Ok(()));
-        prop_assert_eq!(&steps[0], &ChildStep::UnshareDescriptors);
-        prop_assert_eq!(steps.last(), Some(&ChildStep::UnblockSignals));
+        prop_assert_eq!(&steps[0], &UnshareDescriptors);
+        prop_assert_eq!(steps.last(), Some(&UnblockSignals));
     }
 
     #[test]
@@ -281,10 +246,10 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_wishes_means_nothing(wishes in any_wishes(), process in any_process(), turn in 0..16_usize) {
+    fn the_order_of_wishes_does_not_matter(wishes in any_wishes(), process in any_process(), turn in 0..16_usize) {
         let mut turned = wishes.clone();
         turned.rotate_left(turn % wishes.len().max(1));
-        let differ = |step: &ChildStep| if let ChildStep::SetRlimit { resource, .. } = step { *resource } else { -1 };
+        let differ = |step: &ChildStep| if let SetRlimit(limit) = step { limit.resource } else { -1 };
         let canonical = |wishes| {
             let mut steps = compile(wishes, &process).unwrap();
             steps.sort_by_key(|step| (step.kind(), differ(step)));
@@ -294,19 +259,19 @@ proptest! {
     }
 
     #[test]
-    fn what_is_left_out_changes_nothing(wishes in any_wishes(), process in any_process()) {
+    fn steps_that_are_left_out_would_change_nothing(wishes in any_wishes(), process in any_process()) {
         let whole = compile(wishes.clone(), &ProcessState::unknown()).unwrap();
         let steps = compile(wishes, &process).unwrap();
         prop_assert_eq!(outcome(&steps, &process), outcome(&whole, &process));
     }
 
     #[test]
-    fn nothing_is_left_to_do_behind_a_plan(wishes in any_wishes(), process in any_process()) {
+    fn a_second_plan_after_a_plan_is_empty(wishes in any_wishes(), process in any_process()) {
         let after = outcome(&compile(wishes.clone(), &process).unwrap(), &process);
         let stays = |step: &ChildStep| {
-            let descriptors = matches!(step, ChildStep::NullToStderr | ChildStep::ConnectionToStderr);
+            let descriptors = step.kind() == StepKind::SetStderr;
             // These mean a directory by a path, which may be another by then.
-            let path = matches!(step, ChildStep::ChangeRoot(_) | ChildStep::ChangeDirectory(_) | ChildStep::EnterRoot);
+            let path = matches!(step, ChangeRoot(_) | ChangeDirectory(_) | EnterRoot);
             !descriptors && !path && step.kind() != StepKind::ResetSignal
         };
         let again: Vec<_> = beyond_the_frame(wishes, &after).into_iter().filter(stays).collect();

@@ -1,10 +1,12 @@
 //! Builds a classic BPF program that drops the packets of given networks.
 //!
-//! The program reads an address in words of 32 bits: one for IPv4, four for IPv6. For each word the networks form a search
-//! tree with short lists as its leaves; if a network is longer than the word, its list contains the program for the next
-//! word. A conditional jump reaches 255 instructions; for a longer distance the program has a plain jump.
+//! The program reads an address in words of 32 bits: one for IPv4, four for IPv6. For each word the networks form a
+//! search tree with short lists as its leaves; if a network is longer than the word, its list contains the program
+//! for the next word. A conditional jump reaches 255 instructions; for a longer distance the program has a plain
+//! jump.
 //!
-//! The packet filter alone calls this. It makes no system call and cannot fail: networks that do not fit are left out.
+//! The packet filter alone calls this. It makes no system call and cannot fail: networks that do not fit are left
+//! out.
 
 use ipnet::IpNet;
 
@@ -19,8 +21,8 @@ const IPV6: u32 = 0x86dd;
 const SOURCE_OFFSET_V4: u32 = 12;
 const SOURCE_OFFSET_V6: u32 = 8;
 
-/// A program of at most `length_max` instructions that drops the packets of the first of `networks`, as many as fit; and
-/// their number.
+/// A program of at most `length_max` instructions that drops the packets of the first of `networks`, as many as
+/// fit; and their number.
 pub(super) fn build_program(networks: &[IpNet], length_max: usize) -> (Vec<Instruction>, usize) {
     let mut count = networks.len().min(length_max);
     loop {
@@ -60,51 +62,36 @@ struct NetworkBits {
 }
 
 impl NetworkBits {
-    fn word(&self, number: u32) -> u32 {
+    fn word_at(&self, number: u32) -> u32 {
         (self.address >> (96 - 32 * number)) as u32
     }
 }
 
-/// What the program does for some values of a word.
-enum WordBranch<'a> {
-    Drop {
-        first: u32,
-        last: u32,
-    },
-    /// For this value the next word decides.
-    Next {
-        value: u32,
-        networks: &'a [NetworkBits],
-    },
+/// A part of the program, for the values of a word from `first` to `last`. It drops the packet, unless there are
+/// `next` networks: then `first` is the only value, and the next word decides.
+struct WordBranch<'a> {
+    first: u32,
+    last: u32,
+    next: &'a [NetworkBits],
 }
 
-impl WordBranch<'_> {
-    fn first_value(&self) -> u32 {
-        match self {
-            Self::Drop { first, .. } => *first,
-            Self::Next { value, .. } => *value,
-        }
-    }
-}
-
-/// The part of the program that decides by the word of this number and those after it. `source` is the offset of the
-/// address.
+/// The part of the program that decides by the word of this number and those after it. `source` is the offset of
+/// the address.
 fn match_word(networks: &[NetworkBits], number: u32, source: u32) -> Vec<Instruction> {
     if networks.is_empty() {
         return vec![Instruction::pass_packet()];
     }
     let end = 32 * (number as u8 + 1);
     let together = |one: &NetworkBits, two: &NetworkBits| {
-        one.length > end && two.length > end && one.word(number) == two.word(number)
+        one.length > end && two.length > end && one.word_at(number) == two.word_at(number)
     };
     let branches: Vec<_> = networks
         .chunk_by(together)
-        .map(|group| match group[0] {
-            one if one.length > end => WordBranch::Next { value: one.word(number), networks: group },
-            one => {
-                let first = one.word(number);
-                let hosts = u32::MAX.checked_shr(u32::from(32 - (end - one.length))).unwrap_or(0);
-                WordBranch::Drop { first, last: first | hosts }
+        .map(|group| match (group[0].word_at(number), group[0].length) {
+            (value, length) if length > end => WordBranch { first: value, last: value, next: group },
+            (first, length) => {
+                let hosts = u32::MAX.checked_shr(u32::from(32 - (end - length))).unwrap_or(0);
+                WordBranch { first, last: first | hosts, next: &[] }
             }
         })
         .collect();
@@ -118,7 +105,7 @@ fn search_tree(branches: &[WordBranch<'_>], number: u32, source: u32) -> Vec<Ins
         return search_list(branches, number, source);
     }
     let (left, right) = branches.split_at(branches.len() / 2);
-    let middle = right[0].first_value();
+    let middle = right[0].first;
     let (left, right) = (search_tree(left, number, source), search_tree(right, number, source));
     let mut all = match u8::try_from(left.len()) {
         Ok(length) => vec![Instruction::if_at_least(middle, length, 0)],
@@ -131,23 +118,10 @@ fn search_tree(branches: &[WordBranch<'_>], number: u32, source: u32) -> Vec<Ins
 
 /// The branches that drop come first, so that the verdict is near; then those for which the next word decides.
 fn search_list(branches: &[WordBranch<'_>], number: u32, source: u32) -> Vec<Instruction> {
-    let drops: Vec<_> = branches
-        .iter()
-        .filter_map(|branch| match branch {
-            WordBranch::Drop { first, last } => Some((*first, *last)),
-            WordBranch::Next { .. } => None,
-        })
-        .collect();
-    let next: Vec<_> = branches
-        .iter()
-        .filter_map(|branch| match branch {
-            WordBranch::Next { value, networks } => Some((*value, match_word(networks, number + 1, source))),
-            WordBranch::Drop { .. } => None,
-        })
-        .collect();
-    let size: usize = drops.iter().map(|(first, last)| if first == last { 1 } else { 2 }).sum();
+    let (drops, others): (Vec<_>, Vec<_>) = branches.iter().partition(|branch| branch.next.is_empty());
+    let size: usize = drops.iter().map(|branch| if branch.first == branch.last { 1 } else { 2 }).sum();
     let mut all = Vec::new();
-    for (first, last) in drops {
+    for &WordBranch { first, last, .. } in drops {
         // The verdict stands behind these instructions and the one that skips it. The distance fits into a byte.
         let to_drop = |done: usize| (size - done) as u8;
         if first == last {
@@ -160,7 +134,8 @@ fn search_list(branches: &[WordBranch<'_>], number: u32, source: u32) -> Vec<Ins
     if size > 0 {
         all.extend([Instruction::skip(1), Instruction::drop_packet()]);
     }
-    for (value, program) in next {
+    for &WordBranch { first: value, next, .. } in others {
+        let program = match_word(next, number + 1, source);
         match u8::try_from(program.len()) {
             Ok(length) => all.push(Instruction::if_equal(value, 0, length)),
             Err(_) => all.extend([Instruction::if_equal(value, 1, 0), Instruction::skip(program.len() as u32)]),
