@@ -126,19 +126,10 @@ impl Event {
         }
     }
 
-    /// Calls `put` for every field in order, except for the service and the peer.
-    #[allow(clippy::too_many_lines, reason = "a table: an arm for each kind of event")]
-    fn each_own_field(&self, mut put: impl FnMut(&'static str, FieldValue<'_>)) {
-        use FieldValue::{Bytes, Count, Document, Number, Plain, Text, Time};
-        let number = |number: usize| Number(i64::try_from(number).unwrap_or(i64::MAX));
-        let long = |number: u64| Number(i64::try_from(number).unwrap_or(i64::MAX));
+    /// The fields of an event about a service.
+    fn each_service_field(&self, mut put: impl FnMut(&'static str, FieldValue<'_>)) {
+        use FieldValue::{Bytes, Count, Number, Plain, Text, Time};
         match self {
-            Self::Start { version, pid, services, listeners } => {
-                put("version", Text(version));
-                put("pid", Number((*pid).into()));
-                put("services", number(*services));
-                put("listeners", number(*listeners));
-            }
             Self::Listen { endpoint, how, .. } => {
                 put("endpoint", Text(endpoint));
                 put("how", Text(how));
@@ -167,7 +158,7 @@ impl Event {
             }
             Self::Suppressed { reason, suppressed, .. } => {
                 put("reason", Text(reason.word()));
-                put("suppressed", long(*suppressed));
+                put("suppressed", Number(i64::try_from(*suppressed).unwrap_or(i64::MAX)));
             }
             Self::Exit { pid, ending, duration, cpu, rss, .. } => {
                 put("pid", Number((*pid).into()));
@@ -195,6 +186,22 @@ impl Event {
                 put("pid", Number((*pid).into()));
                 put("signal", Text(signal));
             }
+            _ => {}
+        }
+    }
+
+    /// Calls `put` for every field in order, except for the service and the peer.
+    fn each_own_field(&self, mut put: impl FnMut(&'static str, FieldValue<'_>)) {
+        use FieldValue::{Document, Number, Text};
+        let number = |number: usize| Number(i64::try_from(number).unwrap_or(i64::MAX));
+        let long = |number: u64| Number(i64::try_from(number).unwrap_or(i64::MAX));
+        match self {
+            Self::Start { version, pid, services, listeners } => {
+                put("version", Text(version));
+                put("pid", Number((*pid).into()));
+                put("services", number(*services));
+                put("listeners", number(*listeners));
+            }
             Self::Reload { added, removed, altered, kept } => {
                 put("added", number(*added));
                 put("removed", number(*removed));
@@ -220,6 +227,17 @@ impl Event {
             Self::Status { json } => put("json", Document(json)),
             Self::Dropped { lines } => put("lines", long(*lines)),
             Self::Warning { message } => put("message", Text(message)),
+            Self::Listen { .. }
+            | Self::Unlisten { .. }
+            | Self::Accept { .. }
+            | Self::Refuse { .. }
+            | Self::Penalty { .. }
+            | Self::Suppressed { .. }
+            | Self::Exit { .. }
+            | Self::SpawnFailed { .. }
+            | Self::Pause { .. }
+            | Self::Resume { .. }
+            | Self::Kill { .. } => self.each_service_field(put),
         }
     }
 
