@@ -126,7 +126,8 @@ impl Kernel for FakeKernel {
 
     fn reset_one(&mut self, socket: &Descriptor) -> bool {
         let mut state = self.0.borrow_mut();
-        let number = state.resettable.take().filter(|number| *number == socket.number());
+        let first = state.to_be_reset.take().filter(|(number, _)| *number == socket.number());
+        let number = first.and_then(|(number, possible)| possible.then_some(number));
         let line = state.truth.line_at(endpoint_of(socket));
         let Some((number, line)) = number.zip(line) else { return false };
         state.pop(number, Fate::Refused);

@@ -124,6 +124,7 @@ impl World {
         if let Some(client) = state.clients.iter().find(|client| lost(client.fate)) {
             return Err(format!("nothing has become of {client:?}"));
         }
+        same("socket with a client to be reset", state.to_be_reset, None)?;
         same("socket to be lent", state.to_be_lent, None)?;
         same("socket with a datagram to be discarded", state.to_be_discarded, None)
     }
@@ -294,7 +295,10 @@ fn check_listener(state: &State, id: ListenerId, listener: &Listener<super::kern
         (ListenerState::Listening, None) if socket.polled.is_none() => Err("nobody polls it".to_owned()),
         (ListenerState::Listening, None) => same("to be left alone", None, rest),
         (ListenerState::Paused(reason), None) => {
+            // Where clients are not to wait for room, they are refused.
+            let may_wait = line.queue || line.lends();
             let holds = match reason {
+                Reason::ServiceInstances | Reason::DaemonInstances if !may_wait => false,
                 Reason::ServiceInstances => line.instances.is_some_and(|limit| state.live(line.name) >= limit),
                 Reason::DaemonInstances => state.room_in_daemon().is_err(),
                 Reason::Drained => state.truth.barred.is_drained(line.name),

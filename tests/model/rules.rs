@@ -52,7 +52,7 @@ impl State {
             }
             AtAccept::Shortage { reset } => {
                 self.clients[client].arrival.at_accept = AtAccept::Fine;
-                self.resettable = reset.then_some(number);
+                self.to_be_reset = Some((number, reset));
                 self.rest(number, Reason::Resources, 100);
                 self.saw("shortage");
                 Err(AcceptError::Shortage)

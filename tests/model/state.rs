@@ -163,8 +163,8 @@ pub(super) struct State {
     pub most_starting: usize,
     pub last_ticket: Option<Ticket>,
     pub no_memory_to_poll: u32,
-    /// The socket whose first client can be reset without a descriptor.
-    pub resettable: Option<u64>,
+    /// The socket whose first client must be reset next, and whether that is possible.
+    pub to_be_reset: Option<(u64, bool)>,
     /// The socket that must be lent next, or whose first datagram must be discarded.
     pub to_be_lent: Option<u64>,
     pub to_be_discarded: Option<u64>,
