@@ -213,7 +213,8 @@ fn line() -> impl Strategy<Value = Line> {
     let lifetime = prop_oneof![2 => Just(None), 1 => (1..30_u64).prop_map(Some)];
     let rare = || prop::bool::weighted(0.15);
     let denied = prop::option::weighted(0.1, 0..ADDRESSES.len());
-    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), rare(), rare(), denied);
+    let trap = prop::bool::weighted(0.3);
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), trap, rare(), denied);
     (0..NAMES.len(), kind(), any::<u8>(), limit(), pace(), limits(), network, lifetime, flags).prop_map(
         |(name, kind, endpoints, instances, pace, source, network, lifetime, flags)| {
             let (wide, queue, penalties, trap, dry_run, denied) = flags;

@@ -124,6 +124,7 @@ impl World {
         if let Some(client) = state.clients.iter().find(|client| lost(client.fate)) {
             return Err(format!("nothing has become of {client:?}"));
         }
+        same("back-offs by the log", state.back_offs.1, state.back_offs.0)?;
         same("socket with a client to be reset", state.to_be_reset, None)?;
         same("socket to be lent", state.to_be_lent, None)?;
         same("socket with a datagram to be discarded", state.to_be_discarded, None)

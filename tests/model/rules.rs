@@ -228,7 +228,10 @@ impl State {
     pub(super) fn note(&mut self, event: Event) {
         match event {
             Event::Inconsistency { what, .. } => self.fault(what),
-            Event::Pause { reason, .. } => self.saw(&format!("paused: {reason:?}")),
+            Event::Pause { reason, .. } => {
+                self.back_offs.1 += u32::from(reason == Reason::Backoff);
+                self.saw(&format!("paused: {reason:?}"));
+            }
             Event::Resume { endpoint, .. } => {
                 self.resumed.push(endpoint);
                 self.saw("polled again");

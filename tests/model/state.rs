@@ -177,6 +177,8 @@ pub(super) struct State {
     pub told: Vec<(i32, &'static str)>,
     /// What is wrong with the kernel.
     pub kernel_fault: Option<KernelFault>,
+    /// How often a listener has been left alone because its handler took nothing, and how often the log says so.
+    pub back_offs: (u32, u32),
     /// The endpoints that are polled again after a pause, by the log.
     pub resumed: Vec<String>,
     /// What the dispatcher should not have done.
@@ -328,6 +330,7 @@ impl State {
         let untouched = process.before.as_ref().is_some_and(waits);
         if lived < Duration::from_secs(1) && !believed && untouched {
             self.back_off(socket);
+            self.back_offs.0 += 1;
         } else if let Some(socket) = self.sockets.get_mut(&socket) {
             socket.idle_loans = 0;
         }

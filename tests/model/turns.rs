@@ -1,7 +1,7 @@
 //! How a turn shares its time.
 
 use super::histories::{Arrival, Birth};
-use super::table::{Kind, Line};
+use super::table::{ADDRESSES, DATAGRAMS, Kind, Line, NAMES};
 use super::world::World;
 
 /// Three services, to each of which clients come; to accept one takes all the time of a turn.
@@ -38,4 +38,23 @@ fn a_few_starts_at_a_time_are_under_way() {
     }
     assert_eq!((world.state().processes.len(), world.dispatcher.starting()), (30, 0));
     assert_eq!(world.state().most_starting, 8);
+}
+
+#[test]
+fn whoever_comes_is_seen_by_the_meter() {
+    let mut world = World::empty(100, false);
+    let lent = Line { name: 1, kind: Kind::Wait, endpoints: 1 << DATAGRAMS, denied: Some(0), ..Line::default() };
+    world.reload(&[Line { endpoints: 1, denied: Some(0), ..Line::default() }, lent], false, 100).unwrap();
+    for endpoint in [0, 0, 0, DATAGRAMS, DATAGRAMS] {
+        world.state_mut().arrive(Arrival { endpoint, ..Arrival::default() });
+    }
+    let ready = world.ready(u8::MAX);
+    world.begin_turn(true);
+    world.accept(ready).unwrap();
+    let peak = |service: usize| {
+        let id = world.dispatcher.ledger().find(NAMES[service]).unwrap();
+        world.dispatcher.admission().peak_rate(id).map(|peak| (peak.source, peak.connections))
+    };
+    let source = Line::default().keys(ADDRESSES[0]).0;
+    assert_eq!((peak(0), peak(1)), (Some((source, 3)), Some((source, 2))), "refused ones too");
 }
