@@ -31,6 +31,8 @@ pub struct ProcessState {
     /// Real, effective and saved group id.
     gids: Option<[u32; 3]>,
     groups: Option<BTreeSet<u32>>,
+    /// Whether setgroups(2) can succeed.
+    may_set_groups: bool,
     /// The signals that are ignored or caught.
     signals: Vec<c_int>,
 }
@@ -48,6 +50,7 @@ impl ProcessState {
             uids: uids.filter(|ids| are_known(ids, overflow_id("uid"))),
             gids: gids.filter(|ids| are_known(ids, overflow_id("gid"))),
             groups: groups.filter(|ids: &BTreeSet<u32>| are_known(ids, overflow_id("gid"))),
+            may_set_groups: may_set_groups(),
             signals: signals::not_default(),
             ..Self::unknown()
         };
@@ -71,6 +74,7 @@ impl ProcessState {
             uids: None,
             gids: None,
             groups: None,
+            may_set_groups: false,
             signals: signals::all_that_can_be_caught().collect(),
         }
     }
@@ -85,14 +89,14 @@ impl ProcessState {
         self.uids.is_none_or(|[_, effective, _]| effective == 0)
     }
 
-    /// Whether the process is in exactly these groups, if its group will be `gid`. The list may name the process's
-    /// own group although the process has no such supplementary group: it is in that group by its group id. But a
-    /// supplementary group that the list lacks would stay after a change of the group id.
+    /// Whether the process is in exactly these groups, if its group will be `gid`. Where the groups cannot be set, the
+    /// list may also name the process's own group although the process has no such supplementary group: it is in that
+    /// group by its group id. But a supplementary group that the list lacks would stay after a change of the group id.
     pub(super) fn is_in_groups(&self, list: &[u32], gid: Option<u32>) -> bool {
         let Some(own) = &self.groups else { return false };
         let stays = |group: &u32| self.gids == Some([*group; 3]) && gid.is_none_or(|gid| gid == *group);
         let wish: BTreeSet<u32> = list.iter().copied().collect();
-        own.is_subset(&wish) && wish.difference(own).all(stays)
+        *own == wish || !self.may_set_groups && own.is_subset(&wish) && wish.difference(own).all(stays)
     }
 
     /// Notes what `step` changes. Returns whether it changes, or may change, anything.
@@ -155,6 +159,18 @@ fn read_umask() -> u32 {
 
 /// Compares by path and by inode: a directory that is mounted twice has the same inode under another path, and a
 /// directory under a later mount has the same path with another inode.
+/// setgroups(2) needs CAP_SETGID, and in a user namespace that /proc/PID/setgroups does not deny it
+/// (user_namespaces(7)). Where either can't be read, it is tried.
+fn may_set_groups() -> bool {
+    /// Its bit (linux/capability.h).
+    const CAP_SETGID: u64 = 1 << 6;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capable = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    let denied = fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim() == "deny");
+    !denied && capable.is_none_or(|mask| mask & CAP_SETGID != 0)
+}
+
 fn is_in_root() -> bool {
     let number = |path| fs::metadata(path).ok().map(|data| (data.dev(), data.ino()));
     let same = number(".").is_some_and(|own| number("/") == Some(own));
@@ -205,14 +221,15 @@ mod tests {
         assert!(!are_known(&[0, 65534], Some(65534)));
     }
 
+    fn state(own: &[u32], gid: u32) -> ProcessState {
+        let mut state = ProcessState::unknown();
+        state.apply_step(&ChildStep::SetGroups(own.into()));
+        state.apply_step(&ChildStep::SetGid(gid));
+        state
+    }
+
     #[test]
     fn a_list_of_groups_may_name_the_processes_own_group_and_nothing_else_may_differ() {
-        let state = |own: &[u32], gid| {
-            let mut state = ProcessState::unknown();
-            state.apply_step(&ChildStep::SetGroups(own.into()));
-            state.apply_step(&ChildStep::SetGid(gid));
-            state
-        };
         for (own, gid, list, becomes, expected) in [
             (&[4, 5][..], 5, &[5, 4][..], Some(5), true),
             (&[4], 5, &[4, 5], Some(5), true),
@@ -231,6 +248,13 @@ mod tests {
             assert_eq!(found, expected, "{own:?} with {gid}, to be {list:?} with {becomes:?}");
         }
         assert!(!ProcessState::unknown().is_in_groups(&[], None));
+    }
+
+    #[test]
+    fn groups_that_can_be_set_must_be_the_same() {
+        let mut able = state(&[4], 5);
+        able.may_set_groups = true;
+        assert!(able.is_in_groups(&[4], Some(5)) && !able.is_in_groups(&[4, 5], Some(5)));
     }
 
     #[test]
