@@ -288,7 +288,14 @@ pub(super) fn first_table() -> Vec<Line> {
             lifetime: Some(5),
             ..line(0, 0b1)
         },
-        Line { kind: Kind::Named, instances: Some(2), queue: true, lifetime: Some(20), ..line(1, 0b10) },
+        Line {
+            kind: Kind::Named,
+            instances: Some(2),
+            pace: Some(PACES[1]),
+            queue: true,
+            lifetime: Some(20),
+            ..line(1, 0b10)
+        },
         Line { kind: Kind::Mux, source: Limits { instances: Some(2), pace: Some(PACES[2]) }, ..line(2, 0b1_0100) },
         Line { kind: Kind::Wait, pace: Some(PACES[2]), queue: true, ..line(3, 0b110_1000) },
     ]

@@ -125,6 +125,7 @@ impl World {
             return Err(format!("nothing has become of {client:?}"));
         }
         same("back-offs by the log", state.back_offs.1, state.back_offs.0)?;
+        same("warnings", state.stolen.1, state.stolen.0)?;
         same("socket with a client to be reset", state.to_be_reset, None)?;
         same("socket to be lent", state.to_be_lent, None)?;
         same("socket with a datagram to be discarded", state.to_be_discarded, None)

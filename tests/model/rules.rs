@@ -251,6 +251,7 @@ impl State {
                     self.fault(format!("the log says that {pid} has ended: {ending:?}"));
                 }
             }
+            Event::Warning { .. } => self.stolen.1 += 1,
             Event::Kill { pid, signal, .. } => self.told.push((pid, signal)),
             _ => {}
         }

@@ -179,6 +179,8 @@ pub(super) struct State {
     pub kernel_fault: Option<KernelFault>,
     /// How often a listener has been left alone because its handler took nothing, and how often the log says so.
     pub back_offs: (u32, u32),
+    /// How many handlers somebody else has collected, and how often the log warns of that.
+    pub stolen: (u32, u32),
     /// The endpoints that are polled again after a pause, by the log.
     pub resumed: Vec<String>,
     /// What the dispatcher should not have done.
@@ -314,6 +316,7 @@ impl State {
         let counts = (self.live(first.owner.service), self.count(|_| true));
         let Some(process) = self.collected.pop_front() else { return };
         self.truth.note_exit(&process, counts);
+        self.stolen.0 += u32::from(process.birth.stolen);
         self.forget_unlisted();
         if let Some(socket) = process.lent.filter(|socket| self.sockets.contains_key(socket)) {
             self.take_back(socket, &process);

@@ -1,8 +1,11 @@
 //! How a turn shares its time.
 
+use std::time::Duration;
+
 use super::histories::{Arrival, Birth};
 use super::table::{ADDRESSES, DATAGRAMS, Kind, Line, NAMES};
 use super::world::World;
+use crate::types::Ending;
 
 /// Three services, to each of which clients come; to accept one takes all the time of a turn.
 #[test]
@@ -57,4 +60,30 @@ fn whoever_comes_is_seen_by_the_meter() {
     };
     let source = Line::default().keys(ADDRESSES[0]).0;
     assert_eq!((peak(0), peak(1)), (Some((source, 3)), Some((source, 2))), "refused ones too");
+}
+
+#[test]
+fn a_handler_that_takes_something_ends_the_growing_of_pauses() {
+    let mut world = World::empty(100, false);
+    world.reload(&[Line { kind: Kind::Wait, endpoints: 1, ..Line::default() }], false, 100).unwrap();
+    let mut pauses = Vec::new();
+    for takes in [false, false, false, true, false] {
+        world.state_mut().arrive(Arrival::default());
+        let ready = world.ready(u8::MAX);
+        world.begin_turn(true);
+        world.accept(ready).unwrap();
+        let pid = *world.state().processes.keys().next().unwrap();
+        if takes {
+            world.state_mut().take(pid);
+        }
+        world.state_mut().end(pid, Ending::Exited(0));
+        world.begin_turn(true);
+        world.check().unwrap();
+        let now = world.state().clock;
+        let pause = world.dispatcher.deadline(now).map_or(Duration::ZERO, |when| when - now);
+        pauses.push(pause.as_millis());
+        world.state_mut().clock += pause;
+        world.begin_turn(true);
+    }
+    assert_eq!(pauses, [100, 200, 400, 0, 100]);
 }
