@@ -4,6 +4,7 @@
 //! prepared first, which may fail and changes nothing, then the table is put in force, which can't fail.
 
 use std::collections::{BTreeMap, HashMap, HashSet, TryReserveError};
+use std::rc::Rc;
 
 use super::load_average::LoadAverage;
 use super::rules::Rules;
@@ -72,7 +73,7 @@ impl Admission {
     pub fn prepare<'a>(
         &self,
         sources: PerFamily<u32>,
-        services: impl IntoIterator<Item = &'a Service>,
+        services: impl IntoIterator<Item = &'a Rc<Service>>,
     ) -> Result<Prepared, TryReserveError> {
         let (mut have_rates, mut have_penalties) = (false, false);
         for service in services {
@@ -96,7 +97,7 @@ impl Admission {
     /// its size. Bans and penalties stay, and so does what is drained.
     pub fn serve<'a>(
         &mut self,
-        services: impl IntoIterator<Item = (ServiceId, &'a Service)>,
+        services: impl IntoIterator<Item = (ServiceId, &'a Rc<Service>)>,
         instances: u32,
         prepared: Prepared,
         now: Now,

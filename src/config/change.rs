@@ -3,6 +3,7 @@
 //! The daemon calls [`compare_tables`] after it has checked a new table. Nothing here fails or acts.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use super::{Service, Table};
 
@@ -22,7 +23,8 @@ pub struct Plan {
 /// Compares two tables. The `daemon` section has no part in it.
 #[must_use]
 pub fn compare_tables(old: &Table, new: &Table) -> Plan {
-    let before: HashMap<&str, &Service> = old.services.iter().map(|service| (service.name.as_str(), service)).collect();
+    let before: HashMap<&str, &Rc<Service>> =
+        old.services.iter().map(|service| (service.name.as_str(), service)).collect();
     let after: HashSet<&str> = new.services.iter().map(|service| service.name.as_str()).collect();
     let gone = old.services.iter().filter(|service| !after.contains(service.name.as_str()));
     let mut plan = Plan { removed: gone.map(|service| service.name.clone()).collect(), ..Plan::default() };

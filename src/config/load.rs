@@ -204,7 +204,7 @@ impl<'a> Reader<'a> {
         if !self.problems.is_empty() {
             return Reading { table: Err(self.files.sort_problems(self.problems)), warnings };
         }
-        let services = services.into_iter().map(|(service, _)| service).collect();
+        let services = services.into_iter().map(|(service, _)| Rc::new(service)).collect();
         Reading { table: Ok(Table { daemon, services }), warnings }
     }
 }

@@ -3,6 +3,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::change::{Plan, compare_tables};
@@ -264,7 +265,7 @@ fn what_is_not_written_has_its_default() {
 fn the_daemons_own_user_needs_no_privilege() {
     let of = |keys: &str| {
         let text = format!("services:\n  a: {{ listen: 8080, program: /bin/cat, {keys} }}\n");
-        load_text(&text).unwrap().table.services.remove(0).credentials
+        load_text(&text).unwrap().table.services.remove(0).credentials.clone()
     };
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let named = of(&format!("user: {}", own_name()));
@@ -321,7 +322,7 @@ fn merge_keys_work_and_chains_of_them() {
 }
 
 fn without_origins(mut table: Table) -> Table {
-    for service in &mut table.services {
+    for service in table.services.iter_mut().map(Rc::make_mut) {
         (service.origin, service.origins) = (Location::default(), Origins::default());
     }
     table
@@ -435,7 +436,7 @@ proptest! {
         limit in (any::<u64>(), any::<u64>()),
     ) {
         let mut table = rich();
-        let service = &mut table.services[1];
+        let service = Rc::make_mut(&mut table.services[1]);
         service.program.argv.extend(words.iter().map(|word| CString::new(word.as_str()).unwrap()));
         service.env = env.into_iter().collect();
         service.banner = banner.into_bytes();

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fmt;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -28,7 +29,7 @@ pub struct Table {
     /// The `daemon` section.
     pub daemon: Settings,
     /// The services, in the order in which they were read; names are unique.
-    pub services: Vec<Service>,
+    pub services: Vec<Rc<Service>>,
 }
 
 /// The `daemon` section.

@@ -49,7 +49,7 @@ impl<K: Kernel> Dispatcher<K> {
         let (services, templates): (Vec<_>, Vec<_>) = services.into_iter().unzip();
         let ids = self.ledger.list(services.iter().map(|service| service.name.as_str()));
         let warnings = self.commit_listeners(&services, &ids, sockets);
-        let rules = ids.iter().zip(&services).map(|(&id, service)| (id, service.as_ref()));
+        let rules = ids.iter().copied().zip(&services);
         self.admission.serve(rules, instances, admission, self.now);
         let served = ids.into_iter().zip(services).zip(templates).map(|((id, config), template)| {
             let name = Arc::from(config.name.as_str());

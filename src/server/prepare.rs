@@ -39,8 +39,8 @@ impl Server {
     /// Does everything for a table that can fail.
     pub(super) fn prepare_table(&mut self, table: Table, occasion: Occasion) -> Result<PreparedTable, PrepareError> {
         let enabled = table.services.iter().filter(|service| service.enabled);
-        let services: Vec<_> = enabled.cloned().map(Rc::new).collect();
-        let admission = self.dispatcher.admission().prepare(table.daemon.sources, services.iter().map(AsRef::as_ref));
+        let services: Vec<_> = enabled.cloned().collect();
+        let admission = self.dispatcher.admission().prepare(table.daemon.sources, &services);
         let admission = admission.map_err(|error| PrepareError::Memory(format!("daemon.sources: {error}")))?;
         let templates = self.prepare_handlers(&services)?;
         let sockets = self.dispatcher.open_sockets(&services).map_err(PrepareError::Sockets)?;

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::support::fake_machine::{FakeMachine, number};
 use oxinetd::compat::import::import;
@@ -170,7 +171,7 @@ fn sockets(dialect: Dialect, theirs: &Theirs, port: u16) -> Vec<Socket> {
 }
 
 /// The sockets of ours, each with its service.
-fn our_sockets(services: &[Service]) -> HashMap<Socket, &Service> {
+fn our_sockets(services: &[Rc<Service>]) -> HashMap<Socket, &Rc<Service>> {
     let mut sockets = HashMap::new();
     for service in services.iter().filter(|service| service.enabled) {
         for endpoint in &service.listen {

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use crate::support::fake_machine::FakeMachine;
 use oxinetd::compat::import::import;
@@ -132,7 +133,7 @@ fn services(cases: &[Case]) -> String {
 /// What a file means here.
 struct Ours {
     /// The services that are on, after those that are refused on purpose are switched off.
-    on: Option<Vec<Service>>,
+    on: Option<Vec<Rc<Service>>>,
     /// The names of those.
     refused: BTreeSet<String>,
     /// What is said of the file as it is.

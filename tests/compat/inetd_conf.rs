@@ -22,7 +22,10 @@ fn understood(file: &Path) -> String {
         problems.iter().map(|problem| format!("{before}{problem}\n").replace(DIRECTORY, "")).collect()
     };
     match load_with(&[file.to_owned()], &options).loaded() {
-        Ok(loaded) => text(&loaded.warnings, "warning: ") + &loaded.table.services.iter().map(line).collect::<String>(),
+        Ok(loaded) => {
+            text(&loaded.warnings, "warning: ")
+                + &loaded.table.services.iter().map(|service| line(service)).collect::<String>()
+        }
         Err(problems) => text(&problems, ""),
     }
 }

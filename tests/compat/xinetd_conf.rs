@@ -126,7 +126,8 @@ fn every_shape_is_read_as_xinetd_reads_it() {
     for file in files {
         let reading = read(&file);
         let said = said(&file, &reading);
-        let services: String = reading.table.iter().flat_map(|table| &table.services).map(line).collect();
+        let services: String =
+            reading.table.iter().flat_map(|table| &table.services).map(|service| line(service)).collect();
         let expected = fs::read_to_string(file.with_extension("expect")).unwrap_or_default();
         let (sayings, lines): (Vec<&str>, Vec<&str>) =
             expected.lines().partition(|line| line.starts_with("error ") || line.starts_with("warning "));

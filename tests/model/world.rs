@@ -219,7 +219,7 @@ impl World {
         self.look_at_table(table);
         let size = PerFamily { ipv4: if large { 96 } else { 48 }, ipv6: 12 };
         let services: Vec<_> = table.iter().map(|line| Rc::new(service(line))).collect();
-        let admission = self.dispatcher.admission().prepare(size, services.iter().map(AsRef::as_ref)).unwrap();
+        let admission = self.dispatcher.admission().prepare(size, &services).unwrap();
         let templates: Vec<_> = services.iter().map(|service| number_of(&service.name)).collect();
         let services = services.into_iter().zip(templates).collect();
         let sockets = self.open_sockets(table);

@@ -4,6 +4,7 @@ mod explanations;
 mod orders;
 
 use std::fs;
+use std::rc::Rc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -342,7 +343,7 @@ fn the_rates_of_a_removed_service_are_forgotten() {
     assert_eq!(world.admitted("192.0.2.1", NOW), (1, Reason::SourceRate));
     let table = table_of("per_source: { rate: 1/h }");
     let prepared = world.admission.prepare(table.daemon.sources, &table.services).unwrap();
-    let none: [(ServiceId, &Service); 0] = [];
+    let none: [(ServiceId, &Rc<Service>); 0] = [];
     world.admission.serve(none, 1000, prepared, NOW);
     assert_eq!(world.decide("192.0.2.1", NOW), no(Reason::Access, None), "no rules, no service");
     assert_eq!(world.client("192.0.2.1").peer, peer("192.0.2.1"));
