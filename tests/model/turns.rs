@@ -87,3 +87,24 @@ fn a_handler_that_takes_something_ends_the_growing_of_pauses() {
     }
     assert_eq!(pauses, [100, 200, 400, 0, 100]);
 }
+
+#[test]
+fn a_socket_comes_back_from_the_handler_that_has_it_and_no_other() {
+    let mut world = World::empty(100, false);
+    let table = [Line { kind: Kind::Wait, endpoints: 1, instances: Some(9), ..Line::default() }];
+    // The second time it is another socket of the same endpoint.
+    for _ in 0..2 {
+        world.reload(&[], false, 100).unwrap();
+        world.reload(&table, false, 100).unwrap();
+        world.state_mut().arrive(Arrival::default());
+        let ready = world.ready(u8::MAX);
+        world.begin_turn(true);
+        world.accept(ready).unwrap();
+        world.check().unwrap();
+    }
+    for pid in [1, 2] {
+        world.state_mut().end(pid, Ending::Exited(0));
+        world.begin_turn(true);
+        world.check().unwrap();
+    }
+}
