@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::support::fake_machine::{FakeMachine, number};
+use crate::support::skip;
 use oxinetd::compat::import::import;
 use oxinetd::compat::{Options, load_with};
 use oxinetd::config::dump::dump;
@@ -331,6 +332,9 @@ fn every_file_opens_the_sockets_that_its_daemons_opened() {
         }
     }
     assert!(wrong.is_empty(), "{all} sockets compared\n{wrong}");
+    if !Path::new("/etc/services").exists() {
+        return skip("without /etc/services the ports of most names are unknown; the others were compared");
+    }
     assert!(all > 150, "only {all} sockets compared");
 }
 
