@@ -4,7 +4,6 @@
 //! table names is returned, and a missing default place is only a warning.
 
 use std::fs::DirBuilder;
-use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -17,6 +16,7 @@ use crate::api::default_socket_path;
 use crate::config::{self, ControlPlace};
 use crate::net::socket_file::SocketFile;
 use crate::sys::descriptor::{self, Inheritable};
+use crate::sys::errno_of;
 use crate::sys::socket;
 
 /// The open socket. An upgrade hands it over as it is; `D` and `F` are plain values if the state is only checked.
@@ -102,8 +102,9 @@ fn open_socket(path: &Path, group: Option<u32>) -> nix::Result<OpenSocket> {
         // If the directory exists or cannot be made, the next step reports a better error.
         let _ = DirBuilder::new().mode(0o755).create(folder);
     }
-    let socket =
-        socket::create(libc::AF_UNIX, libc::SOCK_STREAM, 0).and_then(descriptor::move_high).map_err(errno_of)?;
+    let socket = socket::create(libc::AF_UNIX, libc::SOCK_STREAM, 0)
+        .and_then(descriptor::move_high)
+        .map_err(|error| errno_of(&error))?;
     let file = SocketFile::bind(&socket, SockType::Stream, path, 0o600)?;
     if group.is_some() {
         set_group(&file, group)?;
@@ -129,8 +130,4 @@ fn explain_error(errno: Errno) -> String {
         _ => return errno.desc().to_owned(),
     };
     format!("{} ({hint})", errno.desc())
-}
-
-fn errno_of(error: io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }

@@ -75,7 +75,6 @@ impl<K: Kernel> Dispatcher<K> {
                 if let Some(id) = old.remove(endpoint) {
                     warnings.extend(self.keep_listener(id, service, owner));
                 } else if let Some(NewSocket { socket, how }) = sockets.remove(endpoint) {
-                    let (service, endpoint) = (service.as_ref(), endpoint);
                     self.add_listener(endpoint, service, owner, socket);
                     let name = Arc::from(service.name.as_str());
                     self.kernel.log(Event::Listen { service: name, endpoint: endpoint.to_string(), how });

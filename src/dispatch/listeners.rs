@@ -1,8 +1,8 @@
 //! The open sockets, and the one place that decides which of them are polled.
 //!
 //! A listener is known by where it listens, not by its service: a reload keeps the socket, with its backlog, for every
-//! [`Endpoint`] that is in both tables. No limit ever closes one. Whether a socket is polled is never remembered by whoever
-//! made room: `Dispatcher::update_polling` works it out from the listener's record, the counts and the clock, and is
+//! [`Endpoint`] that is in both tables. No limit ever closes one. No caller decides whether a socket is polled, and none has to
+//! remember it: `Dispatcher::update_polling` works it out from the listener's record, the counts and the clock, and is
 //! called after each change of these. A pause is only the reason for which a client was left waiting; whether that reason
 //! still holds is asked anew each time.
 //!
